@@ -1,0 +1,122 @@
+"""Cards: what a dataset is, where it comes from, and how its rows become records. One YAML file each."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+NAME_PATTERN = r"^[a-z0-9_]+(/[A-Za-z0-9_.\-]+)?$"
+Unconfirmed = Literal["unconfirmed"]
+"""Written where no public reference confirms a value; the first fetch records what it got."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Download(_Strict):
+    """Where the files come from when they are not in ``--data``: a hub dataset repository or a URL prefix."""
+
+    hub: str | None = Field(None, description="dataset repository on the Hugging Face hub")
+    url: str | None = Field(None, description="URL prefix; the file's name is appended")
+    paths: dict[str, str] = Field(
+        default_factory=dict, description="file name here -> path in the repository or full URL"
+    )
+    revision: str = Field("unconfirmed", description="commit of the repository")
+    sha256: dict[str, str] = Field(default_factory=dict, description="file name -> digest")
+
+
+class Licence(_Strict):
+    """What may be done with the data."""
+
+    spdx: str = Field(..., description="SPDX id, LicenseRef-..., or 'unconfirmed'")
+    commercial_use: Literal["allowed", "not-allowed", "unknown"]
+    note: str = ""
+
+
+class InstructionSpec(_Strict):
+    """Which template renders the instructions, and the values its fields take for this dataset."""
+
+    template: str
+    fields: dict[str, str] = Field(default_factory=dict)
+
+
+class SuperNiOptions(_Strict):
+    """A Super-NaturalInstructions task file."""
+
+    adapter: Literal["super_ni"]
+    kind: Literal["auto", "classification", "text2text"] = Field(
+        "auto", description="override of what the data says"
+    )
+
+
+class KiltOptions(_Strict):
+    """A KILT task file joined with passages of the knowledge source."""
+
+    adapter: Literal["kilt"]
+    input_form: Literal["question", "slot", "dialogue", "entity", "claim"] = "question"
+    passage_words: int = Field(100, ge=20, le=1000)
+    other_documents: int = Field(
+        100_000, ge=0, description="passages of other pages added to the pool of negatives, at most"
+    )
+
+
+class MedMcqaOptions(_Strict):
+    """MedMCQA, raw JSON lines or the hub's parquet."""
+
+    adapter: Literal["medmcqa"]
+    record: Literal["option", "explanation"] = "option"
+
+
+class PairsOptions(_Strict):
+    """Any of the embedding-training-data forms. The line form is recognised; columns map named fields."""
+
+    adapter: Literal["pairs"]
+    query: str | None = Field(None, description="column of the query (JSON objects and parquet)")
+    positive: str | None = Field(None, description="column of the positive or of the list of positives")
+    negative: str | None = Field(None, description="column of the negative(s)")
+    label: str | None = Field(None, description="column of a pair's label")
+    positive_labels: tuple[str, ...] = Field((), description="labels that make the second text a positive")
+    negative_labels: tuple[str, ...] = Field((), description="labels that make it a hard negative")
+    score: str | None = Field(None, description="column of a pair's score")
+    positive_min: float | None = Field(None, description="a pair scoring at least this is positive")
+    negative_max: float | None = Field(None, description="a pair scoring at most this is a hard negative")
+    symmetric: bool = Field(False, description="queries, too, are candidates for negatives")
+
+
+Options = Annotated[SuperNiOptions | KiltOptions | MedMcqaOptions | PairsOptions, Field(discriminator="adapter")]
+
+
+class Card(_Strict):
+    """One dataset."""
+
+    name: str = Field(..., pattern=NAME_PATTERN, description="e.g. kilt/nq")
+    description: str
+    options: Options
+    files: dict[str, tuple[str, ...]] = Field(
+        ..., description="split -> file names or globs below the source's folder"
+    )
+    extra_files: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="role -> files the adapter joins with (pages, questions)"
+    )
+    download: Download | None = None
+    licence: Licence
+    citation: str
+    expected_rows: dict[str, int | Unconfirmed] = Field(default_factory=dict, description="split -> raw rows")
+    instruction: InstructionSpec
+    cap: int = Field(200_000, ge=0, description="most examples kept before mining; 0: all")
+    max_loss: float = Field(
+        0.5, ge=0.0, le=1.0, description="share of raw rows that may be dropped as bad; more fails the build"
+    )
+    collections: tuple[str, ...] = Field((), description="named groups this dataset belongs to, e.g. medi")
+
+    @property
+    def source(self) -> str:
+        """The first part of the name: super_ni, kilt, medmcqa, embedding_training_data."""
+        return self.name.split("/")[0]
+
+    @field_validator("files")
+    @classmethod
+    def _some_files(cls, files: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        if not files or not all(files.values()):
+            raise ValueError("name at least one file for each split")
+        return files

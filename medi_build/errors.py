@@ -1,0 +1,50 @@
+"""The one family of errors that users see: what happened, the value seen, what is allowed, what to do next."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class MediError(Exception):
+    """Root of all errors that this package raises on purpose; the CLI prints it without a traceback."""
+
+
+class ContentError(MediError):
+    """A card, template, recipe or table of task ids is wrong."""
+
+
+class InputError(MediError):
+    """Raw data cannot be read, or is not in the form its card promises."""
+
+
+class MissingInputError(MediError):
+    """Files that the plan needs are neither on disk nor may be downloaded."""
+
+
+class FetchError(MediError):
+    """A download failed, or what arrived is not what the card pins."""
+
+
+class EncoderError(MediError):
+    """An encoder cannot be loaded or gives unusable vectors."""
+
+
+class StoreError(MediError):
+    """A vector store cannot be read or written."""
+
+
+class MiningError(MediError):
+    """Mining was asked for something impossible (empty corpus, k or margin out of range)."""
+
+
+class OutputError(MediError):
+    """The output folder cannot be used, or a dataset in it does not hold together."""
+
+
+class TrainError(MediError):
+    """Training, encoding or quantizing was asked for something impossible."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the closest known name, or an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,75 @@
+"""Every knob of mining, with the paper's rule and modern ones as named presets."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Preset = Literal["paper", "positive-aware", "medi2"]
+
+
+class MiningRule(BaseModel):
+    """How negatives (and, for Super-NI, positives) are picked. Scores are cosines of the mining encoder.
+
+    A recipe names a ``preset`` and may override single knobs; `MiningRule.from_preset` merges the two.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    preset: Preset = "paper"
+    negatives: int = Field(1, ge=1, le=64, description="negatives per record; the first is `neg`")
+    rank_min: int = Field(0, ge=0, description="skip this many best-ranked allowed candidates")
+    rank_max: int = Field(100, ge=1, description="look no further down the ranking than this")
+    pick: Literal["top", "random"] = Field("top", description="hardest first, or seeded random in the window")
+    relative_margin: float | None = Field(
+        None, ge=0.0, lt=1.0, description="keep a negative only if score <= (1 - margin) x lowest positive"
+    )
+    absolute_margin: float | None = Field(
+        None, ge=0.0, le=2.0, description="keep a negative only if score <= lowest positive - margin"
+    )
+    ceiling: float | None = Field(None, ge=-1.0, le=1.0, description="reject a negative that scores above this")
+    ceiling_quantile: float | None = Field(
+        None, gt=0.0, le=1.0, description="ceiling as this quantile of the dataset's query-positive scores"
+    )
+    floor_quantile: float | None = Field(
+        None, ge=0.0, lt=1.0, description="floor as this quantile of scores of seeded random pairs"
+    )
+    near_duplicate: float | None = Field(
+        None, gt=0.0, le=1.0, description="reject a negative whose cosine with a positive is at least this"
+    )
+    reject_answer: bool = Field(False, description="reject a passage that contains an answer string")
+    consistency_top: int | None = Field(
+        None, ge=1, description="drop a record whose positive is not in its query's top-k of a random pool"
+    )
+    consistency_pool: int = Field(1000, ge=2, description="size of that pool")
+    lexical: bool = Field(False, description="add BM25 candidates, fused by reciprocal rank")
+    cross_encoder: str | None = Field(None, description="re-score the final candidates with this model")
+    cross_encoder_max: float | None = Field(None, description="reject a negative it scores above this")
+    teacher: str | None = Field(None, description="second encoder that may veto a negative")
+    teacher_max: float | None = Field(None, description="veto where the teacher's cosine is above this")
+    max_length_ratio: float | None = Field(
+        None, gt=1.0, description="reject a negative longer or shorter than the positive by this factor"
+    )
+
+    @model_validator(mode="after")
+    def _window(self) -> "MiningRule":
+        if self.rank_min + self.negatives > self.rank_max:
+            raise ValueError(
+                f"rank_min {self.rank_min} + negatives {self.negatives} exceeds rank_max {self.rank_max}; "
+                "widen the window"
+            )
+        return self
+
+    @classmethod
+    def from_preset(cls, preset: Preset, **overrides: Any) -> "MiningRule":
+        """The preset's knobs with some of them replaced."""
+        return cls(preset=preset, **{**PRESETS[preset], **overrides})
+
+
+PRESETS: dict[Preset, dict[str, Any]] = {
+    # Su et al. 2023, section 2.3: the highest-ranked allowed candidate, no filter at all.
+    "paper": {},
+    # NV-Retriever (arXiv 2407.15831): a negative may reach 95 % of the lowest positive's score.
+    "positive-aware": {"relative_margin": 0.05, "near_duplicate": 0.95},
+    # GritLM's MEDI2: argmax over the dataset's own documents, vetoed by an INSTRUCTOR teacher above 0.9.
+    "medi2": {"teacher": "hkunlp/instructor-large", "teacher_max": 0.9},
+}

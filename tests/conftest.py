@@ -1,0 +1,24 @@
+"""Fixtures that all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, and say so, what needs the development data where it is absent; in CI it has to be there."""
+    if SHARED.is_dir() or os.environ.get("CI") == "true":
+        return
+    for item in items:
+        if "shared" in item.keywords:
+            item.add_marker(pytest.mark.skipif(True, reason=f"needs the development data in {SHARED}"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The development data, real files in their original formats."""
+    return SHARED
