@@ -1,0 +1,169 @@
+"""The INSTRUCTOR training objective, vectorised, plain or with gradient caching.
+
+The public trainer (Su et al. 2023, `train.py`) is the definition; the tests hold its per-pair loop as the oracle.
+All three columns of a batch are encoded as one list of texts, sorted by length and cut into chunks by a budget of
+tokens, so that hardly any padding is computed. The order of the rows does not change the loss.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from sentence_transformers.base.losses.gradcache import CachedLossMixin, RandContext, _minibatch_ranges
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_gather
+from torch.nn import functional
+
+from medi_build.errors import TrainError
+
+Features = Mapping[str, Tensor]
+"""One tokenised column: ``input_ids`` and ``attention_mask`` [n, t] int64, ``prompt_length`` [n] int64."""
+
+COLUMNS = ("query", "pos", "neg")
+
+
+def instructor_loss(
+    query: Tensor, pos: Tensor, neg: Tensor, temperature: float, *, in_batch_negatives: bool = True
+) -> Tensor:
+    """The loss of one batch (MEDI.md section 6; `compute_loss` of the public trainer).
+
+    ``CE([q_i.p_i, q_i.n_1 .. q_i.n_B] / t, 0) + CE(p_i.[q_1 .. q_B] / t, i)``, means over the rows: other rows'
+    positives are not in the first denominator, negatives are not in the second.
+
+    Args:
+        query: float [b, d], not necessarily normalised.
+        pos: float [b, d].
+        neg: float [b, d], one hard negative a row.
+        temperature: divides the cosines; 0.01 in the paper.
+        in_batch_negatives: if false, only each row's own negative counts. For classification, where another row's
+            query or negative may well be of the same class; the second term vanishes.
+
+    Returns:
+        float32 scalar (float64 for float64 input).
+    """
+    dtype = torch.promote_types(query.dtype, torch.float32)
+    query, pos, neg = (functional.normalize(vectors.to(dtype), dim=-1) for vectors in (query, pos, neg))
+    own_positive = (query * pos).sum(dim=-1, keepdim=True)
+    if not in_batch_negatives:
+        own_negative = (query * neg).sum(dim=-1, keepdim=True)
+        return _cross_entropy_of_first(torch.cat([own_positive, own_negative], dim=1) / temperature)
+    forward = _cross_entropy_of_first(torch.cat([own_positive, query @ neg.T], dim=1) / temperature)
+    rows = torch.arange(len(query), device=query.device)
+    return forward + functional.cross_entropy(pos @ query.T / temperature, rows)
+
+
+def _cross_entropy_of_first(scores: Tensor) -> Tensor:
+    """Mean cross entropy where column 0 of [b, c] is the right answer."""
+    return functional.cross_entropy(scores, torch.zeros(len(scores), dtype=torch.long, device=scores.device))
+
+
+def merge_columns(columns: Iterable[Features]) -> tuple[dict[str, Tensor], Tensor]:
+    """Put all columns' texts into one batch, shortest first.
+
+    Args:
+        columns: tokenised columns of the same number of rows, right-padded, each to its own width.
+
+    Returns:
+        The merged features, and ``order`` [n] int64: merged row ``i`` is row ``order[i]`` of the columns laid end
+        to end.
+    """
+    columns = list(columns)
+    width = max(column["input_ids"].shape[1] for column in columns)
+    merged = {
+        key: torch.cat(
+            [
+                functional.pad(column[key], (0, width - column[key].shape[1]))
+                if column[key].ndim == 2
+                else column[key]
+                for column in columns
+            ]
+        )
+        for key in columns[0]
+        if isinstance(columns[0][key], Tensor)
+    }
+    order = torch.argsort(merged["attention_mask"].sum(dim=1), stable=True)
+    return {key: value[order] for key, value in merged.items()}, order
+
+
+class InstructorLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
+    """The objective as a sentence-transformers loss over the columns query, pos and neg.
+
+    ``labels`` [b] is 0 for the rows of a batch that leaves out in-batch negatives, else 1; a batch has one kind.
+    Under several processes each holds an equal slice of the batch: the vectors are gathered with their gradients,
+    so that the loss and the averaged gradients are those of one process with the whole batch.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        temperature: float = 0.01,
+        tokens_per_forward: int = 16_384,
+        *,
+        cached: bool = False,
+    ) -> None:
+        """Wrap ``model``.
+
+        Args:
+            model: a SentenceTransformer, or anything that maps features to ``sentence_embedding``.
+            temperature: divides the cosines.
+            tokens_per_forward: texts go through the model in chunks of at most so many tokens.
+            cached: embed without gradients first, then chunk by chunk with them (GradCache, arXiv 2101.06983):
+                memory for one chunk only, one more forward pass.
+
+        Raises:
+            TrainError: for a temperature that is not positive or a budget below one token.
+        """
+        super().__init__()
+        if not temperature > 0:
+            raise TrainError(f"cl_temperature is {temperature}, but must be above 0; the paper uses 0.01")
+        if tokens_per_forward < 1:
+            raise TrainError(f"tokens_per_forward is {tokens_per_forward}, but must be at least 1")
+        self.model = model
+        self.temperature = temperature
+        self.mini_batch_num_tokens = tokens_per_forward
+        self.mini_batch_size = 1  # unused with a token budget, but the mixin reads it
+        self.uses_gradient_cache = cached
+        self._order = torch.empty(0, dtype=torch.long)
+
+    def forward(self, features: Iterable[Features], labels: Tensor) -> Tensor:
+        """Return the loss of one batch; see the class for the arguments."""
+        merged, self._order = merge_columns(features)
+        if self.uses_gradient_cache:
+            loss: Tensor = CachedLossMixin.forward_cached(self, [merged], labels)
+            return loss
+        ranges = _minibatch_ranges(merged, self.mini_batch_size, self.mini_batch_num_tokens)
+        chunks: Iterable[tuple[Tensor, RandContext | None]] = CachedLossMixin.embed_minibatch_iter(
+            self, merged, with_grad=torch.is_grad_enabled(), copy_random_state=False, ranges=ranges
+        )
+        return self.calculate_loss([[vectors for vectors, _ in chunks]], labels)
+
+    def calculate_loss(
+        self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
+    ) -> Tensor:
+        """The loss from the chunks' vectors (one list, in merged order), backpropagated to them if asked."""
+        vectors = torch.cat(reps[0])
+        vectors = vectors[torch.argsort(self._order)].view(len(COLUMNS), -1, vectors.shape[-1])
+        if _world_size() > 1:
+            gathered = all_gather(vectors.contiguous())  # type: ignore[no-untyped-call]
+            vectors = torch.cat(list(gathered), dim=1)
+        with torch.autocast(vectors.device.type, enabled=False):
+            query, pos, neg = vectors
+            in_batch = labels is None or bool(labels.all())
+            loss = instructor_loss(query, pos, neg, self.temperature, in_batch_negatives=in_batch)
+        if with_backward:
+            loss.backward()  # type: ignore[no-untyped-call]
+            loss = loss.detach()
+        return loss
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """What a model card says about the loss."""
+        return {
+            "temperature": self.temperature,
+            "tokens_per_forward": self.mini_batch_num_tokens,
+            "cached": self.uses_gradient_cache,
+        }
+
+
+def _world_size() -> int:
+    distributed = torch.distributed
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
