@@ -27,7 +27,7 @@ def choose(tasks: Sequence[TaskFacts], count: int = COUNT, seed: int = SEED) -> 
     Eligible are the tasks of the train split with English inputs and outputs and a confirmed category. They are
     dealt in rounds, one task of each category per round, until ``count`` are dealt; a category leaves when it is
     used up. So every category has its first task before any has its second, and a big one (Question Answering has
-    one train task in six) gets no more than its equal share while others still have tasks to give. The last,
+    one train task in five) gets no more than its equal share while others still have tasks to give. The last,
     incomplete round goes to the categories with most tasks. Inside a category the order is that of a hash of
     the seed and the task's name: no preference, and the same on every machine.
 
@@ -49,9 +49,7 @@ def choose(tasks: Sequence[TaskFacts], count: int = COUNT, seed: int = SEED) -> 
     dealt = []
     for members in categories.values():
         members.sort(key=lambda facts: _draw(seed, facts.task))
-        dealt += [
-            (turn, -len(members), facts.category, facts.number, facts.task) for turn, facts in enumerate(members)
-        ]
+        dealt += [(turn, -len(members), facts.category, facts.number, facts.task) for turn, facts in enumerate(members)]
     if not 0 <= count <= len(dealt):
         raise ContentError(
             f"cannot choose {count} Super-NI tasks: {len(dealt)} of {len(tasks)} are in the train split, English "
