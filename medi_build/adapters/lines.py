@@ -45,6 +45,53 @@ def json_lines(path: Path, ledger: Ledger) -> Iterator[tuple[int, Any]]:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
+def json_rows(path: Path, ledger: Ledger) -> Iterator[tuple[int, Any]]:
+    """Like `json_lines`; a pretty-printed document (its first line is a lone bracket) is read as a whole.
+
+    A document counts as one row, or, if it is a list, as one row per item (numbered from 1).
+
+    Raises:
+        InputError: as `json_lines`, or the document is not JSON.
+    """
+    return (_document_rows if _first_line(path) in (b"{", b"[") else json_lines)(path, ledger)
+
+
+def _document_rows(path: Path, ledger: Ledger) -> Iterator[tuple[int, Any]]:
+    document = json_document(path)
+    for number, value in enumerate(document if isinstance(document, list) else [document], 1):
+        ledger.read += 1
+        yield number, value
+
+
+def json_document(path: Path) -> Any:
+    """Read a file that is one JSON value, gzip or plain, into memory.
+
+    Raises:
+        InputError: the file is missing, damaged, or not JSON.
+    """
+    try:
+        with _open(path) as file:
+            return orjson.loads(file.read())
+    except orjson.JSONDecodeError as error:
+        raise InputError(f"{path}: not a JSON document ({error}); delete the file and fetch it again") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path}: gzip stream breaks ({error}); delete the file and fetch it again") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _first_line(path: Path) -> bytes:
+    """The first line that is not blank, stripped, at most its first kilobyte; empty if there is none."""
+    try:
+        with _open(path) as file:
+            while line := file.readline(1024):
+                if line.strip():
+                    return line.strip()
+    except (OSError, EOFError, zlib.error):
+        pass  # whoever reads the rows meets the same fault and tells it
+    return b""
+
+
 def _open(path: Path) -> BinaryIO:
     with path.open("rb") as probe:
         magic = probe.read(2)
