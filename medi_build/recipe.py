@@ -25,7 +25,7 @@ class InstructionSettings(_Strict):
 
     separator: Literal[";", ":"] = ";"
     phrasing: Literal["first", "seeded"] = Field(
-        "first", description="the template's first phrasing, or one chosen per dataset by the seed"
+        "first", description="the template's first phrasing, or one chosen per record by the seed"
     )
 
 
@@ -44,8 +44,10 @@ class Recipe(_Strict):
     instructions: InstructionSettings = Field(default_factory=InstructionSettings)
     seed: int = 42
     rows_per_shard: int = Field(100_000, ge=1)
-    super_ni: Literal["medi", "found"] = Field(
-        "medi", description="the chosen 300, or every task file found in --data"
+    allow_missing: bool = Field(False, description="leave out datasets whose files are not there instead of stopping")
+    max_loss: dict[str, float] = Field(
+        default_factory=dict,
+        description="glob -> share of rows that may be lost, first match wins over the card's",
     )
 
     @model_validator(mode="before")

@@ -1,0 +1,231 @@
+"""Loads the content: cards, templates, recipes and task ids, ours and a team's own laid over it.
+
+Everything wrong with any file is found in one pass and told in one error.
+"""
+
+import csv
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from medi_build.cards import Card
+from medi_build.errors import ContentError, did_you_mean
+from medi_build.instruct import Template, render
+from medi_build.recipe import Recipe
+from medi_build.super_ni_table import TaskFacts, load_overrides, load_tasks
+
+SAMPLE_DATA = Path("sources") / "sample_data"
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Content:
+    """All that the engine can run.
+
+    Attributes:
+        cards: dataset name -> card, in the order of task ids.
+        templates: template name -> template.
+        recipes: recipe name -> recipe.
+        task_ids: dataset name -> task id; the table is append-only.
+        sample_data: folder of the sample data that ships with the package.
+    """
+
+    cards: Mapping[str, Card]
+    templates: Mapping[str, Template]
+    recipes: Mapping[str, Recipe]
+    task_ids: Mapping[str, int]
+    sample_data: Path
+
+
+def content_root() -> Path:
+    """Folder with ``sources/ templates/ pipelines/``: inside the installed wheel, else the checkout."""
+    package = Path(__file__).resolve().parent
+    bundled = package / "_content"
+    return bundled if bundled.is_dir() else package.parent
+
+
+def load_content(overlay: Path | None = None) -> Content:
+    """Load the shipped content and, over it, a folder with the same three subfolders.
+
+    A card, template or recipe of the overlay replaces ours of the same name; its task ids are added.
+
+    Raises:
+        ContentError: listing every fault of every file.
+    """
+    faults: list[str] = []
+    cards: dict[str, Card] = {}
+    templates: dict[str, Template] = {}
+    recipes: dict[str, Recipe] = {}
+    task_ids: dict[str, int] = {}
+    roots = [content_root()]
+    if overlay is not None:
+        if not any((overlay / part).is_dir() for part in ("sources", "templates", "pipelines")):
+            raise ContentError(f"--content {overlay}: holds none of sources/, templates/, pipelines/")
+        roots.append(overlay)
+    for root in roots:
+        cards |= {c.name: c for c in _read_all(root / "sources", Card, faults)} | _super_ni_cards(root, faults)
+        templates |= {t.name: t for t in _read_all(root / "templates", Template, faults)}
+        recipes |= {r.name: r for r in _read_all(root / "pipelines", Recipe, faults)}
+        _add_task_ids(root / "sources" / "task_ids.tsv", task_ids, faults)
+    faults += _cross_check(cards, templates, task_ids)
+    if faults:
+        raise ContentError(f"{len(faults)} fault(s) in the content:\n" + "\n".join(f"  {f}" for f in faults))
+    ordered = dict(sorted(cards.items(), key=lambda item: task_ids[item[0]]))
+    return Content(ordered, templates, recipes, task_ids, content_root() / SAMPLE_DATA)
+
+
+def _read_all(folder: Path, model: type[_Model], faults: list[str]) -> list[_Model]:
+    files = sorted(p for p in folder.rglob("*.yaml") if p.name != "super_ni.yaml" and "sample_data" not in p.parts)
+    read = (_read(path, model, faults) for path in files)
+    return [item for item in read if item is not None]
+
+
+def _read(path: Path, model: type[_Model], faults: list[str]) -> _Model | None:
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+        return model.model_validate(data)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        faults.append(f"{path}: not valid YAML: {' '.join(str(error).split())}")
+    except ValidationError as error:
+        faults += [f"{path}: {_explain(problem, model)}" for problem in error.errors()]
+    return None
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """A safe loader for which a repeated key is an error, not a silent loss."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"key {key!r} stands twice{node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
+def _explain(problem: Any, model: type[BaseModel]) -> str:
+    """One line for a pydantic error: where, what, the value seen, a suggestion for unknown keys."""
+    where = ".".join(str(part) for part in problem["loc"]) or "the file"
+    if problem["type"] == "extra_forbidden":
+        key = str(problem["loc"][-1])
+        return f"{where}: unknown key{did_you_mean(key, model.model_fields)}"
+    saw = repr(problem["input"])
+    return f"{where}: {problem['msg']} (saw {saw if len(saw) < 80 else saw[:77] + '...'})"
+
+
+def _super_ni_cards(root: Path, faults: list[str]) -> dict[str, Card]:
+    """Expand the collection's card and its table of tasks into one card per task."""
+    shared_path = root / "sources" / "super_ni.yaml"
+    if not shared_path.is_file():
+        return {}
+    shared = yaml.safe_load(shared_path.read_text(encoding="utf-8"))
+    kinds = load_overrides(root / "sources" / "super_ni_overrides.tsv")
+    cards: dict[str, Card] = {}
+    for facts in load_tasks(root / "sources" / "super_ni_tasks.tsv"):
+        override = kinds.get(facts.task)
+        options = {**shared["options"], **({"kind": override.kind} if override and override.kind else {})}
+        try:
+            card = Card.model_validate({**shared, **_task_fields(facts), "options": options})
+        except ValidationError as error:
+            faults += [f"{shared_path}: {facts.task}: {_explain(problem, Card)}" for problem in error.errors()]
+            break
+        cards[card.name] = card
+    return cards
+
+
+def _task_fields(facts: TaskFacts) -> dict[str, Any]:
+    english = facts.input_language == facts.output_language == "English"
+    collections = [f"super_ni_{facts.split}"]
+    collections += ["super_ni_english"] if english else []
+    collections += ["medi"] if facts.medi else []
+    file = f"{facts.task}.json"
+    return {
+        "name": f"super_ni/{facts.task}",
+        "description": f"{facts.category or 'category unconfirmed'}, {facts.split} split",
+        "files": dict.fromkeys(("train", "dev", "test"), (file,)),
+        "collections": collections,
+    }
+
+
+def _add_task_ids(path: Path, task_ids: dict[str, int], faults: list[str]) -> None:
+    if not path.is_file():
+        return
+    taken = {number: name for name, number in task_ids.items()}
+    with path.open(encoding="utf-8", newline="") as file:
+        for line, row in enumerate(csv.reader(file, delimiter="\t"), 1):
+            if line == 1 and row == ["task_id", "name"]:
+                continue
+            if len(row) != 2 or not row[0].isdigit():
+                faults.append(f"{path}:{line}: expected 'number<TAB>name', saw {row!r}")
+            elif int(row[0]) in taken or row[1] in task_ids:
+                faults.append(f"{path}:{line}: {row} repeats an id or a name; ids never move, append a new one")
+            else:
+                task_ids[row[1]] = int(row[0])
+                taken[int(row[0])] = row[1]
+
+
+def _cross_check(
+    cards: Mapping[str, Card], templates: Mapping[str, Template], task_ids: Mapping[str, int]
+) -> list[str]:
+    faults = []
+    for name, card in cards.items():
+        if name not in task_ids:
+            faults.append(f"{name}: has no task id; append a line to sources/task_ids.tsv")
+        template = templates.get(card.instruction.template)
+        if template is None:
+            unknown = card.instruction.template
+            faults.append(f"{name}: no template {unknown!r}{did_you_mean(unknown, templates)}")
+            continue
+        # What an adapter finds in the data is not known here; any text stands in for it.
+        open_fields = {field: "text" for field, value in template.fields.items() if value is None}
+        found = open_fields if card.options.adapter == "super_ni" else {}
+        try:
+            render(template, card.instruction.fields, found, ";")
+        except ContentError as error:
+            faults.append(f"{name}: {error}")
+    return faults
+
+
+def select_names(
+    cards: Mapping[str, Card], patterns: Sequence[str], everything: Sequence[str] | None = None
+) -> list[str]:
+    """Names of the cards that the patterns choose, in the cards' order.
+
+    A pattern is a name, a glob, a source, a collection or ``all``; with a leading ``-`` it leaves out. When all
+    patterns leave out, they do so from ``all``.
+
+    Args:
+        cards: name -> card.
+        patterns: applied from left to right.
+        everything: what ``all`` stands for; every card if not given.
+
+    Raises:
+        ContentError: a pattern matches nothing.
+    """
+    complete = set(cards if everything is None else everything)
+    chosen: set[str] = complete if all(pattern.startswith("-") for pattern in patterns) else set()
+    for pattern in patterns:
+        bare = pattern.removeprefix("-")
+        matched = complete if bare == "all" else _match(cards, bare)
+        chosen = chosen - matched if pattern.startswith("-") else chosen | matched
+    return [name for name in cards if name in chosen]
+
+
+def _match(cards: Mapping[str, Card], pattern: str) -> set[str]:
+    if pattern in cards:
+        return {pattern}
+    matched = {
+        name
+        for name, card in cards.items()
+        if pattern == card.source or pattern in card.collections or fnmatch.fnmatchcase(name, pattern)
+    }
+    if not matched:
+        known: Iterable[str] = [*cards, *{c for card in cards.values() for c in card.collections}]
+        raise ContentError(
+            f"--sources {pattern!r} matches no dataset{did_you_mean(pattern, known)}; see `medi ls sources`"
+        )
+    return matched

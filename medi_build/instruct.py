@@ -1,0 +1,127 @@
+"""Instruction templates: Jinja in a box, rendered once per dataset.
+
+The grammar is that of Su et al. 2023, section 2.4: ``Represent the [domain] <text type> [for <objective>]``.
+Templates come from users too, so only a small part of Jinja is allowed (variables, ``if``, comparisons, a few
+filters): without loops and calls neither time nor memory can run away.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jinja2
+from jinja2 import nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from medi_build.errors import ContentError, did_you_mean
+
+ALLOWED_FILTERS = ("lower", "upper", "title", "replace", "trim")
+MAX_TEMPLATE_CHARACTERS = 2000
+_ALLOWED_NODES = (
+    nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const, nodes.If, nodes.CondExpr,
+    nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.Filter, nodes.Concat,
+)  # fmt: skip
+_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
+
+
+class Instructions(NamedTuple):
+    """The instruction of each side, separator included: ``Represent the ...;``."""
+
+    query: str
+    document: str
+
+
+class Phrasing(BaseModel):
+    """One way to say it. Without ``document`` the dataset is symmetric: one instruction on both sides."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    query: str
+    document: str | None = None
+
+
+class Template(BaseModel):
+    """A family of instructions; the first phrasing is the published form."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    description: str
+    fields: dict[str, str | None] = Field(
+        default_factory=dict, description="field -> default; null: the card must give it"
+    )
+    phrasings: tuple[Phrasing, ...] = Field(..., min_length=1)
+
+    @field_validator("phrasings")
+    @classmethod
+    def _parse(cls, phrasings: tuple[Phrasing, ...]) -> tuple[Phrasing, ...]:
+        for phrasing in phrasings:
+            for source in (phrasing.query, phrasing.document):
+                if source is not None:
+                    _check_source(source)
+        return phrasings
+
+
+def _check_source(source: str) -> None:
+    """Raise ValueError unless the template stays inside the allowed part of Jinja."""
+    if len(source) > MAX_TEMPLATE_CHARACTERS:
+        raise ValueError(f"{len(source)} characters; at most {MAX_TEMPLATE_CHARACTERS} are allowed")
+    try:
+        tree = _ENVIRONMENT.parse(source)
+    except jinja2.TemplateSyntaxError as error:
+        raise ValueError(f"not valid Jinja: {error.message} (line {error.lineno}) in {source!r}") from error
+    for node in tree.find_all(nodes.Node):
+        if not isinstance(node, _ALLOWED_NODES):
+            raise ValueError(
+                f"{type(node).__name__} is not allowed in {source!r}; "
+                "use variables, if, comparisons, and/or/not and the filters " + ", ".join(ALLOWED_FILTERS)
+            )
+        if isinstance(node, nodes.Filter) and node.name not in ALLOWED_FILTERS:
+            raise ValueError(f"filter {node.name!r} in {source!r}; allowed are {', '.join(ALLOWED_FILTERS)}")
+
+
+def render(
+    template: Template, card_fields: Mapping[str, str], found_fields: Mapping[str, str], separator: str
+) -> list[Instructions]:
+    """Render every phrasing of a template for one dataset.
+
+    Args:
+        template: the family.
+        card_fields: values the card gives; they win over all others.
+        found_fields: values the adapter found in the data; they win over the template's defaults.
+        separator: ``;`` (the released MEDI rows) or ``:`` (the public documentation).
+
+    Raises:
+        ContentError: a field is unknown or missing, or the result breaks the grammar.
+    """
+    for name in card_fields:
+        if name not in template.fields:
+            raise ContentError(
+                f"template {template.name!r} has no field {name!r}{did_you_mean(name, template.fields)}; "
+                f"its fields are {', '.join(template.fields)}"
+            )
+    found = {name: value for name, value in found_fields.items() if name in template.fields}
+    values = {**template.fields, **found, **card_fields}
+    missing = sorted(name for name, value in values.items() if value is None)
+    if missing:
+        raise ContentError(f"template {template.name!r} needs a value for {', '.join(missing)}; add it to the card")
+    rendered = []
+    for phrasing in template.phrasings:
+        query = _render_one(template.name, phrasing.query, values, separator)
+        document = phrasing.document
+        rendered.append(
+            Instructions(query, query if document is None else _render_one(template.name, document, values, separator))
+        )
+    return rendered
+
+
+def _render_one(name: str, source: str, values: Mapping[str, str | None], separator: str) -> str:
+    try:
+        text = " ".join(_ENVIRONMENT.from_string(source).render(values).split())
+    except jinja2.UndefinedError as error:
+        raise ContentError(
+            f"template {name!r}: {error.message} in {source!r}; its fields are {', '.join(values)}"
+        ) from error
+    if not text.startswith("Represent "):
+        raise ContentError(f"template {name!r} gives {text!r}; an instruction starts with 'Represent '")
+    return text + separator

@@ -1,0 +1,113 @@
+"""The output folder: who may use it, what is finished in it."""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from medi_build.errors import OutputError
+from medi_build.write.atomic import FileEntry, write_bytes
+from medi_build.write.receipt import Receipt
+
+MANIFEST = "manifest.json"
+
+
+class OutputFolder:
+    """A folder that holds one build, finished or not.
+
+    ``.medi/receipts`` says which datasets are finished, ``.medi/work`` holds what is being made, ``manifest.json``
+    exists only while the whole dataset is complete.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.work = root / ".medi" / "work"
+
+    def receipt(self, task_id: int, fingerprint: str) -> Receipt | None:
+        """The receipt of a dataset if it was finished with the same fingerprint and its files are intact."""
+        try:
+            receipt = Receipt.model_validate_json(self._receipt_path(task_id).read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+        same = receipt.fingerprint == fingerprint
+        return receipt if same and all(map(self._intact, [*receipt.shards, receipt.fragment])) else None
+
+    def commit(self, receipt: Receipt) -> None:
+        """Declare a dataset finished."""
+        path = self._receipt_path(receipt.task_id)
+        write_bytes(path, receipt.model_dump_json(indent=1).encode() + b"\n", self.root)
+
+    def uncover(self) -> None:
+        """Remove what would make a folder under change look complete."""
+        for name in (MANIFEST, "medi-data.json"):
+            (self.root / name).unlink(missing_ok=True)
+
+    def manifest(self) -> dict[str, Any] | None:
+        """The manifest of a finished build whose joined files are still there, else None."""
+        try:
+            manifest: dict[str, Any] = orjson.loads((self.root / MANIFEST).read_bytes())
+        except (FileNotFoundError, orjson.JSONDecodeError):
+            return None
+        return manifest if all(self._intact(FileEntry(**file)) for file in manifest["files"]) else None
+
+    def remove_strangers(self, receipts: Sequence[Receipt]) -> None:
+        """Delete shards and parts of datasets that an earlier build in this folder had and this one has not."""
+        ours = {file.path for r in receipts for file in (*r.shards, r.fragment)}
+        ours |= {self._receipt_path(r.task_id).relative_to(self.root).as_posix() for r in receipts}
+        for folder in ("data", ".medi/json", ".medi/receipts"):
+            for path in sorted((self.root / folder).glob("*")):
+                if path.relative_to(self.root).as_posix() not in ours:
+                    path.unlink()
+
+    def _receipt_path(self, task_id: int) -> Path:
+        return self.root / ".medi" / "receipts" / f"{task_id:05d}.json"
+
+    def _intact(self, file: FileEntry) -> bool:
+        path = self.root / file.path
+        try:
+            if path.stat().st_size != file.size:
+                return False
+            return path.suffix != ".parquet" or pq.read_metadata(path).num_rows == file.rows
+        except (OSError, pa.ArrowException):
+            return False
+
+
+@contextmanager
+def open_output(root: Path) -> Iterator[OutputFolder]:
+    """Take an output folder for one build.
+
+    Raises:
+        OutputError: the folder holds something else, cannot be written, or another build runs in it.
+    """
+    if root.exists() and not root.is_dir():
+        raise OutputError(f"--out {root}: is a file; give a folder that is empty or holds an earlier build")
+    if root.is_dir() and any(root.iterdir()) and not (root / ".medi").is_dir():
+        some = ", ".join(sorted(p.name for p in root.iterdir())[:3])
+        raise OutputError(
+            f"--out {root}: holds something else ({some}, ...); give a folder that is empty, new or holds an "
+            "earlier build"
+        )
+    folder = OutputFolder(root)
+    try:
+        folder.work.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(root / ".medi" / "lock", timeout=0)
+        with lock:
+            shutil.rmtree(folder.work)
+            folder.work.mkdir()
+            yield folder
+            shutil.rmtree(folder.work)
+    except Timeout as error:
+        raise OutputError(
+            f"--out {root}: another build is running in it (process lock {os.getpid()} waits); "
+            "wait for it or choose another folder"
+        ) from error
+    except PermissionError as error:
+        raise OutputError(f"--out {root}: cannot be written ({error.strerror})") from error
