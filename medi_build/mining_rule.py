@@ -36,6 +36,9 @@ class MiningRule(BaseModel):
     near_duplicate: float | None = Field(
         None, gt=0.0, le=1.0, description="reject a negative whose cosine with a positive is at least this"
     )
+    same_answer: bool = Field(
+        False, description="bar passages that answer another query of the dataset with the same answer"
+    )
     reject_answer: bool = Field(False, description="reject a passage that contains an answer string")
     consistency_top: int | None = Field(
         None, ge=1, description="drop a record whose positive is not in its query's top-k of a random pool"

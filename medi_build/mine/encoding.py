@@ -1,0 +1,35 @@
+"""Texts to vectors through the boundary of `medi_build.embedding`."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from medi_build.embedding import Embed
+from medi_build.errors import MiningError
+from medi_build.ledger import Ledger
+from medi_build.mine.search import Vectors
+
+ROWS_PER_CHECK = 65536
+
+
+def encode(embed: Embed, texts: Sequence[str], instruction: str, ledger: Ledger) -> Vectors:
+    """Vectors [n, d] of the texts; truncated texts are counted as ``truncated_texts``.
+
+    Raises:
+        MiningError: the encoder did not give one finite float16 vector per text.
+    """
+    vectors, truncated = embed(texts, instruction)
+    if vectors.ndim != 2 or len(vectors) != len(texts) or vectors.dtype != np.float16:
+        raise MiningError(
+            f"the encoder gave {vectors.dtype} vectors of shape {vectors.shape} for {len(texts)} texts; "
+            "one float16 vector per text is needed"
+        )
+    for start in range(0, len(vectors), ROWS_PER_CHECK):
+        bad = np.flatnonzero(~np.isfinite(vectors[start : start + ROWS_PER_CHECK]).all(axis=1))
+        if len(bad):
+            raise MiningError(
+                f"the encoder gave NaN or infinity for {texts[start + int(bad[0])][:80]!r} "
+                f"(and {len(bad) - 1} more nearby); try dtype float32"
+            )
+    ledger.note("truncated_texts", truncated)
+    return vectors

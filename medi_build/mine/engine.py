@@ -1,0 +1,64 @@
+"""Mining of one dataset: examples in, one positive and its negatives per example out."""
+
+import pyarrow as pa
+
+from medi_build.embedding import Embed
+from medi_build.ledger import Ledger
+from medi_build.mine.pairs import mine_pairs
+from medi_build.mine.paper import by_label, by_output
+from medi_build.mine.result import to_table
+from medi_build.mining_rule import MiningRule
+from medi_build.records import Kind
+
+
+def mine(
+    examples: pa.Table,
+    documents: pa.Table | None,
+    *,
+    kind: Kind,
+    rule: MiningRule,
+    embed: Embed,
+    instructions: tuple[str, str] = ("", ""),
+    symmetric: bool = False,
+    seed: int,
+    ledger: Ledger,
+) -> pa.Table:
+    """Find a positive and negatives for each example.
+
+    Args:
+        examples: schema ``EXAMPLES``; may be memory-mapped.
+        documents: schema ``DOCUMENTS``, candidates beyond the examples' positives (kind "pairs" only), or None.
+        kind: which pair rule applies.
+        rule: the knobs.
+        embed: encodes texts under an instruction.
+        instructions: those of the query and of the document side, for encoding only; empty in the paper.
+        symmetric: both sides are alike, so queries are candidates too (kind "pairs" only).
+        seed: for every choice that is not by score.
+        ledger: dropped rows are counted in stage "mine", rejected candidates in notes ``rejected_{reason}``.
+
+    Returns:
+        Schema ``MINED``, at most one row per example, ascending by ``row``.
+
+    Raises:
+        MiningError: nothing to search in, or unusable vectors.
+    """
+    if kind == "classification":
+        found, vocabulary = by_label(
+            examples, rule=rule, embed=embed, instructions=instructions, seed=seed, ledger=ledger
+        )
+    elif kind == "text2text":
+        found, vocabulary = by_output(
+            examples, rule=rule, embed=embed, instructions=instructions, seed=seed, ledger=ledger
+        )
+    else:
+        found, vocabulary = mine_pairs(
+            examples,
+            documents,
+            rule=rule,
+            embed=embed,
+            instructions=instructions,
+            symmetric=symmetric,
+            seed=seed,
+            ledger=ledger,
+        )
+    return to_table(found, vocabulary, rule, ledger)

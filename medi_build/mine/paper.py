@@ -1,0 +1,174 @@
+"""The paper's pair rules for Super-NaturalInstructions (Su et al. 2023, section 2.3).
+
+Both look among the other inputs x_j of the same task. A text that occurs in several rows is one candidate that
+has the labels, or the outputs, of all of them. So no text is ever the negative of a query text for which another
+row would take it as a positive.
+
+Labels and outputs tell a wrong candidate from a right one here, so of the rule's filters only those on rank and
+length apply; margins and the like are for `medi_build.mine.pairs`, where nothing else guards the negatives.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from medi_build.embedding import Embed
+from medi_build.ledger import Ledger
+from medi_build.mine.encoding import encode
+from medi_build.mine.exclusions import BoolMatrix, Exclusions, Labels, incidence, label_bits
+from medi_build.mine.filters import bad_lengths
+from medi_build.mine.pool import (
+    Flat,
+    Ints,
+    Segment,
+    Texts,
+    Vocabulary,
+    codes,
+    column,
+    flatten,
+    seeded_hash,
+)
+from medi_build.mine.result import Found, empty
+from medi_build.mine.search import NOTHING, Ranking, Vectors, pair_scores, topk
+from medi_build.mine.select import Candidates, depth, pick, reject, window
+from medi_build.mining_rule import MiningRule
+
+
+class _Inputs(NamedTuple):
+    """The inputs of the rows that carry a label or output.
+
+    Attributes:
+        rows: int64 [m], these rows of the examples table.
+        vocabulary: distinct inputs, [n]; its ``first`` counts in 0..m.
+        text_of_row: int64 [m], number of each row's input.
+        values: the labels or outputs; ``rows`` counts in 0..m.
+    """
+
+    rows: Ints
+    vocabulary: Vocabulary
+    text_of_row: Ints
+    values: Flat
+
+
+def by_label(
+    examples: pa.Table, *, rule: MiningRule, embed: Embed, instructions: tuple[str, str], seed: int, ledger: Ledger
+) -> tuple[Found, Vocabulary]:
+    """Classification: the most similar input that shares a label, against the most similar one that shares none.
+
+    Drops rows without a label (``no_label``) and rows whose labels no other input has (``no_positive``).
+    """
+    inputs = _usable(examples, "labels", "no_label", ledger)
+    vocabulary = inputs.vocabulary
+    if not len(vocabulary):
+        return empty("label", rule), vocabulary
+    label_codes, firsts = codes(inputs.values.values)
+    bits = label_bits(inputs.text_of_row[inputs.values.rows], label_codes, len(vocabulary), len(firsts))
+    queries, corpus = _both_sides(vocabulary, embed, instructions, ledger)
+    own = _diagonal(len(vocabulary))
+    positives = topk(queries, corpus, 1, Exclusions(own, Labels(bits, bits, "share")))
+    negatives = topk(queries, corpus, _depth(rule), Exclusions(own, Labels(bits, bits, "disjoint")))
+    chosen = _pick(window(negatives, rule), positives.ids[:, 0], vocabulary, rule, seed, ledger)
+    return _per_row(inputs, positives, chosen, "label", ledger), vocabulary
+
+
+def by_output(
+    examples: pa.Table, *, rule: MiningRule, embed: Embed, instructions: tuple[str, str], seed: int, ledger: Ledger
+) -> tuple[Found, Vocabulary]:
+    """Everything else: similar input and similar output, against similar input and different output.
+
+    s_pos = cos(x_i, x_j) + cos(y_i, y_j) and s_neg = cos(x_i, x_j) - cos(y_i, y_j) are the inner products of
+    [x_i; y_i] and [x_i; -y_i] with [x_j; y_j], so one plain top-k search finds the maximum of each. Where an input
+    has several outputs, y is the first; a negative shares none of them, and is not the chosen positive. The
+    scores in the result are those of the inputs, cos(x_i, x_j).
+
+    Drops rows without an output (``no_output``) or without another input (``no_positive``).
+    """
+    inputs = _usable(examples, "answers", "no_output", ledger)
+    vocabulary = inputs.vocabulary
+    if not len(vocabulary):
+        return empty("output", rule), vocabulary
+    count, outputs = len(vocabulary), inputs.values
+    x, corpus_x = _both_sides(vocabulary, embed, instructions, ledger)
+    output_codes, firsts = codes(outputs.values)
+    first_outputs = output_codes[outputs.places == 0][vocabulary.first]
+    y = encode(embed, Texts(outputs.values, firsts), instructions[1], ledger)[first_outputs]
+
+    corpus = np.concatenate([corpus_x, y], axis=1)
+    own = _diagonal(count)
+    positives = topk(np.concatenate([x, y], axis=1), corpus, 1, Exclusions(own))
+    has = incidence(inputs.text_of_row[outputs.rows], output_codes, (count, len(firsts)))
+    found = np.flatnonzero(positives.ids[:, 0] != NOTHING)
+    chosen_positive = incidence(found, positives.ids[found, 0], (count, count))
+    barred = Exclusions((own + chosen_positive + has @ has.T).tocsr())
+    negatives = topk(np.concatenate([x, -y], axis=1), corpus, _depth(rule), barred)
+    positives, negatives = (_rescored(ranking, x, corpus_x) for ranking in (positives, negatives))
+    chosen = _pick(window(negatives, rule), positives.ids[:, 0], vocabulary, rule, seed, ledger)
+    return _per_row(inputs, positives, chosen, "output", ledger), vocabulary
+
+
+def _usable(examples: pa.Table, name: str, reason: str, ledger: Ledger) -> _Inputs:
+    """The rows with a value in list column ``name``; the others are dropped under ``reason``."""
+    values = flatten(examples, name)
+    rows = np.unique(values.rows)
+    ledger.drop("mine", reason, examples.num_rows - len(rows))
+    segment = Segment(column(examples, "query").gather(rows), column(examples, "id").gather(rows))
+    vocabulary = Vocabulary.build([segment])
+    compact = values._replace(rows=np.searchsorted(rows, values.rows))
+    return _Inputs(rows, vocabulary, vocabulary.segments[0], compact)
+
+
+def _both_sides(
+    vocabulary: Vocabulary, embed: Embed, instructions: tuple[str, str], ledger: Ledger
+) -> tuple[Vectors, Vectors]:
+    """The inputs' vectors as queries and as candidates."""
+    texts = vocabulary.some(np.arange(len(vocabulary)))
+    queries = encode(embed, texts, instructions[0], ledger)
+    same = instructions[0] == instructions[1]
+    return queries, queries if same else encode(embed, texts, instructions[1], ledger)
+
+
+def _diagonal(count: int) -> BoolMatrix:
+    itself = np.arange(count, dtype=np.int64)
+    return incidence(itself, itself, (count, count))
+
+
+def _depth(rule: MiningRule) -> int:
+    return depth(rule, filtered=rule.max_length_ratio is not None)
+
+
+def _rescored(ranking: Ranking, x: Vectors, corpus_x: Vectors) -> Ranking:
+    """The same ranking with the cosines of the inputs as scores."""
+    queries = np.repeat(np.arange(len(x), dtype=np.int64), ranking.ids.shape[1])
+    scores = pair_scores(x, corpus_x, queries, ranking.ids.reshape(-1))
+    return Ranking(ranking.ids, scores.reshape(ranking.ids.shape))
+
+
+def _pick(
+    candidates: Candidates, positives: Ints, vocabulary: Vocabulary, rule: MiningRule, seed: int, ledger: Ledger
+) -> Candidates:
+    """Filter by length and take the asked number, one row per distinct input."""
+    allowed = candidates.ids != NOTHING
+    everything = np.arange(len(vocabulary), dtype=np.int64)
+    if rule.max_length_ratio is not None:
+        lengths = vocabulary.text(everything).str.len_chars().to_numpy().astype(np.int64)
+        allowed = reject(
+            allowed, bad_lengths(lengths[positives], lengths[candidates.ids], rule.max_length_ratio), "length", ledger
+        )
+    return pick(candidates, allowed, rule, seeded_hash(vocabulary.id(everything), seed))
+
+
+def _per_row(inputs: _Inputs, positives: Ranking, chosen: Candidates, miner: str, ledger: Ledger) -> Found:
+    """Give each row what was found for its text; rows whose text has no positive are dropped."""
+    ids = positives.ids[inputs.text_of_row, 0]
+    kept = np.flatnonzero(ids != NOTHING)
+    ledger.drop("mine", "no_positive", len(ids) - len(kept))
+    texts = inputs.text_of_row[kept]
+    return Found(
+        rows=inputs.rows[kept],
+        positives=ids[kept],
+        positive_ids=inputs.vocabulary.id(ids[kept]),
+        positive_scores=positives.scores[texts, 0],
+        negatives=chosen.rows(texts),
+        miner=miner,
+    )

@@ -1,0 +1,102 @@
+"""What mining found, as arrays, and as a table of schema ``MINED``."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from medi_build.ledger import Ledger
+from medi_build.mine.pool import Ints, Vocabulary
+from medi_build.mine.search import NOTHING
+from medi_build.mine.select import GIVEN, Candidates
+from medi_build.mining_rule import MiningRule
+from medi_build.records import MINED
+
+
+@dataclass(frozen=True)
+class Found:
+    """One positive and some negatives for each of some rows.
+
+    Attributes:
+        rows: int64 [r], rows of the examples table.
+        positives: int64 [r], numbers of texts in the vocabulary.
+        positive_ids: [r] published ids of these positives.
+        positive_scores: float32 [r], cosine with the query.
+        negatives: [r, n], hardest first; the first column may be empty (id -1) only where all are.
+        miner: name of the method that ranked the negatives.
+    """
+
+    rows: Ints
+    positives: Ints
+    positive_ids: pl.Series
+    positive_scores: npt.NDArray[np.float32]
+    negatives: Candidates
+    miner: str
+
+
+def empty(miner: str, rule: MiningRule) -> Found:
+    """Nothing found, as there was nothing to look at."""
+    none = np.empty(0, dtype=np.int64)
+    nothing = Candidates(
+        np.empty((0, rule.negatives), dtype=np.int64),
+        np.empty((0, rule.negatives), dtype=np.float32),
+        np.empty((0, rule.negatives), dtype=np.int32),
+    )
+    return Found(none, none, pl.Series([], dtype=pl.String), np.empty(0, dtype=np.float32), nothing, miner)
+
+
+def join(parts: list[Found]) -> Found:
+    """Parts found one after another, as one, sorted by row."""
+    rows = np.concatenate([part.rows for part in parts])
+    order = np.argsort(rows, kind="stable")
+    return Found(
+        rows[order],
+        np.concatenate([part.positives for part in parts])[order],
+        pl.concat([part.positive_ids for part in parts]).gather(order),
+        np.concatenate([part.positive_scores for part in parts])[order],
+        Candidates(
+            np.concatenate([part.negatives.ids for part in parts]),
+            np.concatenate([part.negatives.scores for part in parts]),
+            np.concatenate([part.negatives.ranks for part in parts]),
+        ).rows(order),
+        parts[0].miner,
+    )
+
+
+def to_table(found: Found, vocabulary: Vocabulary, rule: MiningRule, ledger: Ledger) -> pa.Table:
+    """The rows that have a negative; the others are dropped as ``no_negative``.
+
+    Rows with some but fewer than ``rule.negatives`` are counted as ``fewer_negatives_than_asked``.
+    """
+    counts = (found.negatives.ids != NOTHING).sum(axis=1)
+    ledger.drop("mine", "no_negative", int((counts == 0).sum()))
+    ledger.note("fewer_negatives_than_asked", int(((counts > 0) & (counts < rule.negatives)).sum()))
+    kept = np.flatnonzero(counts)
+    ids, scores, ranks = found.negatives.rows(kept)
+    further = ids[:, 1:] != NOTHING
+    offsets = np.concatenate([[0], np.cumsum(further.sum(axis=1))]).astype(np.int32)
+    columns = {
+        "row": pa.array(found.rows[kept]),
+        "pos": _strings(vocabulary.text(found.positives[kept])),
+        "pos_id": _strings(found.positive_ids.gather(kept)),
+        "neg": _strings(vocabulary.text(ids[:, 0])),
+        "neg_id": _strings(vocabulary.id(ids[:, 0])),
+        "pos_score": pa.array(found.positive_scores[kept]),
+        "neg_score": pa.array(scores[:, 0]),
+        "neg_rank": pa.array(ranks[:, 0].astype(np.int32)),
+        "miner": _strings(pl.Series(np.where(ranks[:, 0] == GIVEN, "given", found.miner), dtype=pl.String)),
+        "hard_negatives": _lists(offsets, _strings(vocabulary.text(ids[:, 1:][further])), "hard_negatives"),
+        "hard_negative_scores": _lists(offsets, pa.array(scores[:, 1:][further]), "hard_negative_scores"),
+        "hard_negative_ranks": _lists(offsets, pa.array(ranks[:, 1:][further].astype(np.int32)), "hard_negative_ranks"),
+    }
+    return pa.table(columns, schema=MINED)
+
+
+def _strings(series: pl.Series) -> pa.Array:
+    return series.to_arrow().cast(pa.string())
+
+
+def _lists(offsets: npt.NDArray[np.int32], values: pa.Array, name: str) -> pa.Array:
+    return pa.ListArray.from_arrays(pa.array(offsets), values, type=MINED.field(name).type)

@@ -1,0 +1,125 @@
+"""From ranked candidates to negatives: the rank window, what was rejected and why, and the pick."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from medi_build.ledger import Ledger
+from medi_build.mine.pool import Keys
+from medi_build.mine.search import NOTHING, Ranking
+from medi_build.mining_rule import MiningRule
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+GIVEN = -1
+"""The rank of a negative that came with the data."""
+
+
+class Candidates(NamedTuple):
+    """Candidates of each row, in the order in which they should be taken.
+
+    Attributes:
+        ids: int64 [r, c], -1 where there is none.
+        scores: float32 [r, c], cosine with the query.
+        ranks: int32 [r, c], place among the allowed candidates; -1 for a given negative.
+    """
+
+    ids: Ints
+    scores: npt.NDArray[np.float32]
+    ranks: npt.NDArray[np.int32]
+
+    def rows(self, index: Ints) -> "Candidates":
+        """The candidates of some rows, in the given order."""
+        return Candidates(self.ids[index], self.scores[index], self.ranks[index])
+
+
+def depth(rule: MiningRule, filtered: bool) -> int:
+    """How long a ranking the rule can look at; a rule that neither filters nor samples needs no more than it takes."""
+    sees_all = filtered or rule.pick == "random"
+    return rule.rank_max if sees_all else rule.rank_min + rule.negatives
+
+
+def window(ranking: Ranking, rule: MiningRule) -> Candidates:
+    """Candidates with ``rank_min <= rank < rank_max``.
+
+    The window is cut from the full ranking, before any filter: afterwards it would skip the hardest survivors.
+    """
+    ids = ranking.ids[:, rule.rank_min : rule.rank_max]
+    scores = ranking.scores[:, rule.rank_min : rule.rank_max]
+    ranks = np.arange(rule.rank_min, rule.rank_min + ids.shape[1], dtype=np.int32)
+    return Candidates(ids, scores, np.broadcast_to(ranks, ids.shape).astype(np.int32))
+
+
+def side_by_side(left: Candidates, right: Candidates) -> Candidates:
+    """Candidates of two origins; the left ones are taken first."""
+    return Candidates(
+        np.concatenate([left.ids, right.ids], axis=1),
+        np.concatenate([left.scores, right.scores], axis=1),
+        np.concatenate([left.ranks, right.ranks], axis=1),
+    )
+
+
+def repeated(ids: Ints) -> Bools:
+    """Where a row holds an id that it already holds further left."""
+    order = np.argsort(ids, axis=1, kind="stable")
+    ordered = np.take_along_axis(ids, order, axis=1)
+    again = np.zeros(ids.shape, dtype=bool)
+    again[:, 1:] = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != NOTHING)
+    result = np.empty_like(again)
+    np.put_along_axis(result, order, again, axis=1)
+    return result
+
+
+def reject(allowed: Bools, bad: Bools, reason: str, ledger: Ledger) -> Bools:
+    """Take the bad ones out of the allowed ones and count what that removed as ``rejected_{reason}``."""
+    hit = allowed & bad
+    ledger.note(f"rejected_{reason}", int(hit.sum()))
+    return allowed & ~bad
+
+
+def pick(candidates: Candidates, allowed: Bools, rule: MiningRule, row_keys: Keys) -> Candidates:
+    """Take ``rule.negatives`` of the allowed candidates of each row.
+
+    Given negatives come first; mined ones by rank, or with ``pick: random`` by a seeded draw, then by rank.
+
+    Args:
+        candidates: [r, c].
+        allowed: [r, c].
+        rule: ``negatives`` and ``pick``.
+        row_keys: [r], the rows' seeded hashes; the draw depends on them and the candidates alone.
+
+    Returns:
+        [r, negatives]; id -1, score NaN where a row has fewer.
+    """
+    order = np.where(candidates.ranks == GIVEN, -1.0, candidates.ranks)
+    if rule.pick == "random":
+        order = np.where(candidates.ranks == GIVEN, -1.0, _draw(row_keys, candidates.ids))
+    order = np.where(allowed, order, np.inf)
+    taken = np.argsort(order, axis=1, kind="stable")[:, : rule.negatives]
+    if rule.pick == "random":
+        taken = np.sort(taken, axis=1)  # columns stand in order of rank
+    kept = np.take_along_axis(allowed, taken, axis=1)
+    hardest_first = np.argsort(~kept, axis=1, kind="stable")
+    taken, kept = np.take_along_axis(taken, hardest_first, axis=1), np.take_along_axis(kept, hardest_first, axis=1)
+    ids = np.where(kept, np.take_along_axis(candidates.ids, taken, axis=1), NOTHING)
+    scores = np.where(kept, np.take_along_axis(candidates.scores, taken, axis=1), np.float32(np.nan))
+    return _widen(Candidates(ids, scores, np.take_along_axis(candidates.ranks, taken, axis=1)), rule.negatives)
+
+
+def _widen(chosen: Candidates, columns: int) -> Candidates:
+    missing = ((0, 0), (0, columns - chosen.ids.shape[1]))
+    return Candidates(
+        np.pad(chosen.ids, missing, constant_values=NOTHING),
+        np.pad(chosen.scores, missing, constant_values=np.nan),
+        np.pad(chosen.ranks, missing, constant_values=0),
+    )
+
+
+def _draw(row_keys: Keys, ids: Ints) -> npt.NDArray[np.float64]:
+    """Uniform numbers in [0, 1) from (row key, candidate id): the finaliser of splitmix64 (Steele et al. 2014)."""
+    z = row_keys[:, None] + (ids.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    uniform: npt.NDArray[np.float64] = (z ^ (z >> np.uint64(31))) / 2.0**64
+    return uniform

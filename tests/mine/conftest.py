@@ -1,0 +1,48 @@
+"""A small real encoder for tests: hashed character trigrams, and tables in the contract's schemas."""
+
+import zlib
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from medi_build.embedding import Embedded
+from medi_build.ledger import Ledger
+from medi_build.records import DOCUMENTS, EXAMPLES
+
+DIMENSIONS = 64
+
+
+def embed(texts, instruction=""):
+    """Unit vectors of trigram counts: texts with like spelling are near each other."""
+    vectors = np.zeros((len(texts), DIMENSIONS), dtype=np.float32)
+    for i, text in enumerate(texts):
+        padded = f"  {instruction}{text} "
+        for j in range(len(padded) - 2):
+            vectors[i, zlib.crc32(padded[j : j + 3].encode()) % DIMENSIONS] += 1
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return Embedded(vectors.astype(np.float16), 0)
+
+
+def examples(rows):
+    """A table of EXAMPLES from dicts that name only what matters."""
+    columns = {
+        "id": [row.get("id", f"toy/{i}") for i, row in enumerate(rows)],
+        "query": [row["query"] for row in rows],
+        **{
+            name: [row.get(name, []) for row in rows]
+            for name in ("positives", "negatives", "labels", "answers", "groups")
+        },
+    }
+    return pa.table(columns, schema=EXAMPLES)
+
+
+def documents(rows):
+    """A table of DOCUMENTS from (id, text, groups)."""
+    ids, texts, groups = zip(*rows, strict=True) if rows else ((), (), ())
+    return pa.table({"id": list(ids), "text": list(texts), "groups": list(groups)}, schema=DOCUMENTS)
+
+
+@pytest.fixture
+def ledger():
+    return Ledger("toy")

@@ -1,0 +1,124 @@
+"""The two rules of the paper against the plain version, and what must never happen."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medi_build.ledger import Ledger
+from medi_build.mine import mine
+from medi_build.mining_rule import MiningRule
+from medi_build.records import MINED
+from tests.mine import reference
+from tests.mine.conftest import embed, examples
+
+WORDS = ["red fox", "red box", "blue fox", "blue sea", "green tea", "green sea", "a fox", "tea"]
+PAPER = MiningRule.from_preset("paper")
+
+texts = st.sampled_from([f"{a} and {b}" for a in WORDS for b in WORDS[:3]])
+labelled = st.fixed_dictionaries({"query": texts, "labels": st.lists(st.sampled_from("ABC"), max_size=2, unique=True)})
+answered = st.fixed_dictionaries({"query": texts, "answers": st.lists(st.sampled_from(WORDS), max_size=2, unique=True)})
+
+
+def run(rows, kind, rule=PAPER, seed=1):
+    ledger = Ledger("toy", read=len(rows), adapted=len(rows))
+    table = mine(examples(rows), None, kind=kind, rule=rule, embed=embed, seed=seed, ledger=ledger)
+    assert table.schema == MINED
+    ledger.written = table.num_rows
+    ledger.check()
+    return table, ledger
+
+
+def check_against(expected, table, ledger):
+    got = {row["row"]: (row["pos"], row["neg"]) for row in table.to_pylist()}
+    assert got == {i: pair for i, pair in expected.items() if pair[1] is not None}
+    assert list(got) == sorted(got)
+    assert ledger.dropped.get("mine", {}).get("no_negative", 0) == sum(n is None for _, n in expected.values())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(labelled, max_size=12))
+def test_labels_equal_the_plain_version(rows):
+    table, ledger = run(rows, "classification")
+    check_against(reference.by_label(rows, embed), table, ledger)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(answered, max_size=12))
+def test_outputs_equal_the_plain_version(rows):
+    table, ledger = run(rows, "text2text")
+    check_against(reference.by_output(rows, embed), table, ledger)
+
+
+def test_scores_ids_and_ranks_are_those_of_the_inputs():
+    rows = [
+        {"query": "a cat sat on a mat", "answers": ["cats sit"]},
+        {"query": "a cat sat on the mat", "answers": ["cats sit down"]},
+        {"query": "a cat sat in a hat", "answers": ["hats hold things"]},
+    ]
+    table, _ = run(rows, "text2text")
+    row = table.to_pylist()[0]
+    vectors = embed([r["query"] for r in rows]).vectors
+    assert (row["pos_id"], row["neg_id"], row["neg_rank"], row["miner"]) == ("toy/1", "toy/2", 0, "output")
+    assert row["pos_score"] == reference.cosine(vectors[0], vectors[1])
+    assert row["neg_score"] == reference.cosine(vectors[0], vectors[2])
+
+
+def test_rows_that_cannot_be_used_are_counted():
+    rows = [
+        {"query": "no label here"},
+        {"query": "the only one of its kind", "labels": ["rare"]},
+        {"query": "first of a kind", "labels": ["common"]},
+        {"query": "second of a kind", "labels": ["common"]},
+    ]
+    table, ledger = run(rows, "classification")
+    assert table["row"].to_pylist() == [2, 3]
+    assert dict(ledger.dropped["mine"]) == {"no_label": 1, "no_positive": 1}
+
+
+def test_several_negatives_are_the_next_best_and_shortage_is_counted():
+    rows = [{"query": f"text number {i}", "labels": ["A" if i < 3 else "B"]} for i in range(5)]
+    table, ledger = run(rows, "classification", MiningRule.from_preset("paper", negatives=3))
+    first = table.to_pylist()[0]
+    scores = [first["neg_score"], *first["hard_negative_scores"]]
+    assert scores == sorted(scores, reverse=True)
+    assert len(first["hard_negatives"]) == 1
+    assert ledger.notes["fewer_negatives_than_asked"] == 3
+
+
+def test_rank_min_skips_the_best_and_random_picks_depend_on_the_seed_alone():
+    rows = [{"query": f"text {i} {WORDS[i % 8]}", "labels": ["AB"[i % 2]]} for i in range(40)]
+    top = run(rows, "classification", MiningRule(negatives=3))[0].to_pylist()
+    skipped = run(rows, "classification", MiningRule(rank_min=2))[0].to_pylist()
+    assert [row["hard_negatives"][1] for row in top] == [row["neg"] for row in skipped]
+    assert {row["neg_rank"] for row in skipped} == {2}
+    random = MiningRule(pick="random", rank_max=10)
+    a, b, c = (run(rows, "classification", random, seed)[0] for seed in (1, 1, 2))
+    assert a.equals(b)
+    assert not a.equals(c)
+    assert len({row["neg_rank"] for row in a.to_pylist()}) > 5
+
+
+def test_length_ratio_rejects_and_counts():
+    rows = [
+        {"query": "a short text", "labels": ["A"]},
+        {"query": "a short note", "labels": ["A"]},
+        {"query": "a short text " * 20, "labels": ["B"]},
+        {"query": "quite another", "labels": ["B"]},
+    ]
+    table, ledger = run(rows, "classification", MiningRule(max_length_ratio=3.0))
+    assert table.to_pylist()[0]["neg"] == "quite another"
+    assert ledger.notes["rejected_length"] > 0
+
+
+def test_nothing_in_nothing_out():
+    for kind in ("classification", "text2text", "pairs"):
+        assert run([], kind)[0].num_rows == 0
+
+
+def test_many_labels_need_several_words():
+    rows = [{"query": f"text {i}", "labels": [str(i % 100)]} for i in range(300)]
+    table, _ = run(rows, "classification")
+    label = np.arange(300) % 100
+    number = {f"text {i}": i for i in range(300)}
+    for row in table.to_pylist():
+        assert label[number[row["pos"]]] == label[row["row"]] != label[number[row["neg"]]]
