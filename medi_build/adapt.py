@@ -157,7 +157,7 @@ class _Held:
 
 
 def _hashes(batch: pa.RecordBatch, seed: int) -> npt.NDArray[np.uint64]:
-    queries = batch.column("query").to_pylist()
+    queries = batch.column("query").cast(pa.binary()).to_pylist()
     return np.fromiter((xxhash.xxh64_intdigest(q, seed) for q in queries), np.uint64, len(queries))
 
 

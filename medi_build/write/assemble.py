@@ -54,7 +54,8 @@ def _phrasing_of(ids: pa.ChunkedArray, count: int, seed: int) -> npt.NDArray[np.
     """Index of each record's phrasing, int64 [n]."""
     if count == 1:
         return np.zeros(len(ids), np.int64)
-    return np.array([xxhash.xxh64_intdigest(text, seed) % count for text in ids.to_pylist()], np.int64)
+    hashes = (xxhash.xxh64_intdigest(text, seed) for text in ids.cast(pa.binary()).to_pylist())
+    return np.fromiter((value % count for value in hashes), np.int64, len(ids))
 
 
 def _instruction_column(texts: list[str], chosen: npt.NDArray[np.int64]) -> pa.Array:

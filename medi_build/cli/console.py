@@ -1,0 +1,70 @@
+"""Where messages go (stderr; results go to stdout), and how a record and a table look."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from medi_build.ledger import Ledger
+
+CONSOLE = Console(stderr=True)
+OUT = Console()
+MAX_TEXT = 300
+
+
+def print_record(record: Mapping[str, Any]) -> None:
+    """One training record, a line per side, long texts cut."""
+    OUT.print(Text(f"{record['task_name']}  {record['id']}", style="bold"))
+    for side, score in (("query", None), ("pos", "pos_score"), ("neg", "neg_score")):
+        instruction, text = record[side]
+        line = Text(f"  {side:5} ")
+        if score is not None:
+            line.append(f"{record[score]:+.2f} ", style="cyan")
+        line.append(f"{instruction} ", style="dim")
+        line.append(shorten(text))
+        OUT.print(line, soft_wrap=True)
+
+
+def shorten(text: str) -> str:
+    """At most `MAX_TEXT` characters on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
+
+
+def ledger_table(ledgers: Sequence[Ledger], seconds: Mapping[str, float]) -> Table:
+    """The closing table: rows in, written, dropped by reason and time, per source."""
+    table = Table(title="What went in and what came out", title_justify="left")
+    table.add_column("source")
+    for name in ("datasets", "rows in", "written", "dropped"):
+        table.add_column(name, justify="right")
+    table.add_column("dropped by reason", overflow="fold")
+    table.add_column("seconds", justify="right")
+    sources: dict[str, list[Ledger]] = {}
+    for ledger in ledgers:
+        sources.setdefault(ledger.dataset.split("/")[0], []).append(ledger)
+    for source, group in sources.items():
+        table.add_row(*_row(source, group, seconds))
+    if len(sources) > 1:
+        table.add_section()
+        table.add_row(*_row("all", ledgers, seconds), style="bold")
+    return table
+
+
+def _row(name: str, group: Sequence[Ledger], seconds: Mapping[str, float]) -> list[str]:
+    reasons: dict[str, int] = {}
+    for ledger in group:
+        for counts in ledger.dropped.values():
+            for reason, count in counts.items():
+                reasons[reason] = reasons.get(reason, 0) + count
+    by_count = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    return [
+        name,
+        str(len(group)),
+        f"{sum(ledger.read for ledger in group):,}",
+        f"{sum(ledger.written for ledger in group):,}",
+        f"{sum(reasons.values()):,}",
+        ", ".join(f"{reason} {count:,}" for reason, count in by_count) or "none",
+        f"{sum(seconds.get(ledger.dataset, 0.0) for ledger in group):.1f}",
+    ]

@@ -1,0 +1,180 @@
+"""``medi ls``, ``show``, ``validate`` and ``new-source``: look at the content and add to it."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from medi_build.cards import Card
+from medi_build.cli.build import sample_records, split_names
+from medi_build.cli.console import CONSOLE, OUT, print_record, shorten
+from medi_build.content import Content, load_content, select_names
+from medi_build.errors import ContentError, did_you_mean
+from medi_build.progress import for_console
+from medi_build.settings import cache_folder
+
+ContentOption = Annotated[Path | None, typer.Option(help="Your own sources/ templates/ pipelines/, laid over ours.")]
+DataOption = Annotated[Path | None, typer.Option(help="Folder of raw files, as for `medi build`.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    listing = typer.Typer(help="List what there is.", no_args_is_help=True)
+    listing.command("sources")(ls_sources)
+    listing.command("templates")(ls_templates)
+    listing.command("pipelines")(ls_pipelines)
+    app.add_typer(listing, name="ls")
+    app.command("show")(show)
+    app.command("validate")(validate_command)
+    app.command("new-source")(new_source)
+
+
+def ls_sources(
+    sources: Annotated[str, typer.Option(help="As for `medi build`; `all` is every card.")] = "medi",
+    content: ContentOption = None,
+) -> None:
+    """List datasets: id, licence, rows, what is pinned. Without options, the 330 of the paper.
+
+    Example: `medi ls sources --sources kilt,medmcqa`
+    """
+    from medi_build.fetch import pinned
+
+    loaded = load_content(content)
+    names = select_names(loaded.cards, split_names(sources))
+    table = Table(title=f"{len(names)} datasets", title_justify="left")
+    for column in ("id", "dataset", "licence", "commercial", "rows", "cap", "revision", "template"):
+        table.add_column(column, justify="right" if column in ("id", "rows", "cap") else "left", overflow="fold")
+    for name in names:
+        card = loaded.cards[name]
+        table.add_row(
+            str(loaded.task_ids[name]),
+            name,
+            card.licence.spdx,
+            card.licence.commercial_use,
+            ", ".join(f"{split} {rows}" for split, rows in card.expected_rows.items()) or "unconfirmed",
+            f"{card.cap:,}" if card.cap else "none",
+            _revision(card, pinned(card, cache_folder() / "downloads")),
+            card.instruction.template,
+        )
+    OUT.print(table)
+
+
+def _revision(card: Card, pins: dict[str, str]) -> str:
+    """The card's revision, or what the first fetch recorded."""
+    if card.download is None:
+        return "local files only"
+    if card.download.revision != "unconfirmed":
+        return card.download.revision[:12]
+    got = ", ".join(sorted(set(pins.values())))
+    return f"unconfirmed, fetched {got}" if got else "unconfirmed"
+
+
+def ls_templates(content: ContentOption = None) -> None:
+    """List the families of instructions with their first phrasing.
+
+    Example: `medi ls templates`
+    """
+    table = Table(title_justify="left")
+    for column in ("template", "fields", "query side", "document side"):
+        table.add_column(column, overflow="fold")
+    for name, template in sorted(load_content(content).templates.items()):
+        first = template.phrasings[0]
+        table.add_row(name, ", ".join(template.fields), first.query, first.document or "(same)")
+    OUT.print(table)
+
+
+def ls_pipelines(content: ContentOption = None) -> None:
+    """List the recipes.
+
+    Example: `medi ls pipelines`
+    """
+    table = Table(title_justify="left")
+    for column in ("pipeline", "what it builds", "sources", "encoder", "mining"):
+        table.add_column(column, overflow="fold")
+    for name, recipe in sorted(load_content(content).recipes.items()):
+        about = " ".join(recipe.description.split())
+        table.add_row(name, about, ", ".join(recipe.sources), recipe.encoder.model, recipe.mining.preset)
+    OUT.print(table)
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="A dataset, e.g. kilt/nq.")],
+    data: DataOption = None,
+    pipeline: Annotated[str, typer.Option(help="Recipe whose split, encoder and mining rule to use.")] = "quickstart",
+    content: ContentOption = None,
+) -> None:
+    """Show a dataset: its card and, where its files are, counts, three raw rows and three rendered records.
+
+    The records come from a real build of at most 200 of its examples in a temporary folder.
+
+    Example: `medi show super_ni/task9001_note_mood_classification`
+    """
+    from medi_build.build import BuildOptions, build
+    from medi_build.plan import find_recipe, resolve
+    from medi_build.raw import raw_rows
+
+    loaded = load_content(content)
+    card = _card(loaded, name)
+    OUT.print(f"[bold]{name}[/]  (task id {loaded.task_ids[name]})")
+    for key, value in card.model_dump(mode="json", exclude={"name"}, exclude_defaults=True).items():
+        OUT.print(f"  {key}: {value}", markup=False, highlight=False, soft_wrap=True)
+    recipe = find_recipe(loaded, pipeline).model_copy(update={"allow_missing": False})
+    plan = resolve(loaded, recipe, (name,), data, None, may_fetch=False)
+    OUT.print("\n[bold]Raw rows[/]")
+    for row in raw_rows(plan.units[0].located.found["rows"][0], 3):
+        OUT.print("  " + shorten(row), markup=False, highlight=False, soft_wrap=True)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "build"
+        options = BuildOptions(
+            out=out, sources=(name,), pipeline=pipeline, data=data, content=content, offline=True, limit_per_dataset=200
+        )
+        result = build(options, for_console(CONSOLE))
+        ledger, dataset = result.ledgers[0], result.manifest["datasets"][0]
+        OUT.print(
+            f"\n[bold]Counts[/] (at most 200 examples)  kind {dataset['kind']}, read {ledger.read:,}, adapted "
+            f"{ledger.adapted:,}, written {ledger.written:,}, dropped {ledger.to_dict()['dropped']}",
+            highlight=False,
+        )
+        OUT.print("\n[bold]Records[/]")
+        for record in sample_records(out, 3):
+            print_record(record)
+
+
+def _card(content: Content, name: str) -> Card:
+    if name not in content.cards:
+        raise ContentError(f"no dataset {name!r}{did_you_mean(name, content.cards)}; see `medi ls sources`")
+    return content.cards[name]
+
+
+def validate_command(content: ContentOption = None, data: DataOption = None) -> None:
+    """Check every card, recipe and template, and run every adapter and template over the sample rows.
+
+    With --data, datasets whose files are there are run over those files, too.
+
+    Example: `medi validate --content my-content`
+    """
+    from medi_build.validate import validate
+
+    found = validate(content, data)
+    OUT.print(
+        f"{found.cards:,} cards, {found.templates} templates and {found.recipes} recipes are valid; "
+        f"{found.datasets} datasets ran, {found.rows:,} rows"
+    )
+
+
+def new_source(
+    name: Annotated[str, typer.Argument(help="Name of the dataset, e.g. embedding_training_data/our_tickets.")],
+    file: Annotated[str, typer.Option(help="Its file below DATA/<source>/.")],
+    content: Annotated[Path, typer.Option(help="Your content folder; made if it is not there.")] = Path("medi-content"),
+    template: Annotated[str, typer.Option(help="Family of instructions; see `medi ls templates`.")] = "similarity",
+) -> None:
+    """Write a card to fill in, with the next free task id.
+
+    Example: `medi new-source embedding_training_data/our_tickets --file our_tickets.jsonl`
+    """
+    from medi_build.new_source import write_card
+
+    path = write_card(name, file, content, template)
+    OUT.print(f"{path} is written; fill in licence, citation and instruction, then `medi validate --content {content}`")
