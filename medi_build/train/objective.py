@@ -72,9 +72,7 @@ def merge_columns(columns: Iterable[Features]) -> tuple[dict[str, Tensor], Tenso
     merged = {
         key: torch.cat(
             [
-                functional.pad(column[key], (0, width - column[key].shape[1]))
-                if column[key].ndim == 2
-                else column[key]
+                functional.pad(column[key], (0, width - column[key].shape[1])) if column[key].ndim == 2 else column[key]
                 for column in columns
             ]
         )

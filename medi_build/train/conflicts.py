@@ -1,0 +1,175 @@
+"""Rows of one task that must not meet in a batch, and where to put them.
+
+A row *shows* its query, positive, classes and pages, and *rejects* its negative (with the negative's classes, where
+that text is known as a query of the task). Two rows conflict where both show the same thing, or one rejects what the
+other shows. Two rows may reject the same thing.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from medi_build.train.batches import Ragged, RowKeys
+
+Ints = npt.NDArray[np.int64]
+Hashes = npt.NDArray[np.uint64]
+
+KINDS = ("query", "positive", "negative", "class", "page")
+_REJECTS = KINDS.index("negative")
+_NEGATIVE_CLASS = len(KINDS)  # reported as "class"
+
+
+@dataclass(frozen=True)
+class TaskConflicts:
+    """What the contested rows of a task show and reject.
+
+    Attributes:
+        uses: row -> (keys it shows, keys it rejects); only rows that could conflict, and only contested keys.
+        kinds: how many rows are contested, by kind.
+    """
+
+    uses: dict[int, tuple[list[int], list[int]]]
+    kinds: Counter[str] = field(default_factory=Counter)
+
+    def place(self, order: Ints, batch_size: int) -> tuple[Ints, int, int]:
+        """Give the contested rows their batches; the others fit anywhere.
+
+        Each row goes to the batch that its place in the shuffled order suggests, or to the next one that has room
+        and comes after every batch that holds something it conflicts with.
+
+        Args:
+            order: int64 [n], distinct rows.
+            batch_size: the most rows of a batch.
+
+        Returns:
+            batch of each row of ``order`` (-1 for uncontested ones), number of batches, placements put off.
+        """
+        batches = -(-len(order) // batch_size)
+        placed = np.full(len(order), -1, np.int64)
+        sizes = [0] * batches
+        next_open = list(range(batches + 1))  # union-find: the first batch from here on that has room
+        shown: dict[int, int] = {}  # key -> one past the last batch that shows (rejects) it
+        rejected: dict[int, int] = {}
+        moved = 0
+        for position, row in enumerate(order.tolist()):
+            if row not in self.uses:
+                continue
+            shows, rejects = self.uses[row]
+            wish = batch = position * batches // len(order)
+            for key in shows:
+                batch = max(batch, shown.get(key, 0), rejected.get(key, 0))
+            for key in rejects:
+                batch = max(batch, shown.get(key, 0))
+            moved += batch > wish
+            batch = _find(next_open, batch)
+            if batch == len(sizes):  # none has room
+                sizes.append(0)
+                next_open.append(batch + 1)
+            placed[position] = batch
+            sizes[batch] += 1
+            if sizes[batch] == batch_size:
+                next_open[batch] = batch + 1
+            for key in shows:
+                shown[key] = batch + 1
+            for key in rejects:
+                rejected[key] = max(rejected.get(key, 0), batch + 1)
+        return placed, len(sizes), moved
+
+    def compatible(self, batch: Ints, candidates: Ints, wanted: int) -> Ints:
+        """The first ``wanted`` candidates that are not in the batch and conflict with nothing in it."""
+        members = set(batch.tolist())
+        shown, rejected = set[int](), set[int]()
+        for row in members:
+            shows, rejects = self.uses.get(row, ([], []))
+            shown.update(shows)
+            rejected.update(rejects)
+        found: list[int] = []
+        for row in candidates.tolist():
+            if len(found) == wanted:
+                break
+            shows, rejects = self.uses.get(row, ([], []))
+            if row in members or not shown.isdisjoint([*shows, *rejects]) or not rejected.isdisjoint(shows):
+                continue
+            found.append(row)
+            shown.update(shows)
+            rejected.update(rejects)
+        return np.array(found, np.int64)
+
+
+def _find(parent: list[int], start: int) -> int:
+    """Root of ``start``, halving the path on the way."""
+    while parent[start] != start:
+        parent[start] = parent[parent[start]]
+        start = parent[start]
+    return start
+
+
+def find_conflicts(keys: "RowKeys", rows: Ints, *, same_class: bool) -> TaskConflicts:
+    """Find the contested rows of one task.
+
+    Args:
+        keys: all rows' hashes.
+        rows: int64 [n], the task's rows; the answer speaks of positions in this array.
+        same_class: rows of one class conflict as well.
+    """
+    n = np.arange(len(rows))
+    parts: list[tuple[int, Ints, Hashes]] = [
+        (0, n, keys.query[rows]),
+        (1, n, keys.pos[rows]),
+        (2, n, keys.neg[rows]),
+        (4, *_ragged(keys.groups, rows, salt=4)),
+    ]
+    if same_class:
+        owners, labels = _ragged(keys.labels, rows, salt=3)
+        parts += [(3, owners, labels), (_NEGATIVE_CLASS, *_negatives_labels(keys, rows, owners, labels))]
+    kind = np.concatenate([np.full(len(owner), code) for code, owner, _ in parts])
+    owner = np.concatenate([owner for _, owner, _ in parts])
+    _, key = np.unique(np.concatenate([values for _, _, values in parts]), return_inverse=True)
+    rejects = (kind == _REJECTS) | (kind == _NEGATIVE_CLASS)
+    shown_by = _rows_per_key(key[~rejects], owner[~rejects], int(key.max()) + 1)
+    rejected_by = np.bincount(key[rejects], minlength=len(shown_by))
+    contested = ((shown_by >= 2) | ((shown_by >= 1) & (rejected_by >= 1)))[key]
+    kinds = Counter({name: len(np.unique(owner[contested & (kind == code)])) for code, name in enumerate(KINDS)})
+    return TaskConflicts(_by_row(owner[contested], key[contested], rejects[contested]), +kinds)
+
+
+def _rows_per_key(key: Ints, owner: Ints, keys: int) -> Ints:
+    """In how many different rows each key occurs."""
+    rows = int(owner.max(initial=0)) + 1
+    return np.bincount(np.unique(key * rows + owner) // rows, minlength=keys)
+
+
+def _by_row(owner: Ints, key: Ints, rejects: npt.NDArray[np.bool_]) -> dict[int, tuple[list[int], list[int]]]:
+    uses: dict[int, tuple[list[int], list[int]]] = {}
+    triples: Iterable[tuple[int, int, bool]] = zip(owner.tolist(), key.tolist(), rejects.tolist(), strict=True)
+    for row, value, rejected in triples:
+        uses.setdefault(row, ([], []))[rejected].append(value)
+    return uses
+
+
+def _ragged(lists: "Ragged", rows: Ints, salt: int) -> tuple[Ints, Hashes]:
+    """Owner (position in ``rows``) and salted value of every entry of the rows' lists."""
+    lengths = lists.offsets[rows + 1] - lists.offsets[rows]
+    owners = np.repeat(np.arange(len(rows)), lengths)
+    within = np.arange(len(owners)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    values = lists.values[np.repeat(lists.offsets[rows], lengths) + within]
+    with np.errstate(over="ignore"):
+        return owners, values * np.uint64(0x9E3779B97F4A7C15) + np.uint64(salt)
+
+
+def _negatives_labels(keys: "RowKeys", rows: Ints, owners: Ints, labels: Hashes) -> tuple[Ints, Hashes]:
+    """The classes of the rows' negatives, where a negative's text is the query of a row of the task."""
+    texts, first = np.unique(keys.query[rows], return_index=True)
+    neg = keys.neg[rows]
+    at = np.minimum(np.searchsorted(texts, neg), len(texts) - 1)
+    known = np.flatnonzero(texts[at] == neg)
+    source = first[at[known]]
+    starts, ends = np.searchsorted(owners, source), np.searchsorted(owners, source, side="right")
+    lengths = ends - starts
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return np.repeat(known, lengths), labels[np.repeat(starts, lengths) + within]

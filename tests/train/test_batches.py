@@ -1,0 +1,208 @@
+"""Properties of the batch planner, against a brute-force reading of what a false negative is."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medi_build.errors import TrainError
+from medi_build.train.batches import (
+    BatchSettings,
+    Plan,
+    PlannedSampler,
+    Ragged,
+    RowKeys,
+    own_negative_tasks,
+    plan_batches,
+    rows_per_pass,
+    shuffled,
+)
+
+
+def ragged(lists: list[list[int]]) -> Ragged:
+    offsets = np.cumsum([0, *map(len, lists)]).astype(np.int64)
+    return Ragged(offsets, np.array([value for values in lists for value in values], np.uint64))
+
+
+Row = tuple[int, int, int, int, list[int], list[int]]  # task, query, pos, neg, labels, groups
+
+
+def make_keys(rows: list[Row]) -> RowKeys:
+    columns = list(zip(*rows, strict=True)) if rows else [()] * 6
+    return RowKeys(
+        np.array(columns[0], np.int64),
+        *(np.array(column, np.uint64) for column in columns[1:4]),
+        labels=ragged(list(columns[4])),
+        groups=ragged(list(columns[5])),
+    )
+
+
+def false_negatives(a: Row, b: Row, *, same_class: bool) -> bool:
+    """The obvious definition, for two different rows of a task."""
+    shown_a, shown_b = {a[1], a[2]}, {b[1], b[2]}
+    same = bool(shown_a & shown_b) or a[3] in shown_b or b[3] in shown_a or bool(set(a[5]) & set(b[5]))
+    return same or (same_class and bool(set(a[4]) & set(b[4])))
+
+
+@st.composite
+def data(draw: st.DrawFn, most: int = 60) -> list[Row]:
+    vocabulary = draw(st.sampled_from([6, 30, 10_000]))
+    text = st.integers(1, vocabulary)
+    some = st.lists(st.integers(1, draw(st.sampled_from([2, 40]))), max_size=2, unique=True)
+    row = st.tuples(st.integers(1, draw(st.integers(1, 4))), text, text, text, some, some)
+    return draw(st.lists(row, min_size=1, max_size=most))
+
+
+def batches_of(plan: Plan) -> list[list[int]]:
+    return [plan.batch(index).tolist() for index in range(len(plan))]
+
+
+@settings(max_examples=150, deadline=None)
+@given(rows=data(), batch_size=st.integers(1, 16), seed=st.integers(0, 5), classes=st.sampled_from(["apart", "mixed"]))
+def test_every_row_once_one_task_no_false_negative(rows: list[Row], batch_size: int, seed: int, classes: str) -> None:
+    plan = plan_batches(make_keys(rows), BatchSettings(batch_size=batch_size, seed=seed, classes=classes))
+    assert Counter(plan.rows.tolist()) == Counter(range(len(rows)))
+    for batch in batches_of(plan):
+        assert 1 <= len(batch) <= batch_size
+        assert len({rows[row][0] for row in batch}) == 1
+        for i, first in enumerate(batch):
+            for second in batch[i + 1 :]:
+                assert not false_negatives(rows[first], rows[second], same_class=classes == "apart")
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows=data(), per_process=st.integers(1, 5), processes=st.integers(1, 4), epochs=st.sampled_from([1.0, 2.5]))
+def test_processes_get_equal_slices_that_make_the_batch(
+    rows: list[Row], per_process: int, processes: int, epochs: float
+) -> None:
+    keys = make_keys(rows)
+    setting = BatchSettings(batch_size=per_process * processes, processes=processes, classes="mixed", epochs=epochs)
+    if max(Counter(row[0] for row in rows).values()) < processes:
+        return
+    try:
+        plan = plan_batches(keys, setting)
+    except TrainError as error:
+        assert "processes" in str(error)  # all rows of every task conflict
+        return
+    slices = [list(PlannedSampler(plan, rank, processes)) for rank in range(processes)]
+    for index, parts in enumerate(zip(*slices, strict=True)):
+        assert len({len(part) for part in parts}) == 1
+        whole = [row for part in parts for row in part]
+        assert whole == plan.batch(index).tolist()
+        assert len(set(whole)) == len(whole)
+        for i, first in enumerate(whole):
+            assert not any(false_negatives(rows[first], rows[x], same_class=False) for x in whole[i + 1 :])
+    seen = Counter(plan.rows.tolist())
+    if epochs == 1.0:
+        assert len(rows) - len(seen) <= plan.report.left_out
+        assert sum(seen.values()) == len(rows) + plan.report.repeated - plan.report.left_out
+
+
+def test_every_row_is_reached_under_a_cap() -> None:
+    rows: list[Row] = [(1, 3 * i, 3 * i + 1, 3 * i + 2, [], []) for i in range(100)]
+    plan = plan_batches(make_keys(rows), BatchSettings(batch_size=8, task_cap=30, epochs=10))
+    seen = Counter(plan.rows.tolist())
+    assert len(plan.rows) == 300
+    assert set(seen.values()) == {3}
+
+
+def test_the_plan_is_a_function_of_data_and_seed() -> None:
+    rows: list[Row] = [(i % 3, i, i + 1000, i + 2000, [], [i % 7]) for i in range(200)]
+    plans = [plan_batches(make_keys(rows), BatchSettings(batch_size=16, seed=seed)) for seed in (1, 1, 2)]
+    assert batches_of(plans[0]) == batches_of(plans[1])
+    assert batches_of(plans[0]) != batches_of(plans[2])
+
+
+def test_passes_differ_but_hold_the_same_rows() -> None:
+    rows: list[Row] = [(1, i, i + 1000, i + 2000, [], []) for i in range(64)]
+    plan = plan_batches(make_keys(rows), BatchSettings(batch_size=16, epochs=2))
+    first, second = plan.rows[:64], plan.rows[64:]
+    assert sorted(first) == sorted(second)
+    assert first.tolist() != second.tolist()
+
+
+def test_batches_of_a_task_are_level() -> None:
+    rows: list[Row] = [(1, i, i + 1000, i + 2000, [], []) for i in range(130)]
+    plan = plan_batches(make_keys(rows), BatchSettings(batch_size=64))
+    assert sorted(np.diff(plan.offsets)) == [43, 43, 44]
+
+
+def test_a_query_that_repeats_fills_many_batches_without_slowing_down() -> None:
+    count = 20_000
+    rows: list[Row] = [(1, 7 if i % 2 else i + 10, i + 100_000, i + 200_000, [], []) for i in range(count)]
+    plan = plan_batches(make_keys(rows), BatchSettings(batch_size=64))
+    assert sorted(plan.rows.tolist()) == list(range(count))
+    assert len(plan) == count // 2
+    assert set(np.diff(plan.offsets)) == {2}
+
+
+def test_classes_are_kept_apart_with_those_of_the_negatives() -> None:
+    # Row 0 is of class 1; row 1 of class 2, and its negative is the text of row 2, which is of class 1.
+    rows: list[Row] = [(1, 10, 11, 12, [1], []), (1, 20, 21, 30, [2], []), (1, 30, 31, 32, [1], [])]
+    plan = plan_batches(make_keys(rows), BatchSettings(batch_size=4, classes="apart"))
+    assert all(len(batch) == 1 for batch in batches_of(plan))
+    mixed = plan_batches(make_keys(rows), BatchSettings(batch_size=4, classes="mixed"))
+    assert sorted(map(sorted, batches_of(mixed))) in ([[0, 1], [2]], [[0, 2], [1]])
+
+
+def test_tasks_with_classes_can_leave_out_in_batch_negatives() -> None:
+    rows: list[Row] = [(5, 1, 2, 3, [9], [])] * 6 + [(4, i, i + 50, i + 90, [], []) for i in range(6)]
+    keys = make_keys(rows)
+    assert own_negative_tasks(keys, BatchSettings()).tolist() == [5]
+    assert own_negative_tasks(keys, BatchSettings(classes="apart")).tolist() == []
+    plan = plan_batches(keys, BatchSettings(batch_size=6))
+    assert sorted(map(len, batches_of(plan))) == [6, 6]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 10_000), min_size=1, max_size=20),
+    cap=st.one_of(st.none(), st.integers(1, 5_000)),
+    temperature=st.floats(0.5, 10),
+)
+def test_draws_follow_cap_and_temperature(sizes: list[int], cap: int | None, temperature: float) -> None:
+    capped = [min(size, cap or size) for size in sizes]
+    draws = rows_per_pass(np.array(sizes), cap, temperature)
+    assert draws.min() >= 1
+    assert sum(capped) <= draws.sum() <= sum(capped) + len(sizes)
+    order = np.argsort(capped, kind="stable")
+    assert (np.diff(draws[order]) >= -1).all()
+    assert rows_per_pass(np.array(sizes), cap, 1.0).tolist() == capped
+
+
+def test_steps_count_batches() -> None:
+    rows: list[Row] = [(1, i, i + 1000, i + 2000, [], []) for i in range(40)]
+    assert len(plan_batches(make_keys(rows), BatchSettings(batch_size=8, steps=13))) == 13
+    assert len(plan_batches(make_keys(rows), BatchSettings(batch_size=8, epochs=0.4))) == 2
+
+
+def test_shuffles_are_pinned() -> None:
+    """A golden value: changing the hash would silently change every trained model."""
+    assert shuffled(8, 42, 7, 0).tolist() == [4, 5, 2, 6, 7, 3, 1, 0]
+    counts = np.zeros((4, 4))
+    for seed in range(2000):
+        counts[np.arange(4), shuffled(4, seed)] += 1
+    assert np.abs(counts / 2000 - 0.25).max() < 0.04
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"batch_size": 0},
+        {"steps": 0},
+        {"epochs": 0.0},
+        {"task_cap": 0},
+        {"task_temperature": 0.0},
+        {"batch_size": 10, "processes": 4},
+    ],
+)
+def test_impossible_settings_are_refused(bad: dict[str, int]) -> None:
+    with pytest.raises(TrainError, match=r"must be|multiple"):
+        BatchSettings(**bad)
+
+
+def test_no_rows() -> None:
+    with pytest.raises(TrainError, match="no rows"):
+        plan_batches(make_keys([]), BatchSettings())
