@@ -195,6 +195,17 @@ def test_the_papers_30() -> None:
     assert len(members) == 30
 
 
+@pytest.mark.parametrize("name", sorted(THE_30))
+def test_docs_tell_what_the_card_says(name: str) -> None:
+    card = next(_card(path) for path in CARDS if _card(path).name == name)
+    lines = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8").splitlines()
+    row = next(line for line in lines if f"| `{name}` |" in line)
+    assert f"| {card.expected_rows['train']:,} | {card.cap:,} |" in row
+    assert f"| {card.licence.spdx} |" in row
+    digests = card.download.sha256 if card.download else {}
+    assert ("| yes | " + card.licence.spdx in row) == (card.files["train"][0] in digests)
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_instruction(name: str) -> None:
     card = next(_card(path) for path in CARDS if _card(path).name == name)
