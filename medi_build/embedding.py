@@ -13,10 +13,12 @@ class Embedded(NamedTuple):
     Attributes:
         vectors: float16 [n, d], L2-normalised (in float32, before rounding), row i for text i.
         truncated: how many of the texts did not fit the encoder's window.
+        unaligned: how many do not begin with their instruction's tokens once the two are tokenised together.
     """
 
     vectors: npt.NDArray[np.float16]
     truncated: int
+    unaligned: int = 0
 
 
 class Embed(Protocol):

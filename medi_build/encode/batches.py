@@ -1,0 +1,73 @@
+"""Which texts share a forward pass: pure planning over lengths, no model in sight.
+
+Two rules make a text's vector independent of its companions. The padded width follows from the text's own length alone,
+and, where ``fixed`` is asked for, every pass of one width has the same number of rows, so that the same kernels run on
+the same shapes whatever else is being encoded.
+"""
+
+from collections.abc import Generator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Batch(NamedTuple):
+    """Texts for one forward pass.
+
+    Attributes:
+        rows: int64 [k], indices of the texts, longest first.
+        width: tokens each is padded to.
+        capacity: rows of the pass, ``k <= capacity``; the missing ones are filler.
+    """
+
+    rows: npt.NDArray[np.int64]
+    width: int
+    capacity: int
+
+
+def widths(window: int) -> npt.NDArray[np.int64]:
+    """The ladder of padded widths up to ``window``: steps of about an eighth, so little is spent on padding."""
+    ladder: list[int] = []
+    width = 8
+    while width < window:
+        ladder.append(width)
+        width += max(8, 1 << (width.bit_length() - 3))
+    return np.array([*ladder, window], dtype=np.int64)
+
+
+def padded_width(lengths: npt.NDArray[np.int64], window: int) -> npt.NDArray[np.int64]:
+    """Width for each length: the next one on the ladder that leaves at least one padded place.
+
+    The padded place matters: attention over a batch without any padding takes another kernel, so a text that fills its
+    width would get other bits next to a shorter one. Texts that fill the window have no such place; `plan` keeps
+    them among themselves.
+    """
+    ladder = widths(window)
+    return ladder[np.minimum(np.searchsorted(ladder, lengths, side="right"), len(ladder) - 1)]
+
+
+def plan(lengths: npt.NDArray[np.int64], window: int, budget: int, *, fixed: bool) -> Generator[Batch]:
+    """Cover every text once with batches of like length, widest first.
+
+    Args:
+        lengths: int64 [n], tokens of each text, at most ``window``.
+        window: the encoder's window in tokens.
+        budget: padded tokens that one pass may hold; a single text may exceed it.
+        fixed: give all passes of one width the same number of rows (filler in the last).
+
+    Yields:
+        Batches; ties of length go by index.
+    """
+    width = padded_width(lengths, window)
+    group = np.where(lengths >= window, 2 * width + 1, 2 * width)
+    order = np.lexsort((np.arange(len(lengths)), -lengths, -group))
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    for members in np.split(order, starts[1:]):
+        if not len(members):
+            continue
+        row_width = int(width[members[0]])
+        capacity = max(1, budget // row_width)
+        for start in range(0, len(members), capacity):
+            rows = members[start : start + capacity]
+            yield Batch(rows, row_width, capacity if fixed else len(rows))

