@@ -100,3 +100,69 @@ def save_tasks(path: Path, tasks: Iterable[TaskFacts]) -> None:
         for facts in sorted(tasks, key=lambda facts: (facts.number, facts.task)):
             *texts, medi = astuple(facts)
             writer.writerow([*texts, int(medi)])
+
+
+OverrideKind = Literal["", "classification", "text2text"]
+
+
+@dataclass(frozen=True)
+class Override:
+    """What a person says of a task where the rules say it wrong. An empty text means: by rule.
+
+    Attributes:
+        task: file name without ``.json``.
+        kind: ``classification`` or ``text2text``.
+        domain: instruction field; ``-`` means none at all.
+        text_type: instruction field.
+        objective: instruction field; ``-`` means none at all.
+    """
+
+    task: str
+    kind: OverrideKind
+    domain: str
+    text_type: str
+    objective: str
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The instruction fields that are not left to the rules."""
+        told = {"domain": self.domain, "text_type": self.text_type, "objective": self.objective}
+        return {name: "" if text == "-" else text for name, text in told.items() if text}
+
+
+def load_overrides(path: Path) -> dict[str, Override]:
+    """Read ``sources/super_ni_overrides.tsv``: task -> what is overridden.
+
+    Raises:
+        ContentError: telling every fault of the file: other columns, a row of another length, a bad name, an
+            unknown kind, a task that stands twice, or no such file.
+    """
+    if not path.is_file():
+        raise ContentError(f"{path}: no such file; the table of overrides belongs to the content")
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    columns = tuple(field.name for field in fields(Override))
+    header = tuple(rows[0]) if rows else ()
+    if header != columns:
+        unknown = [f"{name!r}{did_you_mean(name, columns)}" for name in header if name not in columns]
+        told = f"unknown column {unknown[0]}" if unknown else f"columns {list(header)}"
+        raise ContentError(f"{path}:1: {told}; the columns are, in this order: {', '.join(columns)}")
+    overrides: dict[str, Override] = {}
+    faults: list[str] = []
+    for line, row in enumerate(rows[1:], 2):
+        if len(row) != len(columns):
+            faults.append(f"{path}:{line}: {len(row)} cells, {len(columns)} are needed, saw {row!r}")
+            continue
+        task, name, domain, text_type, objective = row
+        kind = next((known for known in get_args(OverrideKind) if known == name), None)
+        if not TASK_PATTERN.fullmatch(task):
+            faults.append(f"{path}:{line}: task {task!r} is not a name like task875_emotion_classification")
+        elif task in overrides:
+            faults.append(f"{path}:{line}: {task} stands twice; keep one")
+        elif kind is None:
+            faults.append(f"{path}:{line}: kind {name!r}; allowed: classification, text2text, or empty")
+        else:
+            overrides[task] = Override(task, kind, domain, text_type, objective)
+    if faults:
+        raise ContentError(f"{len(faults)} fault(s) in the table of overrides:\n  " + "\n  ".join(faults))
+    return overrides
