@@ -26,7 +26,7 @@ def json_lines(path: Path, ledger: Ledger) -> Iterator[tuple[int, Any]]:
     """
     number = 0
     try:
-        with _open(path) as file:
+        with open_binary(path) as file:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
@@ -70,7 +70,7 @@ def json_document(path: Path) -> Any:
         InputError: the file is missing, damaged, or not JSON.
     """
     try:
-        with _open(path) as file:
+        with open_binary(path) as file:
             return orjson.loads(file.read())
     except orjson.JSONDecodeError as error:
         raise InputError(f"{path}: not a JSON document ({error}); delete the file and fetch it again") from error
@@ -83,7 +83,7 @@ def json_document(path: Path) -> Any:
 def _first_line(path: Path) -> bytes:
     """The first line that is not blank, stripped, at most its first kilobyte; empty if there is none."""
     try:
-        with _open(path) as file:
+        with open_binary(path) as file:
             while line := file.readline(1024):
                 if line.strip():
                     return line.strip()
@@ -92,10 +92,11 @@ def _first_line(path: Path) -> bytes:
     return b""
 
 
-def _open(path: Path) -> BinaryIO:
+def open_binary(path: Path, buffering: int = 1 << 20) -> BinaryIO:
+    """Open a file for reading, decompressed if it is gzip by its first bytes."""
     with path.open("rb") as probe:
         magic = probe.read(2)
-    return cast(BinaryIO, gzip.open(path, "rb")) if magic == b"\x1f\x8b" else path.open("rb", buffering=1 << 20)
+    return cast(BinaryIO, gzip.open(path, "rb")) if magic == b"\x1f\x8b" else path.open("rb", buffering)
 
 
 def _why_not_json(line: bytes) -> str:
