@@ -19,6 +19,7 @@ from medi_build.instruct import Template, render
 from medi_build.recipe import Recipe
 from medi_build.super_ni_table import TaskFacts, load_overrides, load_tasks
 
+SUPER_NI = "super_ni.yaml"
 SAMPLE_DATA = Path("sources") / "sample_data"
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -68,7 +69,7 @@ def load_content(overlay: Path | None = None) -> Content:
             raise ContentError(f"--content {overlay}: holds none of sources/, templates/, pipelines/")
         roots.append(overlay)
     for root in roots:
-        cards |= {c.name: c for c in _read_all(root / "sources", Card, faults)} | _super_ni_cards(root, faults)
+        cards |= read_cards(root, faults)
         templates |= {t.name: t for t in _read_all(root / "templates", Template, faults)}
         recipes |= {r.name: r for r in _read_all(root / "pipelines", Recipe, faults)}
         _add_task_ids(root / "sources" / "task_ids.tsv", task_ids, faults)
@@ -79,8 +80,13 @@ def load_content(overlay: Path | None = None) -> Content:
     return Content(ordered, templates, recipes, task_ids, content_root() / SAMPLE_DATA)
 
 
+def read_cards(root: Path, faults: list[str]) -> dict[str, Card]:
+    """All cards below ``root/sources``, the Super-NI tasks expanded; what is wrong is added to ``faults``."""
+    return {c.name: c for c in _read_all(root / "sources", Card, faults)} | _super_ni_cards(root, faults)
+
+
 def _read_all(folder: Path, model: type[_Model], faults: list[str]) -> list[_Model]:
-    files = sorted(p for p in folder.rglob("*.yaml") if p.name != "super_ni.yaml" and "sample_data" not in p.parts)
+    files = sorted(path for path in folder.rglob("*.yaml") if path != folder.parent / "sources" / SUPER_NI)
     read = (_read(path, model, faults) for path in files)
     return [item for item in read if item is not None]
 
@@ -96,7 +102,7 @@ def _read(path: Path, model: type[_Model], faults: list[str]) -> _Model | None:
     return None
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class _UniqueKeys(yaml.CSafeLoader):
     """A safe loader for which a repeated key is an error, not a silent loss."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -119,7 +125,7 @@ def _explain(problem: Any, model: type[BaseModel]) -> str:
 
 def _super_ni_cards(root: Path, faults: list[str]) -> dict[str, Card]:
     """Expand the collection's card and its table of tasks into one card per task."""
-    shared_path = root / "sources" / "super_ni.yaml"
+    shared_path = root / "sources" / SUPER_NI
     if not shared_path.is_file():
         return {}
     shared = yaml.safe_load(shared_path.read_text(encoding="utf-8"))
@@ -195,8 +201,8 @@ def select_names(
 ) -> list[str]:
     """Names of the cards that the patterns choose, in the cards' order.
 
-    A pattern is a name, a glob, a source, a collection or ``all``; with a leading ``-`` it leaves out. When all
-    patterns leave out, they do so from ``all``.
+    A pattern is a name, a glob, a source, a collection or ``all``; with a leading ``-`` it leaves out. If
+    the first one leaves out, it does so from ``all``.
 
     Args:
         cards: name -> card.
@@ -207,7 +213,7 @@ def select_names(
         ContentError: a pattern matches nothing.
     """
     complete = set(cards if everything is None else everything)
-    chosen: set[str] = complete if all(pattern.startswith("-") for pattern in patterns) else set()
+    chosen: set[str] = complete if patterns[0].startswith("-") else set()
     for pattern in patterns:
         bare = pattern.removeprefix("-")
         matched = complete if bare == "all" else _match(cards, bare)

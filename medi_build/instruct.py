@@ -6,6 +6,7 @@ filters): without loops and calls neither time nor memory can run away.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import jinja2
@@ -115,9 +116,14 @@ def render(
     return rendered
 
 
+@lru_cache(maxsize=1024)
+def _compile(source: str) -> jinja2.Template:
+    return _ENVIRONMENT.from_string(source)
+
+
 def _render_one(name: str, source: str, values: Mapping[str, str | None], separator: str) -> str:
     try:
-        text = " ".join(_ENVIRONMENT.from_string(source).render(values).split())
+        text = " ".join(_compile(source).render(values).split())
     except jinja2.UndefinedError as error:
         raise ContentError(
             f"template {name!r}: {error.message} in {source!r}; its fields are {', '.join(values)}"
