@@ -14,7 +14,7 @@ options: {adapter: pairs}
 files: {train: [tickets.jsonl]}
 licence: {spdx: unconfirmed, commercial_use: unknown}
 citation: ours
-instruction: {template: similarity, fields: {}}
+instruction: {template: similarity, fields: {target: sentences, text_type: sentence}}
 """
 
 
@@ -75,7 +75,7 @@ def test_all_faults_of_all_files_come_together(tmp_path: Path) -> None:
         (CARD, "task_id\tname\n1\tour_team/tickets\n", "ids never move"),
         (CARD, "task_id\tname\none\tour_team/tickets\n", "expected 'number<TAB>name'"),
         (CARD.replace("similarity", "similarty"), "100000\tour_team/tickets\n", "did you mean 'similarity'"),
-        (CARD.replace("fields: {}", "fields: {colour: red}"), "100000\tour_team/tickets\n", "no field 'colour'"),
+        (CARD.replace("target: sentences", "colour: red"), "100000\tour_team/tickets\n", "no field 'colour'"),
     ],
 )
 def test_faults_of_ids_and_templates(tmp_path: Path, card: str, ids: str, message: str) -> None:
