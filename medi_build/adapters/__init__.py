@@ -1,6 +1,11 @@
 """One adapter per shape of raw data, by the name that cards use for it."""
 
-from medi_build.adapters import kilt, pairs
+from medi_build.adapters import kilt, medmcqa, pairs, super_ni
 from medi_build.adapters.base import Adapter
 
-ADAPTERS: dict[str, Adapter] = {"kilt": kilt.adapt, "pairs": pairs.adapt}
+ADAPTERS: dict[str, Adapter] = {
+    "super_ni": super_ni.adapt,
+    "kilt": kilt.adapt,
+    "medmcqa": medmcqa.adapt,
+    "pairs": pairs.adapt,
+}
