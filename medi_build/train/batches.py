@@ -228,7 +228,8 @@ def rows_per_pass(sizes: Ints, cap: int | None, temperature: float) -> Ints:
     draws = np.floor(exact).astype(np.int64)
     short = int(capped.sum() - draws.sum())
     draws[np.argsort(draws - exact, kind="stable")[:short]] += 1
-    return np.maximum(draws, 1)
+    at_least_one: Ints = np.maximum(draws, 1)
+    return at_least_one
 
 
 def shuffled(count: int, *seed: int) -> Ints:

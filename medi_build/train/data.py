@@ -1,0 +1,287 @@
+"""Training data on disk: read once as a stream, checked, kept as a memory-mapped Arrow file with its row hashes.
+
+A batch needs random rows, which compressed Parquet and JSON cannot give; the Arrow file can, with the memory of one
+batch. It is made beside the output, and again only if the source changes.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from medi_build.errors import TrainError
+from medi_build.train.batches import Hashes, Ints, Ragged, RowKeys
+from medi_build.train.source import SIDES, read_triplets, training_files
+
+FORMAT = 1
+"""To be raised by hand whenever the files that `prepare` writes change."""
+
+STORED = pa.schema(
+    [
+        *((f"{side}_instruction", pa.int32()) for side in SIDES),  # index into the table of instructions
+        *((f"{side}_text", pa.string()) for side in SIDES),
+    ]
+)
+
+
+class Rows(NamedTuple):
+    """Some rows, column-wise: for each side the instructions and the texts."""
+
+    instructions: dict[str, list[str]]
+    texts: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Prepared records in a folder; `__getitems__` is what a DataLoader calls with a batch's rows.
+
+    Attributes:
+        folder: holds rows.arrow, keys.npz and info.json.
+    """
+
+    folder: Path
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """Digest, instructions, tasks (names by number), rows and counts of skipped rows."""
+        info: dict[str, Any] = json.loads((self.folder / "info.json").read_text())
+        return info
+
+    @cached_property
+    def keys(self) -> RowKeys:
+        """Hashes of every row, for the planner; ``task`` counts in the order of first appearance in old files."""
+        with np.load(self.folder / "keys.npz") as saved:
+            return RowKeys(
+                task=saved["task"],
+                query=saved["query"],
+                pos=saved["pos"],
+                neg=saved["neg"],
+                labels=Ragged(saved["label_offsets"], saved["labels"]),
+                groups=Ragged(saved["group_offsets"], saved["groups"]),
+            )
+
+    @cached_property
+    def _batches(self) -> list[pa.RecordBatch]:
+        reader = pa.ipc.open_file(pa.memory_map(str(self.folder / "rows.arrow")))
+        return [reader.get_batch(index) for index in range(reader.num_record_batches)]
+
+    @cached_property
+    def _ends(self) -> Ints:
+        return np.cumsum([len(batch) for batch in self._batches])
+
+    def __len__(self) -> int:
+        return int(self.info["rows"])
+
+    def __getitems__(self, rows: Sequence[int]) -> list[tuple[int, Rows]]:
+        """All rows of a batch as one item, with their task."""
+        task = int(self.keys.task[rows[0]])
+        return [(task, self.rows(rows))]
+
+    def rows(self, rows: Sequence[int]) -> Rows:
+        """Instructions and texts of some rows, in their order."""
+        instructions: dict[str, list[str]] = {side: [] for side in SIDES}
+        texts: dict[str, list[str]] = {side: [] for side in SIDES}
+        known = self.info["instructions"]
+        where = np.searchsorted(self._ends, rows, side="right")
+        for row, index in zip(rows, where.tolist(), strict=True):
+            batch = self._batches[index]
+            at = row - int(self._ends[index]) + len(batch)
+            for number, side in enumerate(SIDES):
+                instructions[side].append(known[batch.column(number)[at].as_py()])
+                texts[side].append(batch.column(len(SIDES) + number)[at].as_py())
+        return Rows(instructions, texts)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A worker process opens the files anew."""
+        return {"folder": self.folder}
+
+
+def prepare(source: Path, cache: Path, *, skip_bad_rows: bool = False) -> TrainingData:
+    """Read and check all records of a source, or find them prepared already.
+
+    Args:
+        source: a folder that `medi build` wrote, a Parquet file, or a medi-data.json of any age.
+        cache: folder that keeps the prepared data; one folder per content is made in it.
+        skip_bad_rows: count rows with an empty text instead of refusing them.
+
+    Raises:
+        TrainError: something cannot be read, a row is not a record, or a text is empty; names the row.
+    """
+    files = training_files(source)
+    digest = _digest(files, skip_bad_rows)
+    folder = cache / digest
+    if (folder / "info.json").is_file():
+        return TrainingData(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    store = _Store(skip_bad_rows)
+    part = folder / f"rows.arrow.{os.getpid()}"
+    with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, STORED) as writer:
+        for batch in read_triplets(files):
+            writer.write_batch(store.add(batch))
+    if not store.rows:
+        raise TrainError(f"{source}: holds no records to train on")
+    part.replace(folder / "rows.arrow")
+    _save_keys(folder / "keys.npz", store)
+    info = {
+        "digest": digest,
+        "source": str(source),
+        "rows": store.rows,
+        "instructions": list(store.instructions),
+        "tasks": {number: name for name, number in store.tasks.items()},
+        "skipped": dict(store.skipped),
+    }
+    text = json.dumps(info, ensure_ascii=False)
+    part.with_name("info.part").write_text(text)
+    part.with_name("info.part").replace(folder / "info.json")
+    return TrainingData(folder)
+
+
+def _digest(files: Iterable[Path], skip_bad_rows: bool) -> str:
+    whole = xxhash.xxh3_128(f"{FORMAT}/{skip_bad_rows}".encode())
+    for path in files:
+        with path.open("rb") as file:
+            while block := file.read(1 << 22):
+                whole.update(block)
+        whole.update(path.name.encode())
+    return str(whole.hexdigest())
+
+
+@dataclass
+class _Store:
+    """What grows while the records stream by: hashes, the table of instructions, the tasks."""
+
+    skip_bad_rows: bool
+    rows: int = 0
+    instructions: dict[str, int] = field(default_factory=dict)
+    tasks: dict[str, int] = field(default_factory=dict)
+    skipped: Counter[str] = field(default_factory=Counter)
+    columns: dict[str, list[npt.NDArray[Any]]] = field(default_factory=dict)
+
+    def add(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Take a batch of schema `TRIPLETS` in; returns it as it is stored."""
+        batch = self._without_empty_texts(batch)
+        arrays = {f"{side}_instruction": self._numbers(batch[f"{side}_instruction"]) for side in SIDES}
+        arrays |= {f"{side}_text": batch[f"{side}_text"] for side in SIDES}
+        for side in SIDES:
+            self._keep(side, _hashes(batch[f"{side}_text"]))
+        self._keep("task", np.array([self._task(name) for name in batch["task"].to_pylist()], np.int64))
+        for name in ("labels", "groups"):
+            self._keep(name, _hashes(batch[name].flatten()))
+            self._keep(f"{name[:-1]}_lengths", pc.list_value_length(batch[name]).to_numpy())
+        self.rows += len(batch)
+        return pa.RecordBatch.from_arrays([arrays[name] for name in STORED.names], schema=STORED)
+
+    def _keep(self, name: str, values: npt.NDArray[Any]) -> None:
+        self.columns.setdefault(name, []).append(values)
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """All values of a column so far."""
+        return np.concatenate(self.columns[name])
+
+    def _numbers(self, instructions: pa.Array) -> pa.Array:
+        encoded = pc.fill_null(instructions, "").dictionary_encode()
+        numbers = [
+            self.instructions.setdefault(text, len(self.instructions)) for text in encoded.dictionary.to_pylist()
+        ]
+        return pa.array(np.array(numbers, np.int32)[encoded.indices.to_numpy()])
+
+    def _task(self, name: str) -> int:
+        if name not in self.tasks:
+            used = self.tasks.values()
+            self.tasks[name] = int(name) if name.lstrip("-").isdigit() else max(used, default=0) + 1
+        return self.tasks[name]
+
+    def _without_empty_texts(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        keep = np.ones(len(batch), bool)
+        for side in SIDES:
+            text = batch[f"{side}_text"]
+            empty = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(pc.fill_null(text, ""))), 0)
+            empty = empty.to_numpy(zero_copy_only=False)
+            if empty.any() and not self.skip_bad_rows:
+                where = batch["where"][int(np.argmax(empty))].as_py()
+                raise TrainError(
+                    f"{where}: the text of {side} is empty ({int(empty.sum())} such rows within {len(batch)}); mend "
+                    "the file, or skip such rows with --skip-bad-rows"
+                )
+            self.skipped[f"empty_{side}"] += int((empty & keep).sum())
+            keep &= ~empty
+        self.skipped = +self.skipped
+        return batch if keep.all() else batch.filter(pa.array(keep))
+
+
+def _hashes(texts: pa.Array) -> Hashes:
+    values = texts.cast(pa.binary()).to_pylist()
+    return np.fromiter((xxhash.xxh3_64_intdigest(value) for value in values), np.uint64, len(values))
+
+
+def _save_keys(path: Path, store: _Store) -> None:
+    columns: dict[str, Any] = {name: store.column(name) for name in ("task", *SIDES, "labels", "groups")}
+    for name in ("label", "group"):
+        columns[f"{name}_offsets"] = np.concatenate([[0], np.cumsum(store.column(f"{name}_lengths"))])
+    with path.open("wb") as file:
+        np.savez(file, **columns)
+
+
+def hold_out(keys: RowKeys, rows_per_task: int, seed: int) -> tuple[Ints, Ints]:
+    """Split the rows into those to train on and those to evaluate on.
+
+    From every task about ``rows_per_task`` rows, and at most a tenth of it, chosen by a seeded hash of the query, so
+    that all rows of one query are on one side.
+
+    Returns:
+        int64 training rows and int64 evaluation rows, both ascending.
+    """
+    order = np.argsort(keys.task, kind="stable")
+    starts = np.flatnonzero(np.diff(keys.task[order], prepend=np.iinfo(np.int64).min))
+    held: list[Ints] = []
+    for rows in np.split(order, starts[1:]):
+        queries, inverse, counts = np.unique(keys.query[rows], return_inverse=True, return_counts=True)
+        ranked = np.argsort(queries * np.uint64(2 * seed + 1), kind="stable")
+        fits = np.cumsum(counts[ranked]) <= min(rows_per_task, len(rows) // 10)
+        chosen = np.zeros(len(queries), bool)
+        chosen[ranked[fits]] = True
+        held.append(rows[chosen[inverse]])
+    evaluation = np.sort(np.concatenate(held))
+    training = np.setdiff1d(np.arange(len(keys.task)), evaluation, assume_unique=True)
+    return training, evaluation
+
+
+def take_keys(keys: RowKeys, rows: Ints) -> RowKeys:
+    """The keys of some rows."""
+    return RowKeys(
+        task=keys.task[rows],
+        query=keys.query[rows],
+        pos=keys.pos[rows],
+        neg=keys.neg[rows],
+        labels=_take(keys.labels, rows),
+        groups=_take(keys.groups, rows),
+    )
+
+
+def _take(lists: Ragged, rows: Ints) -> Ragged:
+    lengths = lists.offsets[rows + 1] - lists.offsets[rows]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+    return Ragged(offsets, lists.values[np.repeat(lists.offsets[rows], lengths) + within])
+
+
+def read_manifest(source: Path) -> dict[str, Any]:
+    """The build's manifest, or nothing where the source is not a build folder."""
+    path = (source if source.is_dir() else source.parent) / "manifest.json"
+    if not path.is_file():
+        return {}
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise TrainError(f"{path}: is not JSON ({error}); build the dataset again") from error
+    return manifest
