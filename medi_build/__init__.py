@@ -1,1 +1,24 @@
-"""medi: builds MEDI-style training data for instruction-tuned text embeddings, and trains on it."""
+"""medi: builds MEDI-style training data for instruction-tuned text embeddings, and trains on it.
+
+    import medi_build
+
+    result = medi_build.build(medi_build.BuildOptions(out=Path("out/quickstart")))
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from medi_build.build import BuildOptions, BuildResult, build
+
+if TYPE_CHECKING:
+    from medi_build.instructor import Instructor
+
+__all__ = ["BuildOptions", "BuildResult", "Instructor", "build"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `Instructor` on first use, so that ``import medi_build`` does not load torch."""
+    if name == "Instructor":
+        from medi_build.instructor import Instructor
+
+        return Instructor
+    raise AttributeError(f"module 'medi_build' has no attribute {name!r}")

