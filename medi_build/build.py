@@ -5,20 +5,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from medi_build import fingerprint
 from medi_build.adapt import AdaptJob, AdaptResult, adapt
 from medi_build.adapters.base import Inputs
 from medi_build.content import Content, load_content
 from medi_build.engine import LocalExecutor
-from medi_build.errors import InputError
+from medi_build.errors import ContentError, InputError
 from medi_build.fetch import fetch_missing
 from medi_build.instruct import render
 from medi_build.ledger import Ledger
 from medi_build.plan import Plan, Unit, find_recipe, inputs_of, resolve
 from medi_build.progress import Silent
-from medi_build.recipe import Recipe
+from medi_build.recipe import EncoderSpec, Recipe
 from medi_build.settings import cache_folder
 from medi_build.write.assemble import assemble
 from medi_build.write.output import OutputFolder, open_output
@@ -62,7 +64,7 @@ class BuildOptions:
     allow_missing: bool = False
     encoder: str | None = None
     device: str | None = None
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
+    dtype: str | None = None
     limit_per_dataset: int | None = None
     seed: int | None = None
     batch_multiple: int = 1
@@ -114,12 +116,22 @@ def build(options: BuildOptions, watcher: Silent | None = None) -> BuildResult:
 def _recipe(content: Content, options: BuildOptions) -> Recipe:
     """The recipe with the user's overrides."""
     recipe = find_recipe(content, options.pipeline)
-    encoder = {"model": options.encoder, "revision": None} if options.encoder else {}
+    encoder = recipe.encoder.model_dump()
+    encoder |= {"model": options.encoder, "revision": None} if options.encoder else {}
     encoder |= {"dtype": options.dtype} if options.dtype else {}
-    changes: dict[str, Any] = {"encoder": recipe.encoder.model_copy(update=encoder)}
-    changes |= {"seed": options.seed} if options.seed is not None else {}
-    changes |= {"allow_missing": True} if options.allow_missing else {}
-    return recipe.model_copy(update=changes)
+    try:
+        spec = EncoderSpec.model_validate(encoder)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise ContentError(f"encoder {fault['loc'][0]}: {fault['msg']}, saw {fault['input']!r}") from error
+    return recipe.model_copy(
+        update={
+            "encoder": spec,
+            "seed": recipe.seed if options.seed is None else options.seed,
+            "allow_missing": recipe.allow_missing or options.allow_missing,
+            "offline": recipe.offline or options.offline,
+        }
+    )
 
 
 def _inputs(unit: Unit, options: BuildOptions, progress: Silent) -> Inputs:

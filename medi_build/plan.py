@@ -134,7 +134,7 @@ def _list_missing(left_out: Mapping[str, tuple[str, ...]], folder: Path | None, 
 
 def inputs_of(unit: Unit, fetched: Mapping[str, tuple[Path, ...]], cache: Path) -> Inputs:
     """The adapter's inputs: what was found plus what was fetched, role by role."""
-    roles = {role: (*paths, *fetched.get(role, ())) for role, paths in unit.located.found.items()}
-    roles |= {role: paths for role, paths in fetched.items() if role not in roles}
+    names = [*unit.located.found, *(role for role in fetched if role not in unit.located.found)]
+    roles = {role: (*unit.located.found.get(role, ()), *fetched.get(role, ())) for role in names}
     rows = roles.pop("rows", ())
     return Inputs(rows=rows, extra=roles, cache=cache)

@@ -45,6 +45,7 @@ class Recipe(_Strict):
     seed: int = 42
     rows_per_shard: int = Field(100_000, ge=1)
     allow_missing: bool = Field(False, description="leave out datasets whose files are not there instead of stopping")
+    offline: bool = Field(False, description="use local files only, never download")
     max_loss: dict[str, float] = Field(
         default_factory=dict,
         description="glob -> share of rows that may be lost, first match wins over the card's",

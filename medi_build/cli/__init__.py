@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from medi_build.cli import build, look, models
+from medi_build.cli import build, look
 from medi_build.cli.console import CONSOLE
 from medi_build.errors import MediError
 
@@ -16,7 +16,6 @@ app = typer.Typer(
 )
 build.register(app)
 look.register(app)
-models.register(app)
 
 
 def main() -> None:

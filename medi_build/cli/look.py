@@ -1,8 +1,9 @@
 """``medi ls``, ``show``, ``validate`` and ``new-source``: look at the content and add to it."""
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -14,6 +15,9 @@ from medi_build.content import Content, load_content, select_names
 from medi_build.errors import ContentError, did_you_mean
 from medi_build.progress import for_console
 from medi_build.settings import cache_folder
+
+if TYPE_CHECKING:
+    from medi_build.fetch import Pin
 
 ContentOption = Annotated[Path | None, typer.Option(help="Your own sources/ templates/ pipelines/, laid over ours.")]
 DataOption = Annotated[Path | None, typer.Option(help="Folder of raw files, as for `medi build`.")]
@@ -61,13 +65,13 @@ def ls_sources(
     OUT.print(table)
 
 
-def _revision(card: Card, pins: dict[str, str]) -> str:
+def _revision(card: Card, pins: Mapping[str, "Pin"]) -> str:
     """The card's revision, or what the first fetch recorded."""
     if card.download is None:
         return "local files only"
     if card.download.revision != "unconfirmed":
         return card.download.revision[:12]
-    got = ", ".join(sorted(set(pins.values())))
+    got = ", ".join(sorted({pin.revision[:12] or pin.sha256[:12] for pin in pins.values()}))
     return f"unconfirmed, fetched {got}" if got else "unconfirmed"
 
 
