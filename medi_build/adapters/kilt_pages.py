@@ -77,7 +77,9 @@ class Page:
         """
         try:
             raw = orjson.loads(line)
-            paragraphs = tuple(str(text) for text in raw["text"])
+            paragraphs = tuple(raw["text"])
+            if not isinstance(raw["text"], list) or not all(isinstance(text, str) for text in paragraphs):
+                raise _not_a_page(place, "text is not a list of strings")
             title = str(raw.get("wikipedia_title") or paragraphs[0]).strip()
             words: list[str] = []
             starts: list[int] = []
@@ -311,13 +313,18 @@ def span(page: Page, provenance: dict[str, Any]) -> tuple[int, int] | None:
     begin, end = as_number(provenance.get("start_character")), as_number(provenance.get("end_character"))
     return (
         page.starts[first] + (_words_before(page.paragraphs[first], begin) if begin else 0),
-        page.starts[last] + len(paragraph_words(page.paragraphs[last][:end])),
+        page.starts[last] + _words_until(page.paragraphs[last], end),
     )
 
 
+def _words_until(paragraph: str, character: int | None) -> int:
+    """How many words begin before this character."""
+    return min(len(paragraph_words(paragraph[:character])), len(paragraph_words(paragraph)))
+
+
 def _words_before(paragraph: str, character: int) -> int:
-    """How many words end before this character; the word it stands in does not."""
+    """How many words end before this character; 0 if it lies beyond the paragraph, whose text has changed then."""
     if character >= len(paragraph):
         return 0
     whole = paragraph[character - 1].isspace() or paragraph[character].isspace()
-    return max(0, len(paragraph_words(paragraph[:character])) - (0 if whole else 1))
+    return max(0, _words_until(paragraph, character) - (0 if whole else 1))
