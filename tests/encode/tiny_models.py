@@ -1,0 +1,128 @@
+"""Small encoders with random weights, saved to disk the way real ones are."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel
+
+TEXTS = [
+    "The heron waits in the reeds until the water is still.",
+    "Copper pans need lemon and salt.",
+    "",
+    "A",
+    "Two ferries cross the strait every hour, three in summer, none in a storm.",
+    "   leading and trailing blanks   ",
+    "Who repaired the harbour clock?",
+    " ".join(["The orchard keeper counts the crates before the frost."] * 9),
+    "naïve café Ω 漢字",
+    " ".join(["long"] * 400),
+    "Copper pans need lemon and salt!",
+    "One pan.",
+]
+INSTRUCTION = "Represent the sentence for retrieval;"
+
+
+def unigram_tokenizer() -> PreTrainedTokenizerFast:
+    """A T5-like tokenizer (metaspace, closing </s>) over letters and a few pieces."""
+    pieces = ["▁the", "▁for", "er", "en", "▁Repr", "sent", ";T", "ing", "ou", "▁sen", "tence"]
+    letters = sorted(set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.,;:!? ▁"))
+    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -20.0)]
+    vocabulary += [(piece, -2.0) for piece in pieces] + [(letter, -4.0) for letter in letters]
+    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=2))
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=64
+    )
+
+
+def save_t5(folder: Path, tokenizer: Any, seed: int = 0, window: int = 64) -> Path:
+    """A T5 encoder of two layers with mean pooling, Dense and Normalize, the instruction left out of the pooling."""
+    torch.manual_seed(seed)
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=32,
+        d_kv=8,
+        d_ff=64,
+        num_layers=2,
+        num_heads=4,
+        feed_forward_proj="gated-gelu",
+    )
+    backbone = folder.with_name(folder.name + "-backbone")
+    T5EncoderModel(config).save_pretrained(backbone)
+    tokenizer.save_pretrained(backbone)
+    dense = Dense(32, 24, bias=False, activation_function=torch.nn.Identity())
+    modules = [
+        Transformer(str(backbone), max_seq_length=window),
+        Pooling(32, "mean", include_prompt=False),
+        dense,
+        Normalize(),
+    ]
+    SentenceTransformer(modules=modules, device="cpu").save(str(folder))
+    return folder
+
+
+def save_bert(folder: Path, pooling: str, seed: int = 0, window: int = 48) -> Path:
+    """A BERT of two layers with the given pooling."""
+    torch.manual_seed(seed)
+    letters = [*"abcdefghijklmnopqrstuvwxyz.,;:!?"]
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "the",
+        "copper",
+        "##er",
+        "##ing",
+        *letters,
+        *("##" + c for c in letters),
+    ]
+    core = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    core.normalizer = normalizers.BertNormalizer(lowercase=True)
+    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    core.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        model_max_length=window,
+    )
+    config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=window,
+    )
+    backbone = folder.with_name(folder.name + "-backbone")
+    BertModel(config).save_pretrained(backbone)
+    tokenizer.save_pretrained(backbone)
+    modules = [Transformer(str(backbone), max_seq_length=window), Pooling(32, pooling)]
+    SentenceTransformer(modules=modules, device="cpu").save(str(folder))
+    return folder
+
+
+def peer_vectors(folder: Path, texts: Sequence[str], instruction: str = "") -> Any:
+    """What sentence-transformers makes of stripped texts, normalised, float32 [n, d]."""
+    peer = SentenceTransformer(str(folder), device="cpu")
+    stripped = [text.strip() for text in texts]
+    return peer.encode(stripped, prompt=instruction or None, normalize_embeddings=True, batch_size=4)
+
+
+def edit_json(path: Path, **changes: Any) -> None:
+    """Replace (or with None remove) keys of a JSON file."""
+    data = json.loads(path.read_text())
+    data.update(changes)
+    path.write_text(json.dumps({key: value for key, value in data.items() if value is not None}))
