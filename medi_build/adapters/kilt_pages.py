@@ -25,7 +25,7 @@ import xxhash
 from filelock import FileLock
 
 from medi_build.adapters.lines import open_binary
-from medi_build.errors import InputError
+from medi_build.errors import InputError, OutputError
 
 Keys = npt.NDArray[np.uint64]
 """Hashes of wikipedia ids."""
@@ -134,10 +134,19 @@ def _not_a_page(place: str, why: object) -> InputError:
 
 
 class _Source(NamedTuple):
-    """One knowledge source file and its index, sorted by key."""
+    """One knowledge source file and its index, sorted by key; the keys are held apart because they are searched."""
 
     path: Path
     entries: npt.NDArray[np.void]
+    keys: Keys
+
+    def lookup(self, keys: Keys) -> npt.NDArray[np.void]:
+        """The entries of those ``keys`` that the file holds."""
+        if not len(self.keys):
+            return self.entries[:0]
+        rows = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
+        found: npt.NDArray[np.void] = self.entries[rows[self.keys[rows] == keys]]
+        return found
 
 
 class PageIndex:
@@ -148,14 +157,14 @@ class PageIndex:
 
         Raises:
             InputError: a file is missing, damaged or not a knowledge source.
+            OutputError: the cache folder cannot be written.
         """
-        cache.mkdir(parents=True, exist_ok=True)
         self._cache = cache
-        self._sources = [_Source(path, _index(path, cache)) for path in files]
+        self._sources = [_index(path, cache) for path in files]
 
     def keys(self) -> Keys:
         """The keys of all pages, ascending: an order that looks random and never changes."""
-        return np.unique(np.concatenate([s.entries["key"] for s in self._sources] or [np.empty(0, np.uint64)]))
+        return np.unique(np.concatenate([source.keys for source in self._sources] or [np.empty(0, np.uint64)]))
 
     def extracted(self, wanted: Keys) -> "PageIndex":
         """The same index with every gzip source replaced by a plain copy of its ``wanted`` pages."""
@@ -171,7 +180,7 @@ class PageIndex:
         pages: dict[int, Page] = {}
         missing = np.unique(np.fromiter(keys, np.uint64))
         for source in self._sources:
-            found = _lookup(source.entries, missing)
+            found = source.lookup(missing)
             if len(found):
                 with open_binary(source.path, BYTES_PER_READ) as file:
                     for key, offset, length in np.sort(found, order="offset").tolist():
@@ -181,21 +190,12 @@ class PageIndex:
         return pages
 
 
-def _lookup(entries: npt.NDArray[np.void], keys: Keys) -> npt.NDArray[np.void]:
-    """The entries of those ``keys`` that the index holds."""
-    if not len(entries):
-        return entries
-    rows = np.searchsorted(entries["key"], keys).clip(max=len(entries) - 1)
-    found: npt.NDArray[np.void] = entries[rows[entries["key"][rows] == keys]]
-    return found
-
-
-def _index(path: Path, cache: Path) -> npt.NDArray[np.void]:
-    """The index of one file, from the cache if this very file was indexed before."""
+def _index(path: Path, cache: Path) -> _Source:
+    """One file with its index, from the cache if this very file was indexed before."""
     target = cache / f"pages-{_stamp(path)}.npy"
     _once(target, lambda part: _save(part, _scan(path)))
-    entries: npt.NDArray[np.void] = np.load(target, mmap_mode="r")
-    return entries
+    entries = np.load(target, mmap_mode="r")
+    return _Source(path, entries, np.ascontiguousarray(entries["key"]))
 
 
 def _stamp(path: Path, *more: bytes) -> str:
@@ -212,11 +212,18 @@ def _once(target: Path, make: Callable[[Path], None]) -> None:
     """Make a file under a temporary name and rename it; of several processes one works, the others wait."""
     if target.exists():
         return
-    with FileLock(f"{target}.lock"):
-        if not target.exists():
-            part = target.with_name(f"{target.name}.part")
-            make(part)
-            part.replace(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{target}.lock"):
+            if not target.exists():
+                part = target.with_name(f"{target.name}.part")
+                make(part)
+                part.replace(target)
+    except OSError as error:
+        raise OutputError(
+            f"{target.parent}: the index of a knowledge source cannot be written ({error.strerror or error}); "
+            f"make room or choose another folder"
+        ) from error
 
 
 def _save(part: Path, entries: npt.NDArray[np.void]) -> None:
@@ -274,7 +281,7 @@ def _is_gzip(path: Path) -> bool:
 
 def _extract(source: _Source, wanted: Keys, cache: Path) -> Path:
     """Copy the wanted pages of a gzip source to a plain file, in one pass over it."""
-    found = np.sort(_lookup(source.entries, np.unique(wanted)), order="offset")
+    found = np.sort(source.lookup(np.unique(wanted)), order="offset")
     target = cache / f"pages-{_stamp(source.path, found.tobytes())}.jsonl"
 
     def copy(part: Path) -> None:

@@ -18,7 +18,7 @@ from medi_build.adapters import ADAPTERS
 from medi_build.adapters.base import Inputs
 from medi_build.adapters.kilt_pages import Page, PageIndex, page_key, paragraph_words, span
 from medi_build.cards import Card
-from medi_build.errors import ContentError, InputError
+from medi_build.errors import ContentError, InputError, OutputError
 from medi_build.ledger import Ledger
 from medi_build.records import DOCUMENTS, EXAMPLES
 
@@ -230,6 +230,12 @@ def test_concurrent_builds_of_one_index(tmp_path: Path):
         indexes = list(pool.map(lambda _: PageIndex((source,), tmp_path / "cache"), range(8)))
     assert all(len(index.keys()) == 500 for index in indexes)
     assert not list((tmp_path / "cache").glob("*.part"))
+
+
+def test_a_cache_that_cannot_be_written_is_an_error(tmp_path: Path):
+    (tmp_path / "cache").write_text("a file, no folder")
+    with pytest.raises(OutputError, match="cannot be written"):
+        PageIndex((PAGES,), tmp_path / "cache")
 
 
 @pytest.mark.parametrize(
