@@ -43,12 +43,15 @@ class MiningRule(BaseModel):
     consistency_top: int | None = Field(
         None, ge=1, description="drop a record whose positive is not in its query's top-k of a random pool"
     )
-    consistency_pool: int = Field(1000, ge=2, description="size of that pool")
+    round_trip_top: int | None = Field(
+        None, ge=1, description="drop a record whose query is not in its positive's top-k of random queries"
+    )
+    consistency_pool: int = Field(1000, ge=2, description="size of these random pools")
     lexical: bool = Field(False, description="add BM25 candidates, fused by reciprocal rank")
     cross_encoder: str | None = Field(None, description="re-score the final candidates with this model")
     cross_encoder_max: float | None = Field(None, description="reject a negative it scores above this")
     teacher: str | None = Field(None, description="second encoder that may veto a negative")
-    teacher_max: float | None = Field(None, description="veto where the teacher's cosine is above this")
+    teacher_max: float = Field(0.9, ge=-1.0, le=1.0, description="veto where the teacher's cosine is above this")
     max_length_ratio: float | None = Field(
         None, gt=1.0, description="reject a negative longer or shorter than the positive by this factor"
     )
@@ -61,6 +64,22 @@ class MiningRule(BaseModel):
                 "widen the window"
             )
         return self
+
+    @property
+    def filters(self) -> bool:
+        """Whether any candidate can be rejected after ranking, so that more than asked for have to be ranked."""
+        knobs = (
+            self.relative_margin,
+            self.absolute_margin,
+            self.ceiling,
+            self.ceiling_quantile,
+            self.floor_quantile,
+            self.near_duplicate,
+            self.cross_encoder,
+            self.teacher,
+            self.max_length_ratio,
+        )
+        return self.reject_answer or any(knob is not None for knob in knobs)
 
     @classmethod
     def from_preset(cls, preset: Preset, **overrides: Any) -> "MiningRule":

@@ -13,12 +13,13 @@ ROWS_PER_CHECK = 65536
 
 
 def encode(embed: Embed, texts: Sequence[str], instruction: str, ledger: Ledger) -> Vectors:
-    """Vectors [n, d] of the texts; truncated texts are counted as ``truncated_texts``.
+    """Vectors [n, d] of the texts; what the encoder had to cut or misaligned is counted in the notes.
 
     Raises:
         MiningError: the encoder did not give one finite float16 vector per text.
     """
-    vectors, truncated = embed(texts, instruction)
+    embedded = embed(texts, instruction)
+    vectors = embedded.vectors
     if vectors.ndim != 2 or len(vectors) != len(texts) or vectors.dtype != np.float16:
         raise MiningError(
             f"the encoder gave {vectors.dtype} vectors of shape {vectors.shape} for {len(texts)} texts; "
@@ -31,5 +32,6 @@ def encode(embed: Embed, texts: Sequence[str], instruction: str, ledger: Ledger)
                 f"the encoder gave NaN or infinity for {texts[start + int(bad[0])][:80]!r} "
                 f"(and {len(bad) - 1} more nearby); try dtype float32"
             )
-    ledger.note("truncated_texts", truncated)
+    ledger.note("truncated_texts", embedded.truncated)
+    ledger.note("unaligned_instructions", embedded.unaligned)
     return vectors

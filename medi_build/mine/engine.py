@@ -4,7 +4,7 @@ import pyarrow as pa
 
 from medi_build.embedding import Embed
 from medi_build.ledger import Ledger
-from medi_build.mine.pairs import mine_pairs
+from medi_build.mine.negatives import mine_pairs
 from medi_build.mine.paper import by_label, by_output
 from medi_build.mine.result import to_table
 from medi_build.mining_rule import MiningRule
@@ -22,6 +22,7 @@ def mine(
     symmetric: bool = False,
     seed: int,
     ledger: Ledger,
+    teacher: Embed | None = None,
 ) -> pa.Table:
     """Find a positive and negatives for each example.
 
@@ -35,6 +36,7 @@ def mine(
         symmetric: both sides are alike, so queries are candidates too (kind "pairs" only).
         seed: for every choice that is not by score.
         ledger: dropped rows are counted in stage "mine", rejected candidates in notes ``rejected_{reason}``.
+        teacher: the encoder that ``rule.teacher`` names, if it names one.
 
     Returns:
         Schema ``MINED``, at most one row per example, ascending by ``row``.
@@ -56,6 +58,7 @@ def mine(
             documents,
             rule=rule,
             embed=embed,
+            teacher=teacher,
             instructions=instructions,
             symmetric=symmetric,
             seed=seed,

@@ -1,4 +1,4 @@
-"""Datasets that bring their positives: which texts are candidates, which are barred, and the negatives of each row.
+"""Datasets that bring their positives, as numbers: which texts are candidates, and which are barred for a query.
 
 The pool is every distinct positive of any row, the documents beyond them, and for symmetric sets the queries too.
 Barred for a query are: its own text, every positive that any row with the same query text has, every text of one of
@@ -8,20 +8,13 @@ its groups (gold pages, sets), and with ``same_answer`` every text that answers 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from medi_build.embedding import Embed
-from medi_build.errors import MiningError
-from medi_build.ledger import Ledger
-from medi_build.mine.encoding import encode
-from medi_build.mine.exclusions import BoolMatrix, Exclusions, contains, incidence
-from medi_build.mine.filters import above_margin
+from medi_build.mine.exclusions import BoolMatrix, incidence
 from medi_build.mine.pool import (
     Flat,
     Ints,
-    Keys,
     Segment,
     Vocabulary,
     codes,
@@ -30,15 +23,8 @@ from medi_build.mine.pool import (
     flatten,
     member_ids,
     number,
-    seeded_hash,
 )
-from medi_build.mine.result import Found, empty, join
-from medi_build.mine.search import NOTHING, Vectors, pair_scores, topk
-from medi_build.mine.select import GIVEN, Candidates, depth, pick, reject, repeated, side_by_side, window
-from medi_build.mining_rule import MiningRule
 from medi_build.records import DOCUMENTS
-
-ROWS_AT_ONCE = 32768
 
 
 @dataclass(frozen=True)
@@ -155,111 +141,3 @@ class _Graph:
             itself = np.arange(rows, dtype=np.int64)
             of_text += incidence(self.query_texts[self.query_of_row], itself, (self.texts, rows)) @ of_row
         return (by_query @ of_row) @ of_text.T.tocsr()
-
-
-def mine_pairs(
-    examples: pa.Table,
-    documents: pa.Table | None,
-    *,
-    rule: MiningRule,
-    embed: Embed,
-    instructions: tuple[str, str],
-    symmetric: bool,
-    seed: int,
-    ledger: Ledger,
-) -> tuple[Found, Vocabulary]:
-    """One given positive per row, chosen by the row's seeded hash, with given negatives first and mined ones after.
-
-    Drops rows without positives (``no_positive``) or with none but the query itself (``positive_equals_query``).
-    """
-    pairs = load(examples, documents, symmetric=symmetric, same_answer=rule.same_answer)
-    keys = seeded_hash(column(examples, "id"), seed)
-    rows, chosen = _choose_positives(pairs, keys, flatten(examples, "positives").rows, ledger)
-    if not len(rows):
-        return empty("dense", rule), pairs.vocabulary
-    queries = encode(embed, pairs.vocabulary.some(pairs.query_texts), instructions[0], ledger)
-    corpus = encode(embed, pairs.vocabulary.some(np.arange(pairs.documents)), instructions[1], ledger)
-    query_of_positive = pairs.query_of_row[pairs.positives[:, 0]]
-    positive_scores = pair_scores(queries, corpus, query_of_positive, pairs.positives[:, 1])
-    lowest = np.full(len(queries), np.inf, dtype=np.float32)
-    np.minimum.at(lowest, query_of_positive, positive_scores)
-
-    by_query = np.argsort(pairs.query_of_row[rows], kind="stable")
-    parts = []
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        part = by_query[start : start + ROWS_AT_ONCE]
-        negatives = _negatives(pairs, rows[part], queries, corpus, lowest, keys[rows[part]], rule, ledger)
-        places = chosen[part]
-        parts.append(
-            Found(
-                rows[part],
-                pairs.positives[places, 1],
-                pairs.positive_ids.gather(places),
-                positive_scores[places],
-                negatives,
-                "dense",
-            )
-        )
-    return join(parts), pairs.vocabulary
-
-
-def _choose_positives(pairs: Pairs, keys: Keys, all_rows: Ints, ledger: Ledger) -> tuple[Ints, Ints]:
-    """Rows that have a usable positive, and the place of the chosen one in ``pairs.positives``."""
-    total = len(pairs.query_of_row)
-    counts = np.bincount(pairs.positives[:, 0], minlength=total)
-    given = np.bincount(all_rows, minlength=total)
-    ledger.drop("mine", "no_positive", int((given == 0).sum()))
-    ledger.drop("mine", "positive_equals_query", int(((given > 0) & (counts == 0)).sum()))
-    rows = np.flatnonzero(counts)
-    starts = np.cumsum(counts) - counts
-    return rows, starts[rows] + (keys[rows] % counts[rows].astype(np.uint64)).astype(np.int64)
-
-
-def _negatives(
-    pairs: Pairs,
-    rows: Ints,
-    queries: Vectors,
-    corpus: Vectors,
-    lowest: npt.NDArray[np.float32],
-    keys: Keys,
-    rule: MiningRule,
-    ledger: Ledger,
-) -> Candidates:
-    """The negatives of some rows: candidates of their distinct queries, filtered and picked row by row."""
-    of_row = pairs.query_of_row[rows]
-    wanted, local = np.unique(of_row, return_inverse=True)
-    if pairs.pool == 0:
-        raise MiningError("there are no candidate texts at all; give documents or examples with positives")
-    barred = Exclusions(pairs.barred[wanted])
-    margins = rule.relative_margin is not None or rule.absolute_margin is not None
-    ranking = topk(queries[wanted], corpus[: pairs.pool], depth(rule, filtered=margins), barred)
-    mined = window(ranking, rule)
-    given = _given(pairs, rows, queries, corpus, ledger)
-    candidates = side_by_side(given, mined.rows(local))
-    allowed = (candidates.ids != NOTHING) & ~repeated(candidates.ids)
-    if margins:
-        bad = above_margin(candidates.scores, lowest[of_row], rule.relative_margin, rule.absolute_margin)
-        allowed = reject(allowed, bad, "margin", ledger)
-    return pick(candidates, allowed, rule, keys)
-
-
-def _given(pairs: Pairs, rows: Ints, queries: Vectors, corpus: Vectors, ledger: Ledger) -> Candidates:
-    """The rows' given negatives as candidates, less those that are barred for the query."""
-    place_of_row = np.full(len(pairs.query_of_row), NOTHING, dtype=np.int64)
-    place_of_row[rows] = np.arange(len(rows))
-    inside = place_of_row[pairs.negatives[:, 0]] != NOTHING
-    source, texts = pairs.negatives[inside].T
-    of_query = pairs.query_of_row[source]
-    bad = contains(pairs.barred, of_query, texts)
-    ledger.note("rejected_given_is_positive_or_query", int(bad.sum()))
-    source, texts, of_query = source[~bad], texts[~bad], of_query[~bad]
-    local = place_of_row[source]
-    order = np.argsort(local, kind="stable")
-    local, texts, of_query = local[order], texts[order], of_query[order]
-    counts = np.bincount(local, minlength=len(rows))
-    column_of = np.arange(len(local)) - np.repeat(np.cumsum(counts) - counts, counts)
-    ids = np.full((len(rows), int(counts.max(initial=0))), NOTHING, dtype=np.int64)
-    scores = np.full(ids.shape, -np.inf, dtype=np.float32)
-    ids[local, column_of] = texts
-    scores[local, column_of] = pair_scores(queries, corpus, of_query, texts)
-    return Candidates(ids, scores, np.full(ids.shape, GIVEN, dtype=np.int32))

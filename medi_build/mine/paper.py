@@ -67,7 +67,7 @@ def by_label(
     queries, corpus = _both_sides(vocabulary, embed, instructions, ledger)
     own = _diagonal(len(vocabulary))
     positives = topk(queries, corpus, 1, Exclusions(own, Labels(bits, bits, "share")))
-    negatives = topk(queries, corpus, _depth(rule), Exclusions(own, Labels(bits, bits, "disjoint")))
+    negatives = topk(queries, corpus, depth(rule), Exclusions(own, Labels(bits, bits, "disjoint")))
     chosen = _pick(window(negatives, rule), positives.ids[:, 0], vocabulary, rule, seed, ledger)
     return _per_row(inputs, positives, chosen, "label", ledger), vocabulary
 
@@ -101,7 +101,7 @@ def by_output(
     found = np.flatnonzero(positives.ids[:, 0] != NOTHING)
     chosen_positive = incidence(found, positives.ids[found, 0], (count, count))
     barred = Exclusions((own + chosen_positive + has @ has.T).tocsr())
-    negatives = topk(np.concatenate([x, -y], axis=1), corpus, _depth(rule), barred)
+    negatives = topk(np.concatenate([x, -y], axis=1), corpus, depth(rule), barred)
     positives, negatives = (_rescored(ranking, x, corpus_x) for ranking in (positives, negatives))
     chosen = _pick(window(negatives, rule), positives.ids[:, 0], vocabulary, rule, seed, ledger)
     return _per_row(inputs, positives, chosen, "output", ledger), vocabulary
@@ -133,10 +133,6 @@ def _diagonal(count: int) -> BoolMatrix:
     return incidence(itself, itself, (count, count))
 
 
-def _depth(rule: MiningRule) -> int:
-    return depth(rule, filtered=rule.max_length_ratio is not None)
-
-
 def _rescored(ranking: Ranking, x: Vectors, corpus_x: Vectors) -> Ranking:
     """The same ranking with the cosines of the inputs as scores."""
     queries = np.repeat(np.arange(len(x), dtype=np.int64), ranking.ids.shape[1])
@@ -151,7 +147,7 @@ def _pick(
     allowed = candidates.ids != NOTHING
     everything = np.arange(len(vocabulary), dtype=np.int64)
     if rule.max_length_ratio is not None:
-        lengths = vocabulary.text(everything).str.len_chars().to_numpy().astype(np.int64)
+        lengths = vocabulary.lengths()
         allowed = reject(
             allowed, bad_lengths(lengths[positives], lengths[candidates.ids], rule.max_length_ratio), "length", ledger
         )

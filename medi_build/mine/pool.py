@@ -76,6 +76,17 @@ def number(keys: npt.NDArray[np.generic]) -> tuple[Ints, Ints]:
     return rank[inverse.reshape(-1)], first[order].astype(np.int64)
 
 
+def matrix(rows: Ints, values: Ints, count: int, missing: int) -> Ints:
+    """Values side by side in their rows, in order: int64 [count, longest row], ``missing`` where rows are shorter."""
+    order = np.argsort(rows, kind="stable")
+    rows, values = rows[order], values[order]
+    lengths = np.bincount(rows, minlength=count)
+    places = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    result = np.full((count, int(lengths.max(initial=0))), missing, dtype=np.int64)
+    result[rows, places] = values
+    return result
+
+
 def seeded_hash(ids: pl.Series, seed: int) -> Keys:
     """A number per id that depends on the id and the seed alone: the same on every machine and version."""
     base = xxhash.xxh64_intdigest(str(seed).encode())
@@ -152,6 +163,10 @@ class Vocabulary:
     def text(self, numbers: Ints) -> pl.Series:
         """The texts with these numbers."""
         return self.texts.gather(self.first[numbers])
+
+    def lengths(self) -> Ints:
+        """Characters of every distinct text."""
+        return self.texts.gather(self.first).str.len_chars().to_numpy().astype(np.int64)
 
     def id(self, numbers: Ints) -> pl.Series:
         """The published ids of the texts with these numbers."""

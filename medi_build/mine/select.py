@@ -34,10 +34,9 @@ class Candidates(NamedTuple):
         return Candidates(self.ids[index], self.scores[index], self.ranks[index])
 
 
-def depth(rule: MiningRule, filtered: bool) -> int:
-    """How long a ranking the rule can look at; a rule that neither filters nor samples needs no more than it takes."""
-    sees_all = filtered or rule.pick == "random"
-    return rule.rank_max if sees_all else rule.rank_min + rule.negatives
+def depth(rule: MiningRule) -> int:
+    """How long a ranking the rule looks at; one that neither filters nor samples needs no more than it takes."""
+    return rule.rank_max if rule.filters or rule.pick == "random" else rule.rank_min + rule.negatives
 
 
 def window(ranking: Ranking, rule: MiningRule) -> Candidates:

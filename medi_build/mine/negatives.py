@@ -1,0 +1,245 @@
+"""Negatives for datasets that bring their positives: candidates are ranked, filtered and picked, block by block."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from medi_build.embedding import Embed
+from medi_build.errors import MiningError
+from medi_build.ledger import Ledger
+from medi_build.mine import filters
+from medi_build.mine.encoding import encode
+from medi_build.mine.exclusions import Exclusions, contains
+from medi_build.mine.pairs import Pairs, load
+from medi_build.mine.pool import Ints, Keys, Vocabulary, column, flatten, matrix, seeded_hash
+from medi_build.mine.positives import choose_positives, inconsistent
+from medi_build.mine.result import Found, empty, join
+from medi_build.mine.search import NOTHING, Vectors, pair_scores, topk
+from medi_build.mine.select import GIVEN, Bools, Candidates, depth, pick, reject, repeated, side_by_side, window
+from medi_build.mining_rule import MiningRule
+
+ROWS_AT_ONCE = 16384
+GIVEN_AT_MOST = 256
+"""Given negatives of one row that are looked at; more would make every row's matrix as wide."""
+CALIBRATION_PAIRS = 100_000
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the selection of one dataset reads.
+
+    Attributes:
+        pairs: the dataset as numbers.
+        queries: float16 [q, d] vectors of the distinct queries.
+        corpus: float16 [documents, d] vectors of the document side.
+        positive_scores: float32 [p], cosine of each given positive with its query.
+        lowest: float32 [q], that of each query's lowest-scoring positive.
+        floor: lowest score a negative may have.
+        ceiling: highest score a negative may have.
+        teacher: vectors (queries, corpus) of a second encoder that may veto, or None.
+        answers: rows of the examples and their normalised answers.
+    """
+
+    pairs: Pairs
+    queries: Vectors
+    corpus: Vectors
+    positive_scores: npt.NDArray[np.float32]
+    lowest: npt.NDArray[np.float32]
+    floor: float
+    ceiling: float
+    teacher: tuple[Vectors, Vectors] | None
+    answers: tuple[Ints, pl.Series]
+
+
+def mine_pairs(
+    examples: pa.Table,
+    documents: pa.Table | None,
+    *,
+    rule: MiningRule,
+    embed: Embed,
+    teacher: Embed | None,
+    instructions: tuple[str, str],
+    symmetric: bool,
+    seed: int,
+    ledger: Ledger,
+) -> tuple[Found, Vocabulary]:
+    """One given positive per row, chosen by the row's seeded hash; given negatives first, mined ones after.
+
+    Drops rows without positives (``no_positive``), with none but the query itself (``positive_equals_query``), or
+    whose positive fails the consistency filters (``inconsistent_positive``, ``positive_fails_round_trip``).
+    """
+    pairs = load(examples, documents, symmetric=symmetric, same_answer=rule.same_answer)
+    keys = seeded_hash(column(examples, "id"), seed)
+    rows, chosen = choose_positives(pairs, keys, flatten(examples, "positives").rows, ledger)
+    if not len(rows):
+        return empty("dense", rule), pairs.vocabulary
+    scene = _scene(examples, pairs, rule, embed, teacher, instructions, seed, ledger)
+    kept = ~inconsistent(pairs, rows, chosen, scene.queries, scene.corpus, rule, seed, ledger)
+    rows, chosen = rows[kept], chosen[kept]
+    by_query = np.argsort(pairs.query_of_row[rows], kind="stable")
+    parts = [empty("dense", rule)]
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        part = by_query[start : start + ROWS_AT_ONCE]
+        places = chosen[part]
+        parts.append(
+            Found(
+                rows=rows[part],
+                positives=pairs.positives[places, 1],
+                positive_ids=pairs.positive_ids.gather(places),
+                positive_scores=scene.positive_scores[places],
+                negatives=_negatives(scene, rows[part], pairs.positives[places, 1], keys, rule, ledger),
+                miner="dense",
+            )
+        )
+    return join(parts), pairs.vocabulary
+
+
+def _scene(
+    examples: pa.Table,
+    pairs: Pairs,
+    rule: MiningRule,
+    embed: Embed,
+    teacher: Embed | None,
+    instructions: tuple[str, str],
+    seed: int,
+    ledger: Ledger,
+) -> Scene:
+    """Encode both sides and calibrate the limits."""
+    sides = (pairs.vocabulary.some(pairs.query_texts), pairs.vocabulary.some(np.arange(pairs.documents)))
+    queries, corpus = (encode(embed, side, text, ledger) for side, text in zip(sides, instructions, strict=True))
+    vetoes = None
+    if rule.teacher is not None:
+        if teacher is None:
+            raise MiningError(
+                f"the rule names the teacher {rule.teacher!r}, but no such encoder was passed; pass teacher="
+            )
+        veto_queries, veto_corpus = (encode(teacher, side, "", ledger) for side in sides)
+        vetoes = veto_queries, veto_corpus
+    query_of_positive = pairs.query_of_row[pairs.positives[:, 0]]
+    positive_scores = pair_scores(queries, corpus, query_of_positive, pairs.positives[:, 1])
+    lowest = np.full(len(queries), np.inf, dtype=np.float32)
+    np.minimum.at(lowest, query_of_positive, positive_scores)
+    floor, ceiling = -np.inf, np.inf if rule.ceiling is None else rule.ceiling
+    if rule.floor_quantile is not None:
+        unrelated = filters.random_pair_scores(queries, corpus[: pairs.pool], pairs.barred, CALIBRATION_PAIRS, seed)
+        floor = float(np.quantile(unrelated, rule.floor_quantile))
+    if rule.ceiling_quantile is not None:
+        ceiling = min(ceiling, float(np.quantile(positive_scores, rule.ceiling_quantile)))
+    answers = flatten(examples, "answers")
+    return Scene(
+        pairs,
+        queries,
+        corpus,
+        positive_scores,
+        lowest,
+        floor,
+        ceiling,
+        vetoes,
+        (answers.rows, filters.normalized(answers.values)),
+    )
+
+
+def _negatives(
+    scene: Scene, rows: Ints, positives: Ints, all_keys: Keys, rule: MiningRule, ledger: Ledger
+) -> Candidates:
+    """The negatives of some rows: candidates of their distinct queries, filtered and picked row by row.
+
+    Args:
+        scene: the dataset.
+        rows: [r] rows of the examples.
+        positives: [r] the texts chosen as their positives.
+        all_keys: seeded hash of every row of the examples.
+        rule: the knobs.
+        ledger: where rejections are counted.
+    """
+    pairs = scene.pairs
+    if pairs.pool == 0:
+        raise MiningError("there are no candidate texts at all; give documents or examples with positives")
+    of_row = pairs.query_of_row[rows]
+    wanted, local = np.unique(of_row, return_inverse=True)
+    barred = Exclusions(pairs.barred[wanted])
+    ranking = topk(scene.queries[wanted], scene.corpus[: pairs.pool], depth(rule), barred)
+    candidates = side_by_side(_given(scene, rows, ledger), window(ranking, rule).rows(local))
+    allowed = (candidates.ids != NOTHING) & ~repeated(candidates.ids)
+    allowed = _filtered(scene, rows, positives, candidates, allowed, rule, ledger)
+    return pick(candidates, allowed, rule, all_keys[rows])
+
+
+def _filtered(
+    scene: Scene,
+    rows: Ints,
+    positives: Ints,
+    candidates: Candidates,
+    allowed: Bools,
+    rule: MiningRule,
+    ledger: Ledger,
+) -> Bools:
+    """Apply the rule's filters, the cheap ones first; each counts what it alone removed."""
+    of_row = scene.pairs.query_of_row[rows]
+    ids, scores = candidates.ids, candidates.scores
+    out = partial(reject, ledger=ledger)
+    if rule.relative_margin is not None or rule.absolute_margin is not None:
+        bad = filters.above_margin(scores, scene.lowest[of_row], rule.relative_margin, rule.absolute_margin)
+        allowed = out(allowed, bad, "margin")
+    allowed = out(allowed, scores > scene.ceiling, "ceiling")
+    allowed = out(allowed, scores < scene.floor, "floor")
+    if rule.max_length_ratio is not None:
+        lengths = scene.pairs.vocabulary.lengths()
+        allowed = out(allowed, filters.bad_lengths(lengths[positives], lengths[ids], rule.max_length_ratio), "length")
+    if rule.near_duplicate is not None:
+        near = filters.nearest_positive(scene.corpus, np.where(allowed, ids, NOTHING), _known(scene.pairs, of_row))
+        allowed = out(allowed, near >= np.float32(rule.near_duplicate), "near_duplicate")
+    if scene.teacher is not None:
+        queries, corpus = scene.teacher
+        flat = np.where(allowed, ids, NOTHING).ravel()
+        vetoed = pair_scores(queries, corpus, np.repeat(of_row, ids.shape[1]), flat).reshape(ids.shape)
+        allowed = out(allowed, vetoed > rule.teacher_max, "teacher")
+    if rule.reject_answer:
+        allowed = out(allowed, _answered(scene, rows, np.where(allowed, ids, NOTHING)), "answer_in_passage")
+    return allowed
+
+
+def _known(pairs: Pairs, of_row: Ints) -> Ints:
+    """The known positives [r, p] of each row's query, -1 where there are fewer."""
+    wanted, local = np.unique(of_row, return_inverse=True)
+    query_of_positive = pairs.query_of_row[pairs.positives[:, 0]]
+    place = np.searchsorted(wanted, query_of_positive)
+    inside = (place < len(wanted)) & (wanted[np.minimum(place, len(wanted) - 1)] == query_of_positive)
+    return matrix(place[inside], pairs.positives[inside, 1], len(wanted), NOTHING)[local]
+
+
+def _answered(scene: Scene, rows: Ints, ids: Ints) -> Bools:
+    """Which candidates [r, c] hold one of the answers of their row."""
+    of_row = np.full(len(scene.pairs.query_of_row), NOTHING, dtype=np.int64)
+    of_row[rows] = np.arange(len(rows))
+    answer_rows, answers = scene.answers
+    inside = of_row[answer_rows] != NOTHING
+    which = matrix(of_row[answer_rows[inside]], np.flatnonzero(inside), len(rows), NOTHING)
+    found = np.zeros(ids.shape, dtype=bool)
+    texts, places = np.unique(np.maximum(ids, 0), return_inverse=True)
+    passages, places = filters.normalized(scene.pairs.vocabulary.text(texts)), places.reshape(ids.shape)
+    for column_of in which.T:
+        row, place = np.nonzero((column_of[:, None] != NOTHING) & (ids != NOTHING) & ~found)
+        found[row, place] = filters.with_answer(passages.gather(places[row, place]), answers.gather(column_of[row]))
+    return found
+
+
+def _given(scene: Scene, rows: Ints, ledger: Ledger) -> Candidates:
+    """The rows' given negatives as candidates, less those that are barred for the query."""
+    pairs = scene.pairs
+    place_of_row = np.full(len(pairs.query_of_row), NOTHING, dtype=np.int64)
+    place_of_row[rows] = np.arange(len(rows))
+    inside = place_of_row[pairs.negatives[:, 0]] != NOTHING
+    source, texts = pairs.negatives[inside].T
+    bad = contains(pairs.barred, pairs.query_of_row[source], texts)
+    ledger.note("rejected_given_is_positive_or_query", int(bad.sum()))
+    ids = matrix(place_of_row[source[~bad]], texts[~bad], len(rows), NOTHING)
+    ledger.note("given_negatives_not_looked_at", int((ids[:, GIVEN_AT_MOST:] != NOTHING).sum()))
+    ids = ids[:, :GIVEN_AT_MOST]
+    of_query = np.repeat(pairs.query_of_row[rows], ids.shape[1])
+    scores = pair_scores(scene.queries, scene.corpus, of_query, ids.ravel()).reshape(ids.shape)
+    return Candidates(ids, scores, np.full(ids.shape, GIVEN, dtype=np.int32))
