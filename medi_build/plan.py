@@ -10,7 +10,7 @@ from medi_build.adapters.base import Inputs
 from medi_build.cards import Card
 from medi_build.content import Content, select_names
 from medi_build.errors import ContentError, MissingInputError, did_you_mean
-from medi_build.fetch import Located, locate
+from medi_build.fetch import Located, locate, pinned
 from medi_build.instruct import Template
 from medi_build.recipe import Recipe
 
@@ -71,7 +71,7 @@ def resolve(
     sources: tuple[str, ...],
     data: Path | None,
     limit_per_dataset: int | None,
-    may_fetch: bool,
+    downloads: Path,
 ) -> Plan:
     """Choose the datasets and find their files.
 
@@ -81,7 +81,7 @@ def resolve(
         sources: patterns (see `select_names`); ``all`` means the recipe's own choice.
         data: the user's folder of raw files.
         limit_per_dataset: cap over all others; 0 lifts every cap.
-        may_fetch: whether a file that is not there can be downloaded.
+        downloads: cache of downloads; with ``recipe.offline`` nothing else can stand in for a file that is not there.
 
     Raises:
         ContentError: a pattern matches nothing.
@@ -97,7 +97,7 @@ def resolve(
             left_out[name] = (f"no split {recipe.split!r} (has {', '.join(card.files)})",)
             continue
         located = locate(card, recipe.split, folder)
-        if located.missing and not (may_fetch and card.download):
+        if not _obtainable(card, located.missing, downloads, recipe.offline):
             left_out[name] = tuple(located.missing)
             continue
         units.append(
@@ -111,7 +111,7 @@ def resolve(
             )
         )
     if left_out and not recipe.allow_missing:
-        raise MissingInputError(_list_missing(left_out, folder, may_fetch))
+        raise MissingInputError(_list_missing(left_out, folder, recipe.offline))
     if not units:
         raise MissingInputError(f"nothing to build: no file of {len(names)} chosen datasets is below {folder}")
     return Plan(recipe, tuple(units), left_out)
@@ -121,9 +121,17 @@ def _first_match(rules: Mapping[str, _T], name: str, default: _T) -> _T:
     return next((value for glob, value in rules.items() if fnmatch.fnmatchcase(name, glob)), default)
 
 
-def _list_missing(left_out: Mapping[str, tuple[str, ...]], folder: Path | None, may_fetch: bool) -> str:
+def _obtainable(card: Card, missing: tuple[str, ...], downloads: Path, offline: bool) -> bool:
+    """Whether what `locate` did not find can be had: downloaded before, or to be downloaded now."""
+    if not offline:
+        return not missing or card.download is not None
+    cached = pinned(card, downloads) if missing else {}
+    return all(any(fnmatch.fnmatchcase(name, pattern) for name in cached) for pattern in missing)
+
+
+def _list_missing(left_out: Mapping[str, tuple[str, ...]], folder: Path | None, offline: bool) -> str:
     lines = [f"  {name}: {', '.join(files)}" for name, files in left_out.items()]
-    way = "their cards name no download" if may_fetch else "--offline forbids downloading them"
+    way = "--offline forbids downloading them" if offline else "their cards name no download"
     where = f"below {folder}" if folder else "anywhere: no --data was given"
     return (
         f"{len(left_out)} dataset(s) lack input: not {where}, and {way}.\n"

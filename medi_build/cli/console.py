@@ -65,6 +65,6 @@ def _row(name: str, group: Sequence[Ledger], seconds: Mapping[str, float]) -> li
         f"{sum(ledger.read for ledger in group):,}",
         f"{sum(ledger.written for ledger in group):,}",
         f"{sum(reasons.values()):,}",
-        ", ".join(f"{reason} {count:,}" for reason, count in by_count) or "none",
+        "\n".join(f"{count:,} {reason}" for reason, count in by_count) or "none",
         f"{sum(seconds.get(ledger.dataset, 0.0) for ledger in group):.1f}",
     ]
