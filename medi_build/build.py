@@ -101,10 +101,12 @@ def build(options: BuildOptions, watcher: Silent | None = None) -> BuildResult:
     with closing(watcher or Silent()) as progress:
         content = load_content(options.content)
         recipe = _recipe(content, options)
-        plan = resolve(content, recipe, options.sources, options.data, options.limit_per_dataset, not options.offline)
+        plan = resolve(
+            content, recipe, options.sources, options.data, options.limit_per_dataset, options.cache / "downloads"
+        )
         progress.start(len(plan.units))
         with open_output(options.out) as output:
-            inputs = {unit.card.name: _inputs(unit, options, progress) for unit in plan.units}
+            inputs = {unit.card.name: _inputs(unit, options.cache, recipe.offline, progress) for unit in plan.units}
             embedder = open_embedder(recipe.encoder, options.device, options.cache / "vectors", progress.advance)
             run = _Run(plan, output, embedder, options, progress)
             receipts = run.datasets(inputs)
@@ -134,13 +136,14 @@ def _recipe(content: Content, options: BuildOptions) -> Recipe:
     )
 
 
-def _inputs(unit: Unit, options: BuildOptions, progress: Silent) -> Inputs:
+def _inputs(unit: Unit, cache: Path, offline: bool, progress: Silent) -> Inputs:
     """A dataset's files, downloaded where they are not there."""
     fetched = {}
     if unit.located.missing:
         progress.stage(unit.card.name, "fetch")
-        fetched = fetch_missing(unit.card, unit.located.missing, options.cache / "downloads", progress.advance)
-    return inputs_of(unit, fetched, options.cache / "indexes")
+        missing = unit.located.missing
+        fetched = fetch_missing(unit.card, missing, cache / "downloads", progress.advance, offline)
+    return inputs_of(unit, fetched, cache / "indexes")
 
 
 @dataclass

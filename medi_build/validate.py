@@ -38,12 +38,13 @@ def validate(overlay: Path | None, data: Path | None) -> Validated:
         except ContentError as error:
             faults.append(f"pipeline {recipe.name}: {error}")
     datasets = rows = 0
-    recipe = content.recipes["quickstart"].model_copy(update={"allow_missing": True})
-    plans = [resolve(content, recipe, ("sample",), content.sample_data, DRY_RUN_CAP, may_fetch=False)]
+    downloads = cache_folder() / "downloads"
+    recipe = content.recipes["quickstart"].model_copy(update={"allow_missing": True, "offline": True})
+    plans = [resolve(content, recipe, ("sample",), content.sample_data, DRY_RUN_CAP, downloads)]
     if data is not None:
         for split in ("train", "dev"):
             local = recipe.model_copy(update={"split": split, "sources": tuple(content.cards)})
-            plans.append(resolve(content, local, ("all",), data, DRY_RUN_CAP, may_fetch=False))
+            plans.append(resolve(content, local, ("all",), data, DRY_RUN_CAP, downloads))
     with tempfile.TemporaryDirectory() as folder:
         for plan in plans:
             for unit in plan.units:

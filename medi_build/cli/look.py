@@ -124,8 +124,8 @@ def show(
     OUT.print(f"[bold]{name}[/]  (task id {loaded.task_ids[name]})")
     for key, value in card.model_dump(mode="json", exclude={"name"}, exclude_defaults=True).items():
         OUT.print(f"  {key}: {value}", markup=False, highlight=False, soft_wrap=True)
-    recipe = find_recipe(loaded, pipeline).model_copy(update={"allow_missing": False})
-    plan = resolve(loaded, recipe, (name,), data, None, may_fetch=False)
+    recipe = find_recipe(loaded, pipeline).model_copy(update={"allow_missing": False, "offline": True})
+    plan = resolve(loaded, recipe, (name,), data, None, cache_folder() / "downloads")
     OUT.print("\n[bold]Raw rows[/]")
     for row in raw_rows(plan.units[0].located.found["rows"][0], 3):
         OUT.print("  " + shorten(row), markup=False, highlight=False, soft_wrap=True)
