@@ -42,7 +42,7 @@ class Embedder:
         known = self._look_up(keys)
         missing = np.flatnonzero(~known.mask)
         if len(missing):
-            known = _widen(known, self.encoder.dimension)
+            known = self._widen(known)
             for start in range(0, len(missing), CHUNK_TEXTS):
                 chunk = missing[start : start + CHUNK_TEXTS]
                 encoded = self.encoder.encode(
@@ -56,7 +56,7 @@ class Embedder:
                     )
         flags = known.flags[inverse]
         return Embedded(
-            known.vectors[inverse],
+            known.vectors if len(keys) == len(texts) else known.vectors[inverse],
             truncated=int(np.count_nonzero(flags & TRUNCATED)),
             unaligned=int(np.count_nonzero(flags & UNALIGNED)),
         )
@@ -66,6 +66,14 @@ class Embedder:
             return self._store.get(self.encoder.identity, keys)
         count = len(keys)
         return Found(np.zeros(count, np.bool_), np.zeros((count, 0), np.float16), np.zeros(count, np.uint8))
+
+    def _widen(self, known: Found) -> Found:
+        """The same, with room for vectors where the store was empty."""
+        dimension, count = self.encoder.dimension, len(known.mask)
+        if known.vectors.shape[1] == dimension:
+            return known
+        room = self._store.room(count, dimension) if self._store else np.zeros((count, dimension), np.float16)
+        return known._replace(vectors=room)
 
     def _shifted(self, start: int, total: int) -> Progress | None:
         """The caller's progress, told of this chunk's texts as part of all."""
@@ -103,10 +111,3 @@ def _distinct(keys: Keys) -> tuple[Keys, npt.NDArray[np.int64], npt.NDArray[np.i
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     return keys[first[order]], first[order], rank[inverse.reshape(-1)]
-
-
-def _widen(known: Found, dimension: int) -> Found:
-    """The same, with room for vectors where the store was empty."""
-    if known.vectors.shape[1] == dimension:
-        return known
-    return known._replace(vectors=np.zeros((len(known.mask), dimension), dtype=np.float16))

@@ -5,9 +5,11 @@ by side never touch each other's files, and a process killed at any moment leave
 merging small segments and throwing old ones away take a lock.
 """
 
+import contextlib
 import json
 import os
 import shutil
+import tempfile
 import time
 import warnings
 from collections.abc import Iterable, Mapping
@@ -39,6 +41,11 @@ _SMALL = 1 << 17
 """Vectors up to which a segment counts as small."""
 _STALE_SECONDS = 24 * 3600.0
 """Age at which a temporary file belongs to nobody alive."""
+_ASIDE = ".corrupt"
+_GATHER = 1 << 15
+"""Rows copied at once."""
+_SPILL_BYTES = 1 << 29
+"""Size from which looked-up vectors lie in a file instead of in memory."""
 
 
 class Found(NamedTuple):
@@ -46,7 +53,8 @@ class Found(NamedTuple):
 
     Attributes:
         mask: bool [n], which keys are known.
-        vectors: float16 [n, d], rows of unknown keys are zero; d is 0 while the store is empty.
+        vectors: float16 [n, d], writable, rows of unknown keys are zero; d is 0 while the store is empty. Large ones
+            lie in an unnamed file, so that they need no memory of their own.
         flags: uint8 [n].
     """
 
@@ -101,7 +109,7 @@ class VectorStore:
     def get(self, identity: str, keys: Keys) -> Found:
         """Look keys up.
 
-        Damaged segments are left aside with a warning; their texts are then unknown.
+        Damaged segments are put aside with a warning; their texts are then unknown.
 
         Raises:
             StoreError: a segment was written by another version of medi, or cannot be read.
@@ -111,7 +119,7 @@ class VectorStore:
         vectors = np.zeros((len(keys), 0), dtype=np.float16)
         for segment in self._segments(identity):
             if not vectors.shape[1]:
-                vectors = np.zeros((len(keys), segment.dimension), dtype=np.float16)
+                vectors = self.room(len(keys), segment.dimension)
             open_ = np.flatnonzero(~mask)
             place = find(segment.keys, keys[open_])
             hit = place >= 0
@@ -123,7 +131,10 @@ class VectorStore:
                 self._report(segment.path, error)
                 continue
             rows, place = open_[hit], place[hit]
-            vectors[rows], flags[rows], mask[rows] = stored[place], segment.flags[place], True
+            flags[rows], mask[rows] = segment.flags[place], True
+            for start in range(0, len(rows), _GATHER):
+                block = slice(start, start + _GATHER)
+                vectors[rows[block]] = stored[place[block]]
         if mask.any():
             self._touch(identity)
         return Found(mask, vectors, flags)
@@ -167,6 +178,27 @@ class VectorStore:
             ) from error
         self._compact(identity)
 
+    def room(self, count: int, dimension: int) -> npt.NDArray[np.float16]:
+        """Zeros, float16 [count, dimension]; large ones in an unnamed file in the store's folder.
+
+        Raises:
+            StoreError: the disk has no room for it.
+        """
+        shape = (count, dimension)
+        size = 2 * count * dimension
+        if size < _SPILL_BYTES:
+            return np.zeros(shape, dtype=np.float16)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root) as file:
+                os.posix_fallocate(file.fileno(), 0, size)  # a full disk now is an error, later a crash
+                return np.memmap(file, dtype=np.float16, mode="r+", shape=shape)
+        except OSError as error:
+            raise StoreError(
+                f"{self.root}: no room for {size:,} bytes of vectors ({error.strerror or error}); make room, or name "
+                "another store folder"
+            ) from error
+
     def describe(self) -> list[EncoderUsage]:
         """Each encoder's share, the most lately used first."""
         usage = []
@@ -183,14 +215,22 @@ class VectorStore:
 
         Returns:
             What was thrown away.
+
+        Raises:
+            StoreError: the number of days is negative, or a folder cannot be removed.
         """
+        if older_than_days is not None and not older_than_days >= 0:
+            raise StoreError(f"older than {older_than_days} days makes no sense; give 0 or more")
         now = time.time()
         gone = []
         for usage in self.describe():
             old = older_than_days is not None and now - usage.last_used >= older_than_days * 86400
             if old or usage.identity == identity:
-                with FileLock(self.root / f"{usage.identity}.lock"):
-                    shutil.rmtree(self.root / usage.identity)
+                try:
+                    with FileLock(self.root / f"{usage.identity}.lock"):
+                        shutil.rmtree(self.root / usage.identity)
+                except OSError as error:
+                    raise StoreError(f"{self.root / usage.identity}: cannot be removed ({error})") from error
                 gone.append(usage)
         return gone
 
@@ -229,10 +269,8 @@ class VectorStore:
 
     def _touch(self, identity: str) -> None:
         """Remember that this encoder was used now; a store that may only be read stays usable."""
-        try:
+        with contextlib.suppress(OSError):
             os.utime(self.root / identity / _ABOUT)
-        except OSError:
-            return
 
     def _segments(self, identity: str) -> list[Segment]:
         """The encoder's readable segments, in a fixed order."""
@@ -263,8 +301,12 @@ class VectorStore:
         return self._open[path]
 
     def _report(self, path: Path, error: CorruptSegmentError) -> None:
+        """Put a damaged segment aside under another name, and say so; its texts count as unknown from now on."""
         self._corrupt.add(path)
-        warnings.warn(f"{path}: left aside, {error}; its texts are encoded again (delete it)", stacklevel=3)
+        self._open.pop(path, None)
+        with contextlib.suppress(OSError):  # somebody else did, or the store may only be read
+            path.replace(path.with_suffix(_ASIDE))
+        warnings.warn(f"{path}: left aside, {error}; its texts are encoded again", stacklevel=3)
 
     def _compact(self, identity: str) -> None:
         """Merge the small segments once there are many; another process at it means nothing to do."""
@@ -295,8 +337,8 @@ class VectorStore:
 
 
 def _drop_stale(folder: Path) -> None:
-    """Remove temporary files of processes that were killed."""
+    """Remove temporary files of processes that were killed, and segments put aside."""
     limit = time.time() - _STALE_SECONDS
-    for path in folder.glob(".*.tmp"):
+    for path in (*folder.glob(".*.tmp"), *folder.glob(f"*{_ASIDE}")):
         if path.stat().st_mtime < limit:
             path.unlink(missing_ok=True)
