@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "medi_build"
 LAYERS = [
     {"errors", "records", "ledger", "mining_rule", "embedding", "settings"},
     {"cards", "recipe", "instruct", "super_ni_table", "content"},
-    {"adapters", "encode", "mine", "write", "engine", "fetch", "progress", "raw", "super_ni_choice"},
+    {"adapters", "encode", "mine", "write", "engine", "fetch", "download", "progress", "raw", "super_ni_choice"},
     {"adapt", "plan", "fingerprint", "verify", "new_source", "instructor", "quantize", "train"},
     {"build", "validate"},
     {"cli", "__init__", "__main__"},

@@ -7,7 +7,8 @@ Two kinds of record, chosen by the card's ``options.record``:
 
 Neither lets form give the answer away. An option that only points at the others ("All of the above") is neither
 a positive nor a negative. An explanation loses the announcement of the right letter that it may start with
-("Ans. is 'a' i.e.,"), for the letter says nothing about the question.
+("Ans. is 'a' i.e.,"), for the letter says nothing about the question; where nothing but the answer is left, there is
+no explanation.
 
 Explanations get no group: the subject as a group would shut out just the negatives that are hard.
 """
@@ -190,6 +191,8 @@ def _explained(item: _Item) -> tuple[str, list[str], list[str]] | str:
         return "no_explanation"
     if reason:
         return reason
+    if _same(text) == _same(item.right) or points_at_options(text):
+        return "no_explanation"  # the answer once more, in a form that real explanations do not have
     return text, [], [] if points_at_options(item.right) else [item.right]
 
 

@@ -53,7 +53,7 @@ def test_option_records_take_the_right_option_and_the_wrong_ones():
         "answer_points_at_options": 1, "duplicate_id": 1, "bad_answer": 1, "no_answer": 1, "empty_text": 2,
         "invalid_json": 1,
     }  # fmt: skip
-    assert ledger.places["adapt/bad_answer"] == [f"{FIXTURE}:7"]
+    assert ledger.places["adapt/bad_answer"] == [f"{FIXTURE}:8"]
 
 
 def test_explanation_records_lose_the_letter():
@@ -64,7 +64,7 @@ def test_explanation_records_lose_the_letter():
     assert rows["medmcqa/q-03"]["answers"] == []
     assert rows["medmcqa/q-05"]["positives"][0].startswith("Beta cells")
     assert all(row["negatives"] == [] for row in rows.values())
-    assert drops(ledger)["no_explanation"] == 2  # null, and only "Ans-a"
+    assert drops(ledger)["no_explanation"] == 3  # null, only "Ans-a", and only the answer
 
 
 def as_hub_form(path: Path, folder: Path) -> Path:
