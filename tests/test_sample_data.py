@@ -33,7 +33,7 @@ DROPPED = {
     "super_ni/task9008_sample_polite_rewriting": {"no_output": 1},
     "kilt/sample_nq": {"duplicate_id": 1},
     "kilt/sample_fever": {"no_provenance": 1},
-    "medmcqa/sample_explanation": {"no_explanation": 52},
+    "medmcqa/sample_explanation": {"no_explanation": 103},
     "embedding_training_data/sample_paraphrases": {"positive_equals_query": 1},
     "embedding_training_data/sample_captions": {"set_too_small": 1},
     "embedding_training_data/sample_faq": {"invalid_json": 1},

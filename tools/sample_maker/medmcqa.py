@@ -16,24 +16,25 @@ def rows() -> list[dict[str, Any]]:
         facts = [tuple(cells(line)) for line in lines if " | " in line]
         keys, values = ([fact[i] for fact in facts] for i in (0, 1))
         for key, value in facts:
-            explanations = [template.format(k=key, v=value) for template in by["e"]]
             forward = pick(by["f"], topic, key).format(k=key)
             backward = pick(by["b"], topic, value).format(v=value)
-            made.append(_row(subject, topic, forward, value, values, explanations[0]))
-            made.append(_row(subject, topic, backward, key, keys, explanations[1]))
+            # One of the two, for the explanation of one would be right for the other, too.
+            form = number("explained", key) % 2
+            why = capital(by["e"][form].format(k=key, v=value))
+            made.append(_row(subject, topic, forward, value, values, why if form == 0 else None))
+            made.append(_row(subject, topic, backward, key, keys, why if form == 1 else None))
     return shuffled(made, "medmcqa")
 
 
-def _row(subject: str, topic: str, question: str, right: str, all_values: list[str], why: str) -> dict[str, Any]:
+def _row(subject: str, topic: str, question: str, right: str, all_values: list[str], why: str | None) -> dict[str, Any]:
     wrong = shuffled([value for value in all_values if value != right], question)[:3]
     options = shuffled([right, *wrong], "options", question)
     cop = options.index(right) + 1
-    chance = number("explanation", question) % 8
-    explained = {0: None, 1: None, 2: f"Ans. is '{'abcd'[cop - 1]}' i.e., {capital(right)}. {why}"}
-    told = explained.get(chance, f"{why} None of the other three options fits." if chance == 3 else why)
+    announced = f"Ans. is '{'abcd'[cop - 1]}' i.e., {capital(right)}. {why}"
+    exp = announced if why and number("announced", question) % 5 == 0 else why
     return {
         "question": question,
-        "exp": None if told is None else capital(told),
+        "exp": exp,
         "cop": cop,
         **dict(zip(OPTIONS, map(capital, options), strict=True)),
         "subject_name": subject,

@@ -6,7 +6,6 @@ from sample_maker.material import capital, cells, identifier, number, pick, read
 from sample_maker.world import World
 
 MONTHS = ("January", "February", "March", "May", "June", "July", "September", "October", "December")
-LEADS = ("A note from this evening.", "Diary, late.", "Just now.", "Monday.", "A quiet minute at last.")
 Row = tuple[str, list[str]]
 
 
@@ -50,7 +49,7 @@ def moods(notes: dict[str, list[str]]) -> list[Row]:
     for mood in _classes("mood", notes):
         tails = notes[f"mood {mood} tails"]
         for place, event in enumerate(notes[f"mood {mood}"]):
-            text = (event, f"{event} {pick(tails, 'tail', event)}", f"{pick(LEADS, 'lead', event)} {event}")[place % 3]
+            text = f"{event} {pick(tails, 'tail', event)}" if place % 2 else event
             rows.append((text, [mood]))
     rows = shuffled(rows, "mood")
     rows.insert(40, ("   ", ["sad"]))
@@ -64,7 +63,7 @@ def headlines(notes: dict[str, list[str]], world: World) -> list[Row]:
     rows: list[Row] = []
     for topic in _classes("headlines", notes):
         for place, template in enumerate(notes[f"headlines {topic}"]):
-            for copy in range(1 + place % 2):
+            for copy in range(2 if place % 4 == 0 else 1):
                 key = ("headline", template)
                 names = shuffled(towns, *key)
                 month = shuffled(MONTHS, *key, "month")[copy]
@@ -78,11 +77,11 @@ def requests(notes: dict[str, list[str]]) -> list[Row]:
     rows: list[Row] = []
     for urgency in _classes("urgency", notes):
         tails = notes[f"urgency {urgency} tails"]
-        for problem in notes[f"urgency {urgency}"]:
-            for copy in range(2):
+        for place, problem in enumerate(notes[f"urgency {urgency}"]):
+            for copy in range(2 if place % 2 else 1):
                 text = problem.format(n=3 + 7 * copy + number("room", problem) % 7)
                 tail = pick(tails, "tail", problem)
-                rows.append((f"{text} {tail}" if copy else text, [urgency]))
+                rows.append((f"{text} {tail}" if copy or place % 4 == 0 else text, [urgency]))
     return shuffled(rows, "urgency")
 
 
@@ -129,7 +128,7 @@ def reading(world: World) -> list[Row]:
         page = world.pages[fact.entity.title]
         paragraph, _, _ = page.spans[fact.attribute.name]
         asked = capital(fact.question(number("reading form", fact.key)))
-        text = f"{page.text[paragraph].strip()}\nQuestion: {asked}?"
+        text = f"Passage: {page.text[paragraph].strip()}\nQuestion: {asked}?"
         long = [fact.statement(number("long", fact.key))] if number("two", fact.key) % 3 == 0 else []
         rows.append((text, [fact.value, *long]))
     return rows
@@ -188,8 +187,8 @@ MOOD = {
     "category": "Sentiment Analysis",
     "domains": ["Social Media"],
     "reasoning": ["Commonsense Reasoning"],
-    "definition": "In this task, you are given a short personal note. Name the mood of its writer: happy, sad, angry "
-    "or anxious.",
+    "definition": "In this task, you are given a short personal post, such as a line from a diary. Name the emotion "
+    "of its writer: happy, sad, angry or anxious.",
     "wrong": "hungry",
 }
 TOPIC = {
@@ -201,7 +200,7 @@ TOPIC = {
 }
 URGENCY = {
     "category": "Intent Identification",
-    "domains": ["Dialogue"],
+    "domains": ["Miscellaneous"],
     "definition": "You are given a message to a caretaker or a help desk. Decide how soon somebody has to act and "
     "answer with one of: urgent, soon, can wait.",
     "wrong": "never",
@@ -217,8 +216,8 @@ CHECK = {
 TAGS = {
     "category": "Keyword Tagging",
     "domains": ["Miscellaneous"],
-    "definition": "You are given a resident's report to the town office. Name every tag that fits it: lighting, roads, "
-    "water, waste, noise, trees, playgrounds, transport, signs, access, animals, parking.",
+    "definition": "You are given a message from a resident to the town office. Name every tag that fits it: lighting, "
+    "roads, water, waste, noise, trees, playgrounds, transport, signs, access, animals, parking.",
     "wrong": "holidays",
 }
 READING = {
@@ -236,7 +235,7 @@ TITLES = {
 }
 POLITE = {
     "category": "Style Transfer",
-    "domains": ["Dialogue"],
-    "definition": "You are given an impolite request. Rewrite it as a polite one that asks for the same thing.",
+    "domains": ["Miscellaneous"],
+    "definition": "You are given an impolite message. Rewrite it as a polite one that asks for the same thing.",
     "wrong": "No.",
 }

@@ -61,7 +61,7 @@ class Fact:
         """The fact as a sentence, in one of three forms, if asked for with another subject or value."""
         template = self.attribute.statements[form % len(self.attribute.statements)]
         if subject and template.startswith("{name} "):
-            subject = "it"
+            subject = "she" if self.entity.kind == "ferry" else "it"
         return capital(template.format(name=subject or self.entity.ref, v=value or self.value, bare=self.entity.title))
 
     def question(self, form: int) -> str:
