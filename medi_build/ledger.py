@@ -29,7 +29,9 @@ class Ledger:
     def drop(self, stage: str, reason: str, count: int = 1, where: str | None = None) -> None:
         """Count ``count`` rows lost in ``stage`` ("adapt", "sample", "mine" or "write") under ``reason``."""
         if count:
-            self.dropped.setdefault(stage, Counter())[reason] += count
+            if stage not in self.dropped:
+                self.dropped[stage] = Counter()
+            self.dropped[stage][reason] += count
             if where:
                 known = self.places.setdefault(f"{stage}/{reason}", [])
                 if len(known) < MAX_PLACES:

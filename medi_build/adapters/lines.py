@@ -1,11 +1,12 @@
 """Raw files as rows: JSON lines (plain or gzip) and Parquet, streamed."""
 
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import orjson
 import pyarrow as pa
@@ -96,7 +97,9 @@ def open_binary(path: Path, buffering: int = 1 << 20) -> BinaryIO:
     """Open a file for reading, decompressed if it is gzip by its first bytes."""
     with path.open("rb") as probe:
         magic = probe.read(2)
-    return cast(BinaryIO, gzip.open(path, "rb")) if magic == b"\x1f\x8b" else path.open("rb", buffering)
+    if magic != b"\x1f\x8b":
+        return path.open("rb", buffering)
+    return io.BufferedReader(gzip.open(path, "rb"), buffering)  # its own lines are read one Python call each
 
 
 def _why_not_json(line: bytes) -> str:

@@ -199,9 +199,8 @@ def _examples(rows: _Rows, ledger: Ledger) -> Iterator[_Example]:
 def _example(file: _File, number: int, row: _Row, ledger: Ledger) -> _Example | str:
     """Clean one row; instead of an example, the reason why there is none."""
     raw, positives, negatives, _ = row
-    key = f"{file.prefix}{number}"
     if raw is None:
-        return _set_example(key, positives, ledger)
+        return _set_example(f"{file.prefix}{number}", positives, ledger)
     query, reason = clean(raw)
     if reason:
         return reason
@@ -209,7 +208,9 @@ def _example(file: _File, number: int, row: _Row, ledger: Ledger) -> _Example | 
         positive, reason = clean(positives[0])
         if reason:
             return reason
-        return "positive_equals_query" if positive == query else (key, query, (positive,), (), (), (), ())
+        if positive == query:
+            return "positive_equals_query"
+        return f"{file.prefix}{number}", query, (positive,), (), (), (), ()
     kept, reason = clean_list(positives)
     others = [text for text in kept if text != query]
     if not others:
@@ -218,7 +219,7 @@ def _example(file: _File, number: int, row: _Row, ledger: Ledger) -> _Example | 
     hard = [text for text in clean_list(negatives)[0] if text not in known]
     ledger.note("given_positive_removed", len(positives) - len(others))
     ledger.note("given_negative_removed", len(negatives) - len(hard))
-    return key, query, others, hard, (), (), ()
+    return f"{file.prefix}{number}", query, others, hard, (), (), ()
 
 
 def _set_example(key: str, members: list[Any], ledger: Ledger) -> _Example | str:
