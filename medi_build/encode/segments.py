@@ -1,6 +1,6 @@
 """One immutable file of vectors: written whole or not at all, sorted by key, checked before it is believed.
 
-Layout, little-endian: header (64 bytes) | keys uint64 [n, 2], ascending | flags uint8 [n] | padding to 64 bytes |
+Layout, little-endian: header (64 bytes) | keys uint64 [2, n], ascending | flags uint8 [n] | padding to 64 bytes |
 vectors float16 [n, d]. The header holds a checksum of keys and flags, verified when the file is opened, and one
 of the vectors, verified before the first of them is used.
 """
@@ -33,7 +33,8 @@ class Segment:
     """A memory-mapped segment.
 
     Attributes:
-        keys: uint64 [n, 2], ascending, no two the same.
+        high: uint64 [n], first halves of the keys; ascending, ties by ``low``.
+        low: uint64 [n], second halves; no two keys are the same.
         flags: uint8 [n].
         dimension: d.
     """
@@ -67,13 +68,13 @@ class Segment:
             raise CorruptSegmentError(f"it has {len(data)} bytes instead of {end}")
         if xxhash.xxh3_128_digest(data[_HEADER.size : vectors_at].data) != index_sum:
             raise CorruptSegmentError("its keys have changed")
-        self.keys: Keys = data[_HEADER.size : flags_at].view("<u8").reshape(count, 2)
+        self.high, self.low = data[_HEADER.size : flags_at].view("<u8").reshape(2, count)
         self.flags: npt.NDArray[np.uint8] = data[flags_at : flags_at + count]
         self._raw = data[vectors_at:end]
         self._checked = False
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self.flags)
 
     def vectors(self) -> npt.NDArray[np.float16]:
         """float16 [n, d], memory-mapped; checked the first time.
@@ -101,7 +102,7 @@ def write_segment(folder: Path, keys: Keys, vectors: npt.NDArray[np.float16], fl
     """
     order = np.lexsort((keys[:, 1], keys[:, 0]))
     count, dimension = vectors.shape
-    index = keys[order].astype("<u8").tobytes() + flags[order].tobytes()
+    index = keys[order].T.astype("<u8").tobytes() + flags[order].tobytes()
     index += bytes(_aligned(_HEADER.size + len(index)) - _HEADER.size - len(index))
     body = np.ascontiguousarray(vectors[order], dtype="<f2").view(np.uint8).reshape(-1)
     index_sum, vectors_sum = xxhash.xxh3_128_digest(index), xxhash.xxh3_128_digest(body.data)
@@ -131,34 +132,27 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def find(keys: Keys, wanted: Keys) -> npt.NDArray[np.int64]:
+def find(high: npt.NDArray[np.uint64], low: npt.NDArray[np.uint64], wanted: Keys) -> npt.NDArray[np.int64]:
     """Place of each wanted key among ascending keys, -1 where absent.
 
     Args:
-        keys: uint64 [n, 2], ascending.
-        wanted: uint64 [m, 2].
+        high: uint64 [n], first halves of the keys, ascending.
+        low: uint64 [n], second halves, ascending where the first are equal.
+        wanted: uint64 [m, 2], best in ascending order: neighbouring searches then touch neighbouring memory.
 
     Returns:
         int64 [m].
     """
     found = np.full(len(wanted), -1, dtype=np.int64)
-    if not len(keys) or not len(wanted):
-        return found
-    high, low = np.ascontiguousarray(keys[:, 0]), keys[:, 1]
-    order = np.argsort(wanted[:, 0])  # neighbouring searches then touch neighbouring memory
-    place = np.empty(len(wanted), dtype=np.int64)
-    place[order] = np.searchsorted(high, wanted[order, 0])
-    open_ = np.arange(len(wanted))
-    while len(open_):  # more than once only if two keys share their high half
-        at = place[open_]
-        inside = at < len(high)
-        same = np.zeros(len(open_), dtype=bool)
-        same[inside] = high[at[inside]] == wanted[open_[inside], 0]
-        open_, at = open_[same], at[same]
-        hit = low[at] == wanted[open_, 1]
-        found[open_[hit]] = at[hit]
-        open_ = open_[~hit]
-        place[open_] += 1
+    at = np.searchsorted(high, wanted[:, 0])
+    rows = np.arange(len(wanted))
+    while len(rows):  # more than once only where keys share their first half
+        same = at < len(high)
+        same[same] = high[at[same]] == wanted[rows[same], 0]
+        rows, at = rows[same], at[same]
+        hit = low[at] == wanted[rows, 1]
+        found[rows[hit]] = at[hit]
+        rows, at = rows[~hit], at[~hit] + 1
     return found
 
 

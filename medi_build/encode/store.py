@@ -117,11 +117,12 @@ class VectorStore:
         mask = np.zeros(len(keys), dtype=bool)
         flags = np.zeros(len(keys), dtype=np.uint8)
         vectors = np.zeros((len(keys), 0), dtype=np.float16)
+        unknown = np.argsort(keys[:, 0], kind="stable")
+        wanted = keys[unknown]
         for segment in self._segments(identity):
             if not vectors.shape[1]:
                 vectors = self.room(len(keys), segment.dimension)
-            open_ = np.flatnonzero(~mask)
-            place = find(segment.keys, keys[open_])
+            place = find(segment.high, segment.low, wanted)
             hit = place >= 0
             if not hit.any():
                 continue
@@ -130,7 +131,9 @@ class VectorStore:
             except CorruptSegmentError as error:
                 self._report(segment.path, error)
                 continue
-            rows, place = open_[hit], place[hit]
+            rows, place, unknown, wanted = unknown[hit], place[hit], unknown[~hit], wanted[~hit]
+            forward = np.argsort(rows)
+            rows, place = rows[forward], place[forward]
             flags[rows], mask[rows] = segment.flags[place], True
             for start in range(0, len(rows), _GATHER):
                 block = slice(start, start + _GATHER)
@@ -317,7 +320,7 @@ class VectorStore:
             with FileLock(self.root / f"{identity}.lock", timeout=0):
                 small = [segment for segment in self._segments(identity) if len(segment) <= _SMALL]
                 try:
-                    keys = np.concatenate([segment.keys for segment in small])
+                    keys = np.concatenate([np.stack([segment.high, segment.low], axis=1) for segment in small])
                     vectors = np.concatenate([segment.vectors() for segment in small])
                 except CorruptSegmentError:
                     return  # found and reported by the next look-up that needs it
