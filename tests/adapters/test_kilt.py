@@ -385,6 +385,35 @@ def test_windows_hold_their_span_and_tiles_the_page(n: int, size: int, data: st.
     assert not holding or (start, stop) == holding[0]
 
 
+_place = st.one_of(st.none(), st.integers(-1, 12), st.sampled_from(["1", "x"]), st.floats())
+_entry = st.fixed_dictionaries(
+    {"wikipedia_id": st.sampled_from(["101", "102", 103, "104", "107", "777", None])},
+    optional=dict.fromkeys(("start_paragraph_id", "end_paragraph_id", "start_character", "end_character"), _place),
+)
+_output = st.fixed_dictionaries(
+    {},
+    optional={"answer": st.sampled_from(["a", " ", None, "Yes"]), "provenance": st.lists(_entry, max_size=3)},
+)
+_task_row = st.fixed_dictionaries(
+    {"id": st.integers(0, 9), "output": st.lists(_output, max_size=3)},
+    optional={"input": st.sampled_from(["q", "", None])},
+)
+
+
+@given(st.lists(_task_row, max_size=8))
+def test_any_provenance_gives_passages_of_its_pages_or_a_counted_drop(tmp_path_factory, rows):
+    cache = tmp_path_factory.getbasetemp() / "kilt-cache"
+    path = write(tmp_path_factory.mktemp("kilt") / "nq.jsonl", *rows)
+    examples, documents, ledger = run(path, cache, other_documents=0)
+    assert ledger.read == len(rows)
+    titles = {"101": "Lindholm Island", "102": "Tarnby", "103": "Ole Brask", "104": "Painted fan"}
+    for row in examples:
+        assert len(set(row["positives"])) == len(row["positives"]) > 0
+        for text in row["positives"]:
+            assert any(text.startswith(f"{titles.get(group, '?')} ") for group in row["groups"])
+    assert {row["groups"][0] for row in documents} <= set(titles)
+
+
 _LIMITED = """
 import resource, sys
 from pathlib import Path
