@@ -50,6 +50,12 @@ class MiningRule(BaseModel):
     lexical: bool = Field(False, description="add BM25 candidates, fused by reciprocal rank")
     cross_encoder: str | None = Field(None, description="re-score the final candidates with this model")
     cross_encoder_max: float | None = Field(None, description="reject a negative it scores above this")
+    cross_encoder_candidates: int = Field(
+        20, ge=1, description="how many candidates per row it scores; no other is taken"
+    )
+    cross_encoder_scores: bool = Field(
+        False, description="publish its scores in place of cosines, as soft labels"
+    )
     teacher: str | None = Field(None, description="second encoder that may veto a negative")
     teacher_max: float = Field(0.9, ge=-1.0, le=1.0, description="veto where the teacher's cosine is above this")
     max_length_ratio: float | None = Field(

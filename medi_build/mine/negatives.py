@@ -17,6 +17,7 @@ from medi_build.mine.exclusions import Exclusions, contains
 from medi_build.mine.pairs import Pairs, load
 from medi_build.mine.pool import Ints, Keys, Vocabulary, column, flatten, matrix, seeded_hash
 from medi_build.mine.positives import choose_positives, inconsistent
+from medi_build.mine.rescore import PairScorer, cross_scores, first_allowed, load_cross_encoder
 from medi_build.mine.result import Found, empty, join
 from medi_build.mine.search import NOTHING, Vectors, pair_scores, topk
 from medi_build.mine.select import GIVEN, Bools, Candidates, depth, pick, reject, repeated, side_by_side, window
@@ -42,6 +43,8 @@ class Scene:
         ceiling: highest score a negative may have.
         teacher: vectors (queries, corpus) of a second encoder that may veto, or None.
         answers: rows of the examples and their normalised answers.
+        is_positive: bool [vocabulary], texts that are a positive of some row.
+        cross_encoder: scores (query, text) pairs, or None.
     """
 
     pairs: Pairs
@@ -53,6 +56,8 @@ class Scene:
     ceiling: float
     teacher: tuple[Vectors, Vectors] | None
     answers: tuple[Ints, pl.Series]
+    is_positive: Bools
+    cross_encoder: PairScorer | None
 
 
 def mine_pairs(
@@ -85,13 +90,14 @@ def mine_pairs(
     for start in range(0, len(rows), ROWS_AT_ONCE):
         part = by_query[start : start + ROWS_AT_ONCE]
         places = chosen[part]
+        scores, negatives = _negatives(scene, rows[part], places, keys, rule, ledger)
         parts.append(
             Found(
                 rows=rows[part],
                 positives=pairs.positives[places, 1],
                 positive_ids=pairs.positive_ids.gather(places),
-                positive_scores=scene.positive_scores[places],
-                negatives=_negatives(scene, rows[part], pairs.positives[places, 1], keys, rule, ledger),
+                positive_scores=scores,
+                negatives=negatives,
                 miner="dense",
             )
         )
@@ -140,21 +146,26 @@ def _scene(
         ceiling,
         vetoes,
         (answers.rows, filters.normalized(answers.values)),
+        pairs.is_positive(),
+        None if rule.cross_encoder is None else load_cross_encoder(rule.cross_encoder),
     )
 
 
 def _negatives(
-    scene: Scene, rows: Ints, positives: Ints, all_keys: Keys, rule: MiningRule, ledger: Ledger
-) -> Candidates:
+    scene: Scene, rows: Ints, places: Ints, all_keys: Keys, rule: MiningRule, ledger: Ledger
+) -> tuple[npt.NDArray[np.float32], Candidates]:
     """The negatives of some rows: candidates of their distinct queries, filtered and picked row by row.
 
     Args:
         scene: the dataset.
         rows: [r] rows of the examples.
-        positives: [r] the texts chosen as their positives.
+        places: [r] places of their positives in ``pairs.positives``.
         all_keys: seeded hash of every row of the examples.
         rule: the knobs.
         ledger: where rejections are counted.
+
+    Returns:
+        The positives' scores [r] and the chosen negatives [r, n].
     """
     pairs = scene.pairs
     if pairs.pool == 0:
@@ -163,10 +174,32 @@ def _negatives(
     wanted, local = np.unique(of_row, return_inverse=True)
     barred = Exclusions(pairs.barred[wanted])
     ranking = topk(scene.queries[wanted], scene.corpus[: pairs.pool], depth(rule), barred)
+    rivals: Bools = scene.is_positive[np.maximum(ranking.ids, 0)] & (ranking.scores >= scene.lowest[wanted, None])
+    ledger.note("possible_in_batch_false_negatives", int(np.count_nonzero(rivals[local].any(axis=1))))
+
+    positives, own_scores = pairs.positives[places, 1], scene.positive_scores[places]
     candidates = side_by_side(_given(scene, rows, ledger), window(ranking, rule).rows(local))
     allowed = (candidates.ids != NOTHING) & ~repeated(candidates.ids)
     allowed = _filtered(scene, rows, positives, candidates, allowed, rule, ledger)
-    return pick(candidates, allowed, rule, all_keys[rows])
+    if scene.cross_encoder is not None:
+        allowed = first_allowed(allowed, rule.cross_encoder_candidates)
+        judged = _judged(scene, of_row, positives, np.where(allowed, candidates.ids, NOTHING))
+        if rule.cross_encoder_max is not None:
+            allowed = reject(allowed, judged[:, 1:] > rule.cross_encoder_max, "cross_encoder", ledger)
+        if rule.cross_encoder_scores:
+            own_scores, candidates = judged[:, 0], candidates._replace(scores=judged[:, 1:])
+    return own_scores, pick(candidates, allowed, rule, all_keys[rows])
+
+
+def _judged(scene: Scene, of_row: Ints, positives: Ints, ids: Ints) -> npt.NDArray[np.float32]:
+    """Cross-encoder scores [r, 1 + c] of each row's positive and of its remaining candidates, NaN for the others."""
+    assert scene.cross_encoder is not None
+    columns = np.concatenate([positives[:, None], ids], axis=1)
+    vocabulary = scene.pairs.vocabulary
+    queries = vocabulary.some(scene.pairs.query_texts[of_row])
+    return cross_scores(
+        scene.cross_encoder, queries, vocabulary.some(np.arange(len(vocabulary))), columns != NOTHING, columns
+    )
 
 
 def _filtered(

@@ -8,6 +8,7 @@ its groups (gold pages, sets), and with ``same_answer`` every text that answers 
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -51,6 +52,12 @@ class Pairs:
     positive_ids: pl.Series
     negatives: Ints
     barred: BoolMatrix
+
+    def is_positive(self) -> npt.NDArray[np.bool_]:
+        """Which texts of the vocabulary are a given positive of some row."""
+        mask = np.zeros(len(self.vocabulary), dtype=bool)
+        mask[self.positives[:, 1]] = True
+        return mask
 
 
 def load(examples: pa.Table, documents: pa.Table | None, *, symmetric: bool, same_answer: bool) -> Pairs:

@@ -6,11 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from medi_build.ledger import Ledger
 from medi_build.mine.pool import Ints, Vocabulary
 from medi_build.mine.search import NOTHING
 from medi_build.mine.select import GIVEN, Candidates
+from medi_build.mine.shortcuts import note_length_shortcut
 from medi_build.mining_rule import MiningRule
 from medi_build.records import MINED
 
@@ -91,7 +93,10 @@ def to_table(found: Found, vocabulary: Vocabulary, rule: MiningRule, ledger: Led
         "hard_negative_scores": _lists(offsets, pa.array(scores[:, 1:][further]), "hard_negative_scores"),
         "hard_negative_ranks": _lists(offsets, pa.array(ranks[:, 1:][further].astype(np.int32)), "hard_negative_ranks"),
     }
-    return pa.table(columns, schema=MINED)
+    table = pa.table(columns, schema=MINED)
+    positive, negative = (pc.utf8_length(table[name]).to_numpy().astype(np.int64) for name in ("pos", "neg"))
+    note_length_shortcut(positive, negative, ledger)
+    return table
 
 
 def _strings(series: pl.Series) -> pa.Array:

@@ -1,0 +1,295 @@
+"""Each filter against its definition, on arrays and through the whole of mining."""
+
+import re
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medi_build.embedding import Embedded
+from medi_build.errors import EncoderError, MiningError
+from medi_build.ledger import Ledger
+from medi_build.mine import filters, mine
+from medi_build.mine.exclusions import incidence
+from medi_build.mine.select import Candidates, pick, repeated
+from medi_build.mine.shortcuts import length_auc, note_length_shortcut
+from medi_build.mining_rule import MiningRule
+from tests.mine.conftest import documents, embed, examples
+from tests.mine.test_search import unit
+
+
+def run(rows, rule, docs=(), **options):
+    ledger = Ledger("toy", read=len(rows), adapted=len(rows))
+    table = mine(
+        examples(rows),
+        documents(list(docs)),
+        kind="pairs",
+        rule=rule,
+        embed=options.pop("embed", embed),
+        seed=3,
+        ledger=ledger,
+        **options,
+    )
+    ledger.written = table.num_rows
+    ledger.check()
+    return table.to_pylist(), ledger
+
+
+def angles(degrees):
+    """An encoder that puts each text ``name@degrees`` at that angle, so that cosines are known."""
+
+    def at(texts, instruction=""):
+        turn = np.radians([float(text.split("@")[1]) for text in texts])
+        return Embedded(np.stack([np.cos(turn), np.sin(turn)], axis=1).astype(np.float16), 0)
+
+    return at
+
+
+def names(row):
+    return [text.split("@")[0] for text in [row["neg"], *row["hard_negatives"]]]
+
+
+CIRCLE = [(f"d{i}", f"n{i}@{angle}", []) for i, angle in enumerate((5, 15, 25, 35, 60, 85))]
+QUERY = {"query": "q@0", "positives": ["p@20"]}
+
+
+@pytest.mark.parametrize(
+    ("knobs", "left", "reason", "count"),
+    [
+        ({}, ["n0", "n1", "n2", "n3", "n4", "n5"], None, 0),
+        ({"relative_margin": 0.0}, ["n2", "n3", "n4", "n5"], "margin", 2),
+        ({"relative_margin": 0.05}, ["n3", "n4", "n5"], "margin", 3),
+        ({"absolute_margin": 0.3}, ["n4", "n5"], "margin", 4),
+        ({"ceiling": 0.9}, ["n3", "n4", "n5"], "ceiling", 3),
+        ({"ceiling_quantile": 1.0}, ["n2", "n3", "n4", "n5"], "ceiling", 2),
+        ({"near_duplicate": 0.99}, ["n0", "n3", "n4", "n5"], "near_duplicate", 2),
+        ({"rank_min": 2}, ["n2", "n3", "n4", "n5"], None, 0),
+        ({"rank_min": 2, "rank_max": 12, "relative_margin": 0.05}, ["n3", "n4", "n5"], "margin", 1),
+        ({"rank_max": 10, "negatives": 2}, ["n0", "n1"], None, 0),
+    ],
+)
+def test_knobs_on_a_circle(knobs, left, reason, count):
+    rule = MiningRule(**{"negatives": 10, **knobs})
+    got, ledger = run([QUERY], rule, CIRCLE, embed=angles(0))
+    assert names(got[0]) == left
+    if reason:
+        assert ledger.notes[f"rejected_{reason}"] == count
+
+
+def test_rank_min_is_applied_before_the_filters():
+    """Skipping after filtering would throw away n3, the hardest survivor."""
+    rule = MiningRule(negatives=1, rank_min=1, relative_margin=0.05)
+    got, _ = run([QUERY], rule, CIRCLE, embed=angles(0))
+    assert names(got[0]) == ["n3"]
+
+
+def test_the_margin_is_measured_from_the_lowest_positive_of_the_query():
+    rows = [{"query": "q@0", "positives": ["p@20", "far@50"]}, {"query": "q@0", "positives": ["p@20"]}]
+    got, _ = run(rows, MiningRule(negatives=10, relative_margin=0.05), CIRCLE, embed=angles(0))
+    assert [names(row) for row in got] == [["n4", "n5"], ["n4", "n5"]]
+
+
+def test_margin_of_a_negative_positive_score():
+    scores = np.array([[-0.5, -0.52, -0.54]], dtype=np.float32)
+    bad = filters.above_margin(scores, np.array([-0.5], dtype=np.float32), 0.05, None)
+    assert bad.tolist() == [[True, True, False]]
+
+
+def test_given_negatives_pass_the_margin_too():
+    rows = [{**QUERY, "negatives": ["given-near@10", "given-far@70"]}]
+    got, ledger = run(rows, MiningRule(negatives=2, relative_margin=0.05), CIRCLE, embed=angles(0))
+    assert names(got[0]) == ["given-far", "n3"]
+    assert ledger.notes["rejected_margin"] == 4
+
+
+def test_too_few_left_is_counted_and_none_left_is_dropped():
+    rows = [QUERY, {"query": "other@0", "positives": ["low@84"]}]
+    got, ledger = run(rows, MiningRule(negatives=4, relative_margin=0.05), CIRCLE, embed=angles(0))
+    assert [row["row"] for row in got] == [0, 1]
+    assert ledger.notes["fewer_negatives_than_asked"] == 1
+    got, ledger = run([QUERY], MiningRule(ceiling=0.01), CIRCLE, embed=angles(0))
+    assert got == []
+    assert ledger.dropped["mine"]["no_negative"] == 1
+
+
+def test_floor_is_calibrated_on_random_pairs():
+    docs = [(f"d{i}", f"n{i}@{angle}", []) for i, angle in enumerate([30, *range(80, 100, 1)])]
+    got, ledger = run([QUERY], MiningRule(negatives=30, floor_quantile=0.9), docs, embed=angles(0))
+    assert 1 <= len(names(got[0])) <= 5
+    assert ledger.notes["rejected_floor"] >= 15
+
+
+def test_calibration_refuses_a_fully_barred_set():
+    rng = np.random.default_rng(0)
+    barred = incidence(*np.nonzero(np.ones((2, 3))), (2, 3))
+    with pytest.raises(MiningError, match="cannot be calibrated"):
+        filters.random_pair_scores(unit(rng, 2), unit(rng, 3), barred, 100, 0)
+
+
+def test_length_ratio():
+    docs = [("a", "a passage that is about as long as it should be", []), ("b", "short", []), ("c", "long " * 90, [])]
+    rows = [{"query": "a short query", "positives": ["a passage that is as long as a passage is"]}]
+    got, ledger = run(rows, MiningRule(negatives=3, max_length_ratio=3.0), docs)
+    assert got[0]["neg_id"] == "a"
+    assert ledger.notes["rejected_length"] == 2
+
+
+def test_answer_strings_are_found_as_whole_words():
+    docs = [
+        ("in", "The tower was built by GUSTAVE  Eiffel, they say", []),
+        ("part", "The tower was built by Eiffelson", []),
+        ("none", "The tower was built", []),
+    ]
+    rows = [
+        {"query": "who built the tower", "positives": ["its builder"], "answers": ["Ada", "gustave eiffel", "Eiffel"]}
+    ]
+    got, ledger = run(rows, MiningRule(negatives=3, reject_answer=True), docs)
+    assert {got[0]["neg_id"], "part" if got[0]["neg_id"] == "none" else "none"} == {"part", "none"}
+    assert len(got[0]["hard_negatives"]) == 1
+    assert ledger.notes["rejected_answer_in_passage"] == 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text("aB ,.-é1", max_size=12), st.text("aB ,é1", max_size=4))
+def test_answer_in_passage_equals_the_plain_version(passage, answer):
+    def words(text):
+        return re.findall(r"\w+", text.lower())
+
+    has, wanted = words(passage), words(answer)
+    expected = bool(wanted) and any(has[i : i + len(wanted)] == wanted for i in range(len(has)))
+    got = filters.with_answer(filters.normalized(pl.Series([passage])), filters.normalized(pl.Series([answer])))
+    assert got.tolist() == [expected]
+
+
+def test_nearest_positive_equals_the_plain_version():
+    rng = np.random.default_rng(1)
+    corpus = unit(rng, 20)
+    ids = np.where(rng.random((6, 5)) < 0.2, -1, rng.integers(0, 20, (6, 5)))
+    positives = np.where(rng.random((6, 3)) < 0.4, -1, rng.integers(0, 20, (6, 3)))
+    exact = corpus.astype(np.float64) @ corpus.astype(np.float64).T
+    for row, column in np.ndindex(ids.shape):
+        related = [exact[ids[row, column], p] for p in positives[row] if p >= 0 and ids[row, column] >= 0]
+        got = filters.nearest_positive(corpus, ids, positives)[row, column]
+        assert got == np.float32(max(related, default=-np.inf))
+
+
+def test_the_teacher_can_veto_and_has_to_be_there():
+    def teacher(texts, instruction=""):
+        turn = np.radians([0.0 if text.startswith(("q", "n0", "n3")) else 90.0 for text in texts])
+        return Embedded(np.stack([np.cos(turn), np.sin(turn)], axis=1).astype(np.float16), 0)
+
+    rule = MiningRule(negatives=10, teacher="some/teacher", teacher_max=0.9)
+    got, ledger = run([QUERY], rule, CIRCLE, embed=angles(0), teacher=teacher)
+    assert names(got[0]) == ["n1", "n2", "n4", "n5"]
+    assert ledger.notes["rejected_teacher"] == 2
+    with pytest.raises(MiningError, match="some/teacher"):
+        run([QUERY], rule, CIRCLE, embed=angles(0))
+
+
+def test_consistency_drops_rows_whose_positive_ranks_low_among_random_texts():
+    rows = [
+        {"query": "near@0", "positives": ["its-own@1"]},
+        {"query": "lost@0", "positives": ["far-away@170"]},
+    ]
+    docs = [(f"d{i}", f"n{i}@{angle}", []) for i, angle in enumerate(range(20, 90, 5))]
+    got, ledger = run(rows, MiningRule(consistency_top=3, consistency_pool=10), docs, embed=angles(0))
+    assert [row["row"] for row in got] == [0]
+    assert dict(ledger.dropped["mine"]) == {"inconsistent_positive": 1}
+
+
+def test_round_trip_drops_rows_whose_query_is_not_found_from_the_positive():
+    rows = [{"query": f"q{i}@{i * 5}", "positives": [f"p{i}@{i * 5}"]} for i in range(12)]
+    rows.append({"query": "stray@180", "positives": ["astray@30"]})
+    got, ledger = run(rows, MiningRule(round_trip_top=4, consistency_pool=1000), embed=angles(0))
+    assert [row["row"] for row in got] == list(range(12))
+    assert dict(ledger.dropped["mine"]) == {"positive_fails_round_trip": 1}
+
+
+def test_possible_in_batch_false_negatives_are_counted():
+    rows = [{"query": "a@0", "positives": ["b@40"]}, {"query": "c@90", "positives": ["d@10"]}]
+    _, ledger = run(rows, MiningRule(), embed=angles(0))
+    assert ledger.notes["possible_in_batch_false_negatives"] == 2
+
+
+def test_random_picks_stay_in_the_window_and_hardest_first():
+    docs = [(f"d{i}", f"n{i}@{i}", []) for i in range(1, 80)]
+    rule = MiningRule(negatives=5, pick="random", rank_min=10, rank_max=30)
+    got, _ = run([QUERY], rule, docs, embed=angles(0))
+    ranks = [got[0]["neg_rank"], *got[0]["hard_negative_ranks"]]
+    assert ranks == sorted(ranks)
+    assert len(set(ranks)) == 5
+    assert min(ranks) >= 10
+    assert max(ranks) < 30
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 999), count=st.integers(1, 5), how=st.sampled_from(["top", "random"]))
+def test_pick_takes_allowed_ones_only_and_each_once(seed, count, how):
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(-1, 8, (6, 7))
+    scores = -np.sort(-rng.random((6, 7)), axis=1).astype(np.float32)
+    ranks = np.broadcast_to(np.arange(7, dtype=np.int32), (6, 7))
+    allowed = (ids >= 0) & ~repeated(ids) & (rng.random((6, 7)) < 0.7)
+    rule = MiningRule(negatives=count, pick=how)
+    chosen = pick(Candidates(ids, scores, ranks), allowed, rule, np.arange(6, dtype=np.uint64))
+    assert chosen.ids.shape == (6, count)
+    for row in range(6):
+        taken = [i for i in chosen.ids[row] if i >= 0]
+        available = ids[row][allowed[row]].tolist()
+        assert len(taken) == len(set(taken)) == min(count, len(available))
+        assert set(taken) <= set(available)
+        if how == "top":
+            assert taken == available[:count]
+
+
+def test_a_real_cross_encoder_rejects_and_labels(tmp_path):
+    from sentence_transformers import CrossEncoder
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "who", "built", "the", "tower", "a", "red", "fox", "ran"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        num_labels=1, initializer_range=1.0,
+    )  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(tmp_path)
+    BertTokenizerFast(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
+    docs = [("d0", "the tower", []), ("d1", "a tower", []), ("d2", "a red fox", []), ("d3", "the fox ran", [])]
+    row = {"query": "who built the tower", "positives": ["built the tower"]}
+    model = CrossEncoder(str(tmp_path))
+    truth = {text: float(model.predict([(row["query"], text)])[0]) for _, text, _ in docs}
+    own = float(model.predict([(row["query"], row["positives"][0])])[0])
+    limit = sum(sorted(truth.values())[1:3]) / 2
+    rule = MiningRule(negatives=4, cross_encoder=str(tmp_path), cross_encoder_max=limit, cross_encoder_scores=True)
+    got, ledger = run([row], rule, docs)
+    texts = [got[0]["neg"], *got[0]["hard_negatives"]]
+    kept = dict(zip(texts, [got[0]["neg_score"], *got[0]["hard_negative_scores"]], strict=True))
+    assert kept == pytest.approx({text: score for text, score in truth.items() if score <= limit}, abs=1e-5)
+    assert got[0]["pos_score"] == pytest.approx(own, abs=1e-5)
+    assert ledger.notes["rejected_cross_encoder"] == 2
+
+
+def test_a_cross_encoder_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(EncoderError, match="cannot be loaded"):
+        run([QUERY], MiningRule(cross_encoder=str(tmp_path / "none")), CIRCLE, embed=angles(0))
+
+
+def test_length_auc():
+    assert length_auc(np.array([1, 2, 3]), np.array([4, 5, 6])) == 1.0
+    assert length_auc(np.array([4, 5]), np.array([1, 2])) == 1.0
+    assert length_auc(np.array([1, 2, 3]), np.array([1, 2, 3])) == 0.5
+    assert length_auc(np.array([], dtype=np.int64), np.array([1])) == 0.5
+    a, b = np.array([1, 3, 5, 5]), np.array([2, 3, 5])
+    pairs = [(x > y) + 0.5 * (x == y) for x in a for y in b]
+    assert length_auc(a, b) == pytest.approx(max(np.mean(pairs), 1 - np.mean(pairs)))
+
+
+def test_a_length_shortcut_is_flagged(ledger):
+    note_length_shortcut(np.array([1, 2, 3]), np.array([1, 2, 3]), ledger)
+    assert dict(ledger.notes) == {"length_auc_percent": 50}
+    note_length_shortcut(np.array([7, 8, 9]), np.array([1, 2, 8]), ledger)
+    assert ledger.notes["length_shortcut"] == 3
