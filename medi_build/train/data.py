@@ -101,6 +101,16 @@ class TrainingData:
                 texts[side].append(batch.column(len(SIDES) + number)[at].as_py())
         return Rows(instructions, texts)
 
+    def rows_with_instructions(self, instructions: Iterable[str]) -> Ints:
+        """Ascending rows that have one of the instructions on any side."""
+        known = {text: number for number, text in enumerate(self.info["instructions"])}
+        wanted = pa.array([known[text] for text in instructions], pa.int32())
+        found = np.zeros(len(self), bool)
+        for batch, end in zip(self._batches, self._ends, strict=True):
+            for number in range(len(SIDES)):
+                found[end - len(batch) : end] |= pc.is_in(batch.column(number), wanted).to_numpy(zero_copy_only=False)
+        return np.flatnonzero(found)
+
     def __getstate__(self) -> dict[str, Any]:
         """A worker process opens the files anew."""
         return {"folder": self.folder}

@@ -5,11 +5,11 @@ All three columns of a batch are encoded as one list of texts, sorted by length 
 tokens, so that hardly any padding is computed. The order of the rows does not change the loss.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
-from sentence_transformers.base.losses.gradcache import CachedLossMixin, RandContext, _minibatch_ranges
+from sentence_transformers.base.losses.gradcache import CachedLossMixin, _create_minibatch, _minibatch_ranges
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_gather
 from torch.nn import functional
@@ -129,11 +129,8 @@ class InstructorLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
         if self.uses_gradient_cache:
             loss: Tensor = CachedLossMixin.forward_cached(self, [merged], labels)
             return loss
-        ranges = _minibatch_ranges(merged, self.mini_batch_size, self.mini_batch_num_tokens)
-        chunks: Iterable[tuple[Tensor, RandContext | None]] = CachedLossMixin.embed_minibatch_iter(
-            self, merged, with_grad=torch.is_grad_enabled(), copy_random_state=False, ranges=ranges
-        )
-        return self.calculate_loss([[vectors for vectors, _ in chunks]], labels)
+        ranges = _minibatch_ranges(merged, 1, self.mini_batch_num_tokens)
+        return self.calculate_loss([list(_chunk_vectors(self.model, merged, ranges))], labels)
 
     def calculate_loss(
         self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
@@ -160,6 +157,20 @@ class InstructorLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
             "tokens_per_forward": self.mini_batch_num_tokens,
             "cached": self.uses_gradient_cache,
         }
+
+
+def embed_columns(model: nn.Module, columns: Iterable[Features], tokens_per_forward: int) -> Tensor:
+    """Vectors of all columns, [columns, b, d], computed in chunks of like length."""
+    columns = list(columns)
+    merged, order = merge_columns(columns)
+    ranges = _minibatch_ranges(merged, 1, tokens_per_forward)
+    vectors = torch.cat(list(_chunk_vectors(model, merged, ranges)))
+    return vectors[torch.argsort(order)].view(len(columns), -1, vectors.shape[-1])
+
+
+def _chunk_vectors(model: nn.Module, merged: dict[str, Tensor], ranges: list[tuple[int, int]]) -> Iterator[Tensor]:
+    for begin, end in ranges:
+        yield model(_create_minibatch(merged, begin, end))["sentence_embedding"]
 
 
 def _world_size() -> int:

@@ -1,0 +1,82 @@
+"""Checkpoints that can be trusted: a receipt, written last, names the run they belong to and the files' digests."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from medi_build.errors import TrainError
+from medi_build.train.batches import Plan
+from medi_build.train.settings import TrainSettings
+
+RECEIPT = "medi-train.json"
+_NOT_PART_OF_THE_RUN = {"output_dir", "source", "resume", "export", "skip_bad_rows", "extra"}
+
+
+def run_fingerprint(settings: TrainSettings, plan: Plan, data_digest: str) -> dict[str, str]:
+    """What a checkpoint and the run that continues it have to agree on, by name."""
+    fields = {name: repr(value) for name, value in asdict(settings).items() if name not in _NOT_PART_OF_THE_RUN}
+    planned = xxhash.xxh3_128(np.concatenate([plan.rows, plan.offsets]).tobytes())
+    return {**fields, "data": data_digest, "batches": planned.hexdigest()}
+
+
+def write_receipt(checkpoint: Path, fingerprint: dict[str, str]) -> None:
+    """Mark a checkpoint as whole."""
+    receipt = {"run": fingerprint, "files": {path.name: _digest(path) for path in _files(checkpoint)}}
+    part = checkpoint / f"{RECEIPT}.part"
+    part.write_text(json.dumps(receipt, indent=1))
+    part.replace(checkpoint / RECEIPT)
+
+
+def newest_checkpoint(output_dir: Path, fingerprint: dict[str, str]) -> Path | None:
+    """The newest whole checkpoint of this run; None if there is none.
+
+    A checkpoint without a receipt was being written when the run was killed, and is passed over.
+
+    Raises:
+        TrainError: it belongs to a run with other settings or data, or a file of it has changed.
+    """
+    numbered = [(int(path.name.split("-")[1]), path) for path in output_dir.glob("checkpoint-*") if path.is_dir()]
+    for _, checkpoint in sorted(numbered, reverse=True):
+        if (checkpoint / RECEIPT).is_file():
+            _check(checkpoint, fingerprint)
+            return checkpoint
+    return None
+
+
+def _check(checkpoint: Path, fingerprint: dict[str, str]) -> None:
+    try:
+        receipt: dict[str, Any] = json.loads((checkpoint / RECEIPT).read_text())
+        run, files = receipt["run"], receipt["files"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise TrainError(f"{checkpoint / RECEIPT}: cannot be read ({error}); {_ADVICE}") from error
+    differing = sorted(name for name in {*run, *fingerprint} if run.get(name) != fingerprint.get(name))
+    if differing:
+        told = ", ".join(f"{name} was {run.get(name)}, is {fingerprint.get(name)}" for name in differing)
+        raise TrainError(
+            f"{checkpoint}: belongs to another run ({told}); use the same settings, another output folder, or "
+            "--no-resume to start afresh"
+        )
+    for name, digest in files.items():
+        path = checkpoint / name
+        if not path.is_file() or _digest(path) != digest:
+            state = "has changed since it was written" if path.is_file() else "is missing"
+            raise TrainError(f"{path}: {state}, the checkpoint is corrupted; {_ADVICE}")
+
+
+_ADVICE = "remove the folder to go on from the checkpoint before it, or use --no-resume to start afresh"
+
+
+def _files(checkpoint: Path) -> list[Path]:
+    return sorted(path for path in checkpoint.iterdir() if path.is_file() and not path.name.startswith(RECEIPT))
+
+
+def _digest(path: Path) -> str:
+    whole = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            whole.update(block)
+    return str(whole.hexdigest())

@@ -1,0 +1,113 @@
+"""What a trained model comes with: a card that says what it was trained on, and a plot of how it went."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medi_build.train.batches import Plan
+from medi_build.train.data import TrainingData, read_manifest
+from medi_build.train.evaluate import ACCURACY
+from medi_build.train.settings import TrainSettings
+
+_MOST_TASKS = 400
+_MOST_PROMPTS = 200
+
+
+def write_plot(history: Sequence[dict[str, Any]], path: Path) -> None:
+    """Loss and held-out accuracy over the steps, as SVG; the same history gives the same bytes."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    with mpl.rc_context({"svg.hashsalt": "medi"}):
+        figure, loss_axis = pyplot.subplots(figsize=(8, 4.5))
+        losses = [(point["step"], point["loss"]) for point in history if "loss" in point]
+        loss_axis.plot(*zip(*losses, strict=True), color="tab:blue", label="loss") if losses else None
+        loss_axis.set(xlabel="step", ylabel="training loss")
+        accuracy = [(point["step"], point[f"eval_{ACCURACY}"]) for point in history if f"eval_{ACCURACY}" in point]
+        if accuracy:
+            axis = loss_axis.twinx()
+            axis.plot(*zip(*accuracy, strict=True), color="tab:orange", marker="o", label="held-out triplet accuracy")
+            axis.set_ylabel("held-out triplet accuracy")
+        figure.legend(loc="upper center", ncols=2, frameon=False)
+        figure.tight_layout(rect=(0, 0, 1, 0.94))
+        figure.savefig(path, format="svg", metadata={"Date": None})
+        pyplot.close(figure)
+
+
+def write_card(
+    path: Path,
+    settings: TrainSettings,
+    data: TrainingData,
+    plan: Plan,
+    history: Sequence[dict[str, Any]],
+    accuracy: tuple[float, float] | None,
+) -> None:
+    """Write the model card: data and its digest, tasks and licences, prompts, settings, results."""
+    manifest = read_manifest(settings.source)
+    tasks = _tasks(settings.source, data)
+    licences = sorted({task["licence"] for task in tasks.values() if task.get("licence")})
+    header = {
+        "library_name": "sentence-transformers",
+        "pipeline_tag": "sentence-similarity",
+        "tags": ["sentence-transformers", "instructor", "medi"],
+        "base_model": settings.model_name_or_path,
+    }
+    name = manifest.get("name") or settings.source.name
+    parts = [
+        f"---\n{''.join(f'{key}: {json.dumps(value)}' + chr(10) for key, value in header.items())}---",
+        f"# {settings.output_dir.name}",
+        f"{settings.model_name_or_path} trained with `medi train` on `{name}`. Texts are encoded together with an "
+        "instruction, which "
+        + ("stays in" if settings.pool_instruction else "is left out of")
+        + " the pooling: `SentenceTransformer(...).encode(texts, prompt=instruction)`, or "
+        "`medi_build.Instructor(...).encode([[instruction, text]])`.",
+        "## Data",
+        f"- dataset: `{name}`\n- manifest digest: `{manifest.get('digest', 'none: not a build folder')}`\n"
+        f"- digest of the files read: `{data.info['digest']}`\n- rows: {len(data):,}; "
+        + "; ".join(plan.report.lines())
+        + (f"\n- skipped: {data.info['skipped']}" if data.info["skipped"] else "")
+        + f"\n- licences of the datasets: {', '.join(licences) or 'not stated in the data'}",
+        _results(history, accuracy),
+        "## Settings\n" + "\n".join(f"- {key}: {value}" for key, value in vars(settings).items()),
+        _prompts(data),
+        _task_table(tasks, plan),
+    ]
+    path.write_text("\n\n".join(part for part in parts if part) + "\n")
+
+
+def _results(history: Sequence[dict[str, Any]], accuracy: tuple[float, float] | None) -> str:
+    losses = [point["loss"] for point in history if "loss" in point]
+    lines = [f"- training loss: {losses[0]:.4f} at first, {losses[-1]:.4f} at last"] if losses else []
+    if accuracy:
+        lines.append(f"- held-out triplet accuracy, mean over tasks: {accuracy[0]:.4f} before, {accuracy[1]:.4f} after")
+    return "## Results\n![loss and accuracy](training.svg)\n\n" + "\n".join(lines)
+
+
+def _prompts(data: TrainingData) -> str:
+    prompts = [prompt for prompt in data.info["instructions"] if prompt]
+    shown = "\n".join(f"- `{prompt}`" for prompt in prompts[:_MOST_PROMPTS])
+    rest = f"\n- and {len(prompts) - _MOST_PROMPTS:,} more" if len(prompts) > _MOST_PROMPTS else ""
+    return f"## Prompts\n{shown}{rest}" if prompts else ""
+
+
+def _tasks(source: Path, data: TrainingData) -> dict[int, dict[str, str]]:
+    """Facts of each task from the build's tasks.csv; the bare names where there is none."""
+    tasks = {int(number): {"task_name": name} for number, name in data.info["tasks"].items()}
+    path = (source if source.is_dir() else source.parent) / "tasks.csv"
+    if path.is_file():
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                tasks[int(row["task_id"])] = dict(row)
+    return tasks
+
+
+def _task_table(tasks: dict[int, dict[str, str]], plan: Plan) -> str:
+    lines = ["## Tasks", "| id | task | licence | rows | rows trained on |", "|---|---|---|---|---|"]
+    for number, (rows, drawn) in list(plan.report.tasks.items())[:_MOST_TASKS]:
+        task = tasks.get(number, {})
+        lines.append(f"| {number} | {task.get('task_name', '')} | {task.get('licence', '')} | {rows:,} | {drawn:,} |")
+    return "\n".join(lines)

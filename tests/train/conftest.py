@@ -1,0 +1,42 @@
+"""A tiny encoder, and a tiny dataset with something to learn."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+TOPICS = ["copper roofs", "bread dough", "the harbour", "night trains", "yeast and sugar", "the lighthouse"]
+
+
+def toy_records(rows: int = 60) -> list[dict[str, Any]]:
+    """Two tasks: questions about a topic, and sentences of a class."""
+    records = []
+    for i in range(rows):
+        topic, other = TOPICS[i % len(TOPICS)], TOPICS[(i + 2) % len(TOPICS)]
+        records.append(
+            {
+                "query": ["Represent the question for retrieving relevant documents;", f"why {topic} number {i}?"],
+                "pos": [
+                    "Represent the document for retrieval;",
+                    f"{topic} number {i} is so because of the air and {i}",
+                ],
+                "neg": ["Represent the document for retrieval;", f"{other} in {i + 1000} years"],
+                "task_id": 1 + i * 2 // rows,
+            }
+        )
+    return records
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(GOLDEN / "tiny_instructor", tmp_path_factory.mktemp("model") / "tiny"))
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "medi-data.json"
+    path.write_text(json.dumps(toy_records()))
+    return path

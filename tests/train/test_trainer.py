@@ -1,0 +1,260 @@
+"""Training runs on a tiny encoder: what they learn, resume, save and refuse."""
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from transformers import TrainerCallback
+
+from medi_build.errors import TrainError
+from medi_build.train.checkpoints import RECEIPT
+from medi_build.train.objective import instructor_loss
+from medi_build.train.settings import TrainSettings, from_public_arguments
+from medi_build.train.trainer import Trained, load_for_training, train
+
+
+def settings_for(data: Path, model: Path, out: Path, **changes: Any) -> TrainSettings:
+    fast: dict[str, Any] = {
+        "train_batch_size": 8,
+        "max_steps": 8,
+        "learning_rate": 1e-3,
+        "cl_temperature": 0.1,
+        "eval_steps": 4,
+        "logging_steps": 1,
+        "max_source_length": 48,
+        "extra": {"use_cpu": True, "disable_tqdm": True},
+    }
+    return TrainSettings(source=data, model_name_or_path=str(model), output_dir=out, **{**fast, **changes})
+
+
+def run(settings: TrainSettings, **options: Any) -> Trained:
+    return train(settings, report=lambda line: None, **options)
+
+
+def losses(trained: Trained) -> list[tuple[int, float]]:
+    return [(point["step"], point["loss"]) for point in trained.history if "loss" in point]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return SentenceTransformer(str(folder), device="cpu").state_dict()
+
+
+def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+class StopAt(TrainerCallback):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == self.step:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def unbroken(toy_data: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return run(settings_for(toy_data, tiny_model, tmp_path_factory.mktemp("run") / "unbroken", export="instructor"))
+
+
+def test_it_learns_and_leaves_card_and_plot(unbroken: Trained, toy_data: Path) -> None:
+    curve = losses(unbroken)
+    assert [step for step, _ in curve] == list(range(1, 9))
+    assert np.mean([loss for _, loss in curve[-3:]]) < np.mean([loss for _, loss in curve[:3]])
+    card = (unbroken.output_dir / "README.md").read_text()
+    for needed in ("Represent the document for retrieval;", "manifest digest", "licences", "cl_temperature: 0.1"):
+        assert needed in card
+    assert "<svg" in (unbroken.output_dir / "training.svg").read_text()
+    assert unbroken.accuracy is not None
+
+
+def test_a_second_run_is_the_same(unbroken: Trained, toy_data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    again = run(settings_for(toy_data, tiny_model, tmp_path / "again", export="instructor"))
+    assert losses(again) == losses(unbroken)
+    assert same(weights(again.output_dir), weights(unbroken.output_dir))
+    other = run(settings_for(toy_data, tiny_model, tmp_path / "other", seed=1))
+    assert losses(other) != losses(unbroken)
+
+
+def test_a_resumed_run_continues_exactly(unbroken: Trained, toy_data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    settings = settings_for(toy_data, tiny_model, tmp_path / "broken", export="instructor")
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, callbacks=[StopAt(6)])
+    resumed = run(settings)
+    assert resumed.resumed_from == 4
+    assert losses(resumed) == losses(unbroken)
+    assert same(weights(resumed.output_dir), weights(unbroken.output_dir))
+
+
+def test_a_killed_process_resumes_exactly(unbroken: Trained, toy_data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    settings = settings_for(toy_data, tiny_model, tmp_path / "killed", export="instructor")
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import os, signal\nfrom pathlib import *\nfrom transformers import TrainerCallback\n"
+        "from medi_build.train.settings import *\nfrom medi_build.train.trainer import train\n"
+        "class Kill(TrainerCallback):\n    def on_step_end(self, args, state, control, **_):\n"
+        "        if state.global_step == 7: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"train({settings!r}, callbacks=[Kill()])\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    resumed = run(settings)
+    assert resumed.resumed_from == 4
+    assert losses(resumed) == losses(unbroken)
+    assert same(weights(resumed.output_dir), weights(unbroken.output_dir))
+
+
+def test_a_checkpoint_is_not_taken_for_another_runs(toy_data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    settings = settings_for(toy_data, tiny_model, tmp_path / "run", max_steps=4)
+    run(settings)
+    with pytest.raises(TrainError, match=r"another run.*learning_rate was 0.001, is 0.01"):
+        run(replace(settings, learning_rate=0.01))
+    checkpoint = settings.output_dir / "checkpoint-4"
+    (checkpoint / "optimizer.pt").write_bytes(b"\0" * 10)
+    with pytest.raises(TrainError, match=r"optimizer.pt: has changed.*corrupted"):
+        run(settings)
+    (checkpoint / "optimizer.pt").unlink()
+    with pytest.raises(TrainError, match=r"optimizer.pt: is missing"):
+        run(settings)
+    (checkpoint / RECEIPT).write_text("{")
+    with pytest.raises(TrainError, match=r"cannot be read"):
+        run(settings)
+    (checkpoint / RECEIPT).unlink()  # as if it had been killed while writing the checkpoint
+    assert run(settings).resumed_from == 0
+
+
+def test_both_forms_load_with_the_same_vectors(unbroken: Trained) -> None:
+    from medi_build.encode import Encoder
+    from medi_build.recipe import EncoderSpec
+
+    prompt, text = "Represent the question;", "why copper roofs?"
+    peer = SentenceTransformer(str(unbroken.output_dir), device="cpu")
+    wanted = peer.encode([text], prompt=prompt)
+    for folder in (unbroken.output_dir, unbroken.output_dir / "instructor"):
+        encoder = Encoder(EncoderSpec(model=str(folder), dtype="float32"), "cpu")
+        assert np.abs(encoder.encode([text], prompt).vectors - wanted).max() < 1e-6
+    pooling = json.loads((unbroken.output_dir / "1_Pooling" / "config.json").read_text())
+    assert pooling["include_prompt"] is False
+    assert "include_prompt" not in json.loads((unbroken.output_dir / "instructor/1_Pooling/config.json").read_text())
+    modules = (unbroken.output_dir / "modules.json").read_text()
+    assert "medi" not in modules
+
+
+def test_the_first_loss_is_the_objective_of_the_planned_batch(toy_data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """End to end: tokens, window, instruction mask, pooling and loss against sentence-transformers' own encode."""
+    settings = settings_for(toy_data, tiny_model, tmp_path / "run", max_steps=1, eval_steps=1, eval_rows_per_task=0)
+    seen: list[dict[str, Any]] = []
+
+    class Watch(TrainerCallback):
+        def on_train_begin(
+            self, args: Any, state: Any, control: Any, model: Any, train_dataloader: Any, **_: Any
+        ) -> None:
+            for module in model.modules():
+                if isinstance(module, torch.nn.Dropout):
+                    module.p = 0.0
+            batch = next(iter(train_dataloader.batch_sampler))
+            ((_, rows),) = train_dataloader.dataset.__getitems__(batch)
+            seen.append({"rows": rows})
+
+    trained = run(settings, callbacks=[Watch()])
+    rows = seen[0]["rows"]
+    peer = SentenceTransformer(str(tiny_model), device="cpu")
+    peer.set_pooling_include_prompt(False)
+    peer.max_seq_length = 48
+    vectors = [
+        torch.stack([
+            peer.encode(text, prompt=prompt, convert_to_tensor=True)
+            for prompt, text in zip(rows.instructions[side], rows.texts[side], strict=True)
+        ])
+        for side in ("query", "pos", "neg")
+    ]  # fmt: skip
+    assert losses(trained)[0][1] == pytest.approx(instructor_loss(*vectors, 0.1).item(), abs=1e-4)
+
+
+@pytest.mark.parametrize("changes", [
+    {"cached": True, "tokens_per_forward": 200},
+    {"loss": "CachedMultipleNegativesRankingLoss", "tokens_per_forward": 200},
+    {"loss": "MultipleNegativesRankingLoss"},
+    {"loss": "TripletLoss"},
+    {"precision": "bfloat16"},
+    {"lora_rank": 2},
+    {"gradient_accumulation_steps": 2, "task_cap": 10},
+    {"pool_instruction": True, "eval_rows_per_task": 0},
+])  # fmt: skip
+def test_choices_train(toy_data: Path, tiny_model: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    settings = settings_for(toy_data, tiny_model, tmp_path / "run", max_steps=2, eval_steps=2, **changes)
+    trained = run(settings)
+    assert len(losses(trained)) == 2
+    before, after = weights(tiny_model), weights(trained.output_dir)
+    assert before.keys() == after.keys()
+    assert not same(before, after)
+
+
+def test_gradient_checkpointing_changes_nothing(
+    unbroken: Trained, toy_data: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    extra = {"use_cpu": True, "disable_tqdm": True, "gradient_checkpointing": True}
+    settings = settings_for(toy_data, tiny_model, tmp_path / "run", extra=extra)
+    assert losses(run(settings)) == pytest.approx(losses(unbroken), abs=1e-4)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(toy_data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match=r"the loss is nan at step [234]"):
+        run(settings_for(toy_data, tiny_model, tmp_path / "run", learning_rate=1e38, warmup_ratio=0.0))
+
+
+def test_an_instruction_that_fills_the_window_is_named_or_skipped(tiny_model: Path, tmp_path: Path) -> None:
+    from conftest import toy_records
+
+    records = toy_records()
+    records[17]["pos"][0] = "Represent the document " * 30
+    path = tmp_path / "medi-data.json"
+    path.write_text(json.dumps(records))
+    settings = settings_for(path, tiny_model, tmp_path / "run", max_steps=4)
+    with pytest.raises(TrainError, match=r"record 17 .*leaves no room.*1 such rows"):
+        run(settings)
+    assert run(replace(settings, skip_bad_rows=True)).skipped == {"instruction_fills_window": 1}
+
+
+def test_max_source_length_is_used(toy_data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    settings = settings_for(toy_data, tiny_model, tmp_path / "run", max_source_length=32)
+    model, window = load_for_training(settings)
+    assert window == model.max_seq_length == 32
+
+
+@pytest.mark.parametrize("bad", [
+    {"loss": "instructer"},
+    {"cl_temperature": 0.0},
+    {"eval_steps": 5, "logging_steps": 2},
+    {"warmup_ratio": 1.5},
+    {"train_batch_size": 0},
+    {"max_source_length": 2},
+    {"extra": {"learning_rate": 1.0}},
+])  # fmt: skip
+def test_impossible_settings_are_refused(toy_data: Path, tiny_model: Path, tmp_path: Path, bad: dict[str, Any]) -> None:
+    with pytest.raises(TrainError):
+        run(settings_for(toy_data, tiny_model, tmp_path / "run", **bad))
+
+
+def test_the_public_scripts_arguments_are_known() -> None:
+    fields, notes = from_public_arguments(
+        {
+            "cl_temperature": 0.1,
+            "per_device_train_batch_size": 4,
+            "cache_dir": "x",
+            "adam_beta2": 0.98,
+            "do_train": True,
+        }
+    )
+    assert fields == {"cl_temperature": 0.1, "train_batch_size": 4, "extra": {"adam_beta2": 0.98}}
+    assert len(notes) == 2
+    with pytest.raises(TrainError, match=r"did you mean 'cl_temperature'"):
+        from_public_arguments({"cl_temprature": 1})
