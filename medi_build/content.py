@@ -129,13 +129,16 @@ def _super_ni_cards(root: Path, faults: list[str]) -> dict[str, Card]:
     if not shared_path.is_file():
         return {}
     shared = yaml.safe_load(shared_path.read_text(encoding="utf-8"))
-    kinds = load_overrides(root / "sources" / "super_ni_overrides.tsv")
+    overrides = load_overrides(root / "sources" / "super_ni_overrides.tsv")
     cards: dict[str, Card] = {}
     for facts in load_tasks(root / "sources" / "super_ni_tasks.tsv"):
-        override = kinds.get(facts.task)
-        options = {**shared["options"], **({"kind": override.kind} if override and override.kind else {})}
+        own = _task_fields(facts)
+        override = overrides.get(facts.task)
+        if override:
+            own["options"] = {**shared["options"], "kind": override.kind or "auto"}
+            own["instruction"] = {**shared["instruction"], "fields": override.fields}
         try:
-            card = Card.model_validate({**shared, **_task_fields(facts), "options": options})
+            card = Card.model_validate({**shared, **own})
         except ValidationError as error:
             faults += [f"{shared_path}: {facts.task}: {_explain(problem, Card)}" for problem in error.errors()]
             break

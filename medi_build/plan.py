@@ -10,7 +10,7 @@ from medi_build.adapters.base import Inputs
 from medi_build.cards import Card
 from medi_build.content import Content, select_names
 from medi_build.errors import ContentError, MissingInputError, did_you_mean
-from medi_build.fetch import Located, locate, pinned
+from medi_build.fetch import Located, locate
 from medi_build.instruct import Template
 from medi_build.recipe import Recipe
 
@@ -81,7 +81,7 @@ def resolve(
         sources: patterns (see `select_names`); ``all`` means the recipe's own choice.
         data: the user's folder of raw files.
         limit_per_dataset: cap over all others; 0 lifts every cap.
-        downloads: cache of downloads; with ``recipe.offline`` nothing else can stand in for a file that is not there.
+        downloads: cache of downloads; a file in it counts as found.
 
     Raises:
         ContentError: a pattern matches nothing.
@@ -90,15 +90,16 @@ def resolve(
     chosen = select_names(content.cards, recipe.sources)
     names = select_names(content.cards, sources, everything=chosen)
     folder = content.sample_data if recipe.bundled_data and data is None else data
-    units, left_out = [], {}
+    units: list[Unit] = []
+    left_out: dict[str, tuple[str, ...]] = {}
     for name in names:
         card = content.cards[name]
         if recipe.split not in card.files:
             left_out[name] = (f"no split {recipe.split!r} (has {', '.join(card.files)})",)
             continue
-        located = locate(card, recipe.split, folder)
-        if not _obtainable(card, located.missing, downloads, recipe.offline):
-            left_out[name] = tuple(located.missing)
+        located = locate(card, recipe.split, folder, downloads)
+        if located.missing and (recipe.offline or card.download is None):
+            left_out[name] = located.missing
             continue
         units.append(
             Unit(
@@ -119,14 +120,6 @@ def resolve(
 
 def _first_match(rules: Mapping[str, _T], name: str, default: _T) -> _T:
     return next((value for glob, value in rules.items() if fnmatch.fnmatchcase(name, glob)), default)
-
-
-def _obtainable(card: Card, missing: tuple[str, ...], downloads: Path, offline: bool) -> bool:
-    """Whether what `locate` did not find can be had: downloaded before, or to be downloaded now."""
-    if not offline:
-        return not missing or card.download is not None
-    cached = pinned(card, downloads) if missing else {}
-    return all(any(fnmatch.fnmatchcase(name, pattern) for name in cached) for pattern in missing)
 
 
 def _list_missing(left_out: Mapping[str, tuple[str, ...]], folder: Path | None, offline: bool) -> str:

@@ -92,8 +92,10 @@ def build_command(
         jobs=jobs,
     )
     result = build(options, for_console(CONSOLE))
-    for name, missing in result.left_out.items():
-        CONSOLE.print(f"left out {name}: missing {', '.join(missing)}", markup=False, highlight=False)
+    if result.left_out:
+        some = [f"{name} ({', '.join(missing)})" for name, missing in list(result.left_out.items())[:5]]
+        more = f" and {len(result.left_out) - 5:,} more" if len(result.left_out) > 5 else ""
+        CONSOLE.print(f"left out, no files: {'; '.join(some)}{more}", markup=False, highlight=False)
     for record in sample_records(out, show):
         print_record(record)
     OUT.print(ledger_table(result.ledgers, result.seconds))

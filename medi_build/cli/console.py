@@ -1,17 +1,22 @@
 """Where messages go (stderr; results go to stdout), and how a record and a table look."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from medi_build.ledger import Ledger
 
+LOG_WIDTH = 110
+"""Characters per line where no terminal says how wide it is."""
 CONSOLE = Console(stderr=True)
-OUT = Console()
+OUT = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
 MAX_TEXT = 300
+MAX_REASONS = 8
 
 
 def print_record(record: Mapping[str, Any]) -> None:
@@ -35,11 +40,11 @@ def shorten(text: str) -> str:
 
 def ledger_table(ledgers: Sequence[Ledger], seconds: Mapping[str, float]) -> Table:
     """The closing table: rows in, written, dropped by reason and time, per source."""
-    table = Table(title="What went in and what came out", title_justify="left")
-    table.add_column("source")
+    table = Table(title="What went in and what came out", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("source", no_wrap=True)
     for name in ("datasets", "rows in", "written", "dropped"):
         table.add_column(name, justify="right")
-    table.add_column("dropped by reason", overflow="fold")
+    table.add_column("by reason", no_wrap=True)
     table.add_column("seconds", justify="right")
     sources: dict[str, list[Ledger]] = {}
     for ledger in ledgers:
@@ -59,12 +64,14 @@ def _row(name: str, group: Sequence[Ledger], seconds: Mapping[str, float]) -> li
             for reason, count in counts.items():
                 reasons[reason] = reasons.get(reason, 0) + count
     by_count = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    lines = [f"{count:,} {reason}" for reason, count in by_count[:MAX_REASONS]]
+    lines += [f"and {len(by_count) - MAX_REASONS} more reasons"] if len(by_count) > MAX_REASONS else []
     return [
         name,
         str(len(group)),
         f"{sum(ledger.read for ledger in group):,}",
         f"{sum(ledger.written for ledger in group):,}",
         f"{sum(reasons.values()):,}",
-        "\n".join(f"{count:,} {reason}" for reason, count in by_count) or "none",
+        "\n".join(lines) or "none",
         f"{sum(seconds.get(ledger.dataset, 0.0) for ledger in group):.1f}",
     ]
