@@ -14,13 +14,17 @@ from medi_build.train.data import Rows, TrainingData
 from medi_build.train.source import SIDES
 from medi_build.train.tokens import tokenise_pairs
 
+INSTRUCTION_MASK = "special_tokens_mask"
+"""1 on the tokens of the instruction. sentence-transformers keeps this name from the transformer, but merges, slices and
+trims it with the other [b, t] features; its own ``prompt_length`` it takes for one length of the whole batch."""
+
 
 class TripletCollator:
     """Turns the one item that `TrainingData` gives for a batch into columns of tensors.
 
-    For each side ``{side}_input_ids`` and ``{side}_attention_mask`` int64 [b, t], as wide as the side's longest text,
-    and ``{side}_prompt_length`` int64 [b], the instruction's tokens; ``label`` int64 [b], 0 where the batch's task
-    leaves out in-batch negatives. The label has this meaning for `InstructorLoss` alone.
+    For each side ``{side}_input_ids``, ``{side}_attention_mask`` and ``{side}_`` + `INSTRUCTION_MASK` int64 [b, t], as
+    wide as the side's longest text; ``label`` int64 [b], 0 where the batch's task leaves out in-batch negatives. The
+    label has this meaning for `InstructorLoss` alone.
     """
 
     valid_label_columns = ("label",)
@@ -56,7 +60,7 @@ def _pad(tokens: Tokens, filler: int) -> dict[str, Tensor]:
     return {
         "input_ids": torch.from_numpy(ids),
         "attention_mask": torch.from_numpy(inside.astype(np.int64)),
-        "prompt_length": torch.from_numpy(tokens.skip),
+        INSTRUCTION_MASK: torch.from_numpy((places < tokens.skip[:, None]).astype(np.int64)),
     }
 
 
@@ -81,13 +85,10 @@ def leave_instructions_out(model: Any) -> None:
 
 def _mask_instructions(_: nn.Module, inputs: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
     features, *others = inputs
-    skip = features.get("prompt_length")
-    if not isinstance(skip, Tensor):
+    instruction = features.get(INSTRUCTION_MASK)
+    if instruction is None:
         return inputs
-    mask = features["attention_mask"]
-    text = torch.arange(mask.shape[1], device=mask.device) >= skip[:, None]
-    rest = {name: value for name, value in features.items() if name != "prompt_length"}
-    return ({**rest, "attention_mask": mask * text}, *others)
+    return ({**features, "attention_mask": features["attention_mask"] * (1 - instruction)}, *others)
 
 
 def instructions_that_fill(data: TrainingData, tokenizer: Any, window: int) -> dict[str, int]:

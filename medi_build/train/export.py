@@ -54,6 +54,23 @@ def save_model(model: Any, folder: Path, form: Form = "sentence-transformers") -
     _write_json(folder / "config_sentence_transformers.json", {"__version__": {"sentence_transformers": "2.2.2"}})
 
 
+def merge_adapters(model: torch.nn.Module) -> None:
+    """Add low-rank adapters to the weights they sit on, and take them away: what is left is an ordinary model."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    parent: Any
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, BaseTunerLayer):
+                child.merge()
+                setattr(parent, name, child.get_base_layer())
+        if getattr(parent, "_hf_peft_config_loaded", False):
+            parent._hf_peft_config_loaded = False
+            del parent.peft_config
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+
+
 def _save_transformer(module: Any, folder: Path) -> None:
     config = module.auto_model.config.to_dict()
     config["torch_dtype"] = "float32"

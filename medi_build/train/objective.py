@@ -17,7 +17,7 @@ from torch.nn import functional
 from medi_build.errors import TrainError
 
 Features = Mapping[str, Tensor]
-"""One tokenised column: ``input_ids`` and ``attention_mask`` [n, t] int64, ``prompt_length`` [n] int64."""
+"""One tokenised column: ``input_ids`` and ``attention_mask`` int64 [n, t], and further tensors with a row per text."""
 
 COLUMNS = ("query", "pos", "neg")
 

@@ -19,7 +19,7 @@ from medi_build.train.checkpoints import newest_checkpoint, run_fingerprint, wri
 from medi_build.train.collate import TripletCollator, instructions_that_fill, leave_instructions_out
 from medi_build.train.data import TrainingData, hold_out, prepare, take_keys
 from medi_build.train.evaluate import ACCURACY, TripletEvaluator
-from medi_build.train.export import save_model
+from medi_build.train.export import merge_adapters, save_model
 from medi_build.train.objective import InstructorLoss
 from medi_build.train.report import write_card, write_plot
 from medi_build.train.settings import INSTRUCTOR, TrainSettings
@@ -250,7 +250,7 @@ def _with_steps(
 
 def _save(model: Any, settings: TrainSettings, data: TrainingData, plan: Plan, trained: Trained) -> None:
     if settings.lora_rank:
-        model[0].auto_model = model[0].auto_model.merge_and_unload()
+        merge_adapters(model)
     save_model(model, settings.output_dir)
     if settings.export == "instructor":
         save_model(model, settings.output_dir / "instructor", form="instructor")

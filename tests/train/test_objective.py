@@ -81,7 +81,7 @@ def make_columns(rows: int = 6) -> list[dict[str, Tensor]]:
         lengths[0] = longest
         mask = (torch.arange(longest) < lengths[:, None]).long()
         ids = torch.randint(1, 50, (rows, longest), generator=generator) * mask
-        columns.append({"input_ids": ids, "attention_mask": mask, "prompt_length": torch.zeros(rows).long()})
+        columns.append({"input_ids": ids, "attention_mask": mask})
     return columns
 
 
