@@ -1,7 +1,21 @@
 """Mining: encode -> search -> select, as small functions over arrays."""
 
 from medi_build.mine.engine import mine
-from medi_build.mine.exclusions import Exclusions, Labels
+from medi_build.mine.exclusions import Exclusions, Labels, incidence
+from medi_build.mine.lexical import BM25, fuse, tokenize
 from medi_build.mine.search import Ranking, pair_scores, topk
+from medi_build.mine.shortcuts import length_auc
 
-__all__ = ["Exclusions", "Labels", "Ranking", "mine", "pair_scores", "topk"]
+__all__ = [
+    "BM25",
+    "Exclusions",
+    "Labels",
+    "Ranking",
+    "fuse",
+    "incidence",
+    "length_auc",
+    "mine",
+    "pair_scores",
+    "tokenize",
+    "topk",
+]

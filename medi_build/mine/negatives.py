@@ -14,12 +14,13 @@ from medi_build.ledger import Ledger
 from medi_build.mine import filters
 from medi_build.mine.encoding import encode
 from medi_build.mine.exclusions import Exclusions, contains
+from medi_build.mine.lexical import BM25, fuse, tokenize
 from medi_build.mine.pairs import Pairs, load
 from medi_build.mine.pool import Ints, Keys, Vocabulary, column, flatten, matrix, seeded_hash
 from medi_build.mine.positives import choose_positives, inconsistent
 from medi_build.mine.rescore import PairScorer, cross_scores, first_allowed, load_cross_encoder
 from medi_build.mine.result import Found, empty, join
-from medi_build.mine.search import NOTHING, Vectors, pair_scores, topk
+from medi_build.mine.search import NOTHING, Ranking, Vectors, pair_scores, topk
 from medi_build.mine.select import GIVEN, Bools, Candidates, depth, pick, reject, repeated, side_by_side, window
 from medi_build.mining_rule import MiningRule
 
@@ -45,6 +46,7 @@ class Scene:
         answers: rows of the examples and their normalised answers.
         is_positive: bool [vocabulary], texts that are a positive of some row.
         cross_encoder: scores (query, text) pairs, or None.
+        lexical: BM25 index of the pool and the tokenised queries, or None.
     """
 
     pairs: Pairs
@@ -58,6 +60,7 @@ class Scene:
     answers: tuple[Ints, pl.Series]
     is_positive: Bools
     cross_encoder: PairScorer | None
+    lexical: tuple[BM25, pl.Series] | None
 
 
 def mine_pairs(
@@ -86,7 +89,8 @@ def mine_pairs(
     kept = ~inconsistent(pairs, rows, chosen, scene.queries, scene.corpus, rule, seed, ledger)
     rows, chosen = rows[kept], chosen[kept]
     by_query = np.argsort(pairs.query_of_row[rows], kind="stable")
-    parts = [empty("dense", rule)]
+    miner = "dense+bm25" if rule.lexical else "dense"
+    parts = [empty(miner, rule)]
     for start in range(0, len(rows), ROWS_AT_ONCE):
         part = by_query[start : start + ROWS_AT_ONCE]
         places = chosen[part]
@@ -98,7 +102,7 @@ def mine_pairs(
                 positive_ids=pairs.positive_ids.gather(places),
                 positive_scores=scores,
                 negatives=negatives,
-                miner="dense",
+                miner=miner,
             )
         )
     return join(parts), pairs.vocabulary
@@ -148,6 +152,7 @@ def _scene(
         (answers.rows, filters.normalized(answers.values)),
         pairs.is_positive(),
         None if rule.cross_encoder is None else load_cross_encoder(rule.cross_encoder),
+        _lexical(pairs) if rule.lexical else None,
     )
 
 
@@ -172,8 +177,7 @@ def _negatives(
         raise MiningError("there are no candidate texts at all; give documents or examples with positives")
     of_row = pairs.query_of_row[rows]
     wanted, local = np.unique(of_row, return_inverse=True)
-    barred = Exclusions(pairs.barred[wanted])
-    ranking = topk(scene.queries[wanted], scene.corpus[: pairs.pool], depth(rule), barred)
+    ranking = _ranked(scene, wanted, depth(rule))
     rivals: Bools = scene.is_positive[np.maximum(ranking.ids, 0)] & (ranking.scores >= scene.lowest[wanted, None])
     ledger.note("possible_in_batch_false_negatives", int(np.count_nonzero(rivals[local].any(axis=1))))
 
@@ -189,6 +193,24 @@ def _negatives(
         if rule.cross_encoder_scores:
             own_scores, candidates = judged[:, 0], candidates._replace(scores=judged[:, 1:])
     return own_scores, pick(candidates, allowed, rule, all_keys[rows])
+
+
+def _ranked(scene: Scene, wanted: Ints, length: int) -> Ranking:
+    """The pool ranked for some of the distinct queries: by cosine, or fused with BM25; scores are cosines."""
+    pairs = scene.pairs
+    barred = pairs.barred[wanted]
+    dense = topk(scene.queries[wanted], scene.corpus[: pairs.pool], length, Exclusions(barred))
+    if scene.lexical is None:
+        return dense
+    index, queries = scene.lexical
+    fused = fuse([dense, index.topk(queries.gather(wanted), length, barred)], length)
+    flat = pair_scores(scene.queries, scene.corpus, np.repeat(wanted, length), fused.ids.ravel())
+    return Ranking(fused.ids, np.where(fused.ids == NOTHING, -np.inf, flat.reshape(fused.ids.shape)))
+
+
+def _lexical(pairs: Pairs) -> tuple[BM25, pl.Series]:
+    texts = pairs.vocabulary.text(np.arange(pairs.pool))
+    return BM25.build(tokenize(texts)), tokenize(pairs.vocabulary.text(pairs.query_texts))
 
 
 def _judged(scene: Scene, of_row: Ints, positives: Ints, ids: Ints) -> npt.NDArray[np.float32]:

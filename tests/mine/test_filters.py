@@ -293,3 +293,15 @@ def test_a_length_shortcut_is_flagged(ledger):
     assert dict(ledger.notes) == {"length_auc_percent": 50}
     note_length_shortcut(np.array([7, 8, 9]), np.array([1, 2, 8]), ledger)
     assert ledger.notes["length_shortcut"] == 3
+
+
+def test_lexical_candidates_are_fused_with_dense_ones():
+    docs = [(f"d{i}", f"n{i}@{i + 2}", []) for i in range(20)] + [("far", "shared words here@170", [])]
+    row = {"query": "shared words@0", "positives": ["p@1"]}
+    dense, _ = run([row], MiningRule(negatives=2), docs, embed=angles(0))
+    both, _ = run([row], MiningRule(negatives=2, lexical=True), docs, embed=angles(0))
+    assert names(dense[0]) == ["n0", "n1"]
+    assert set(names(both[0])) == {"n0", "shared words here"}
+    assert both[0]["miner"] == "dense+bm25"
+    scores = dict(zip(names(both[0]), [both[0]["neg_score"], *both[0]["hard_negative_scores"]], strict=True))
+    assert scores["shared words here"] == pytest.approx(np.cos(np.radians(170)), abs=1e-3)

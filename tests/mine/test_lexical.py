@@ -1,0 +1,102 @@
+"""BM25 against rank-bm25, its top-k against a plain sort, and rank fusion against its formula."""
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rank_bm25 import BM25Okapi
+
+from medi_build.errors import MiningError
+from medi_build.mine.exclusions import incidence
+from medi_build.mine.lexical import BM25, fuse, tokenize
+from medi_build.mine.search import Ranking
+
+TOKENS = st.lists(st.sampled_from("abcdefgh"), max_size=9)
+LISTS = pl.List(pl.String)
+
+
+def series(lists):
+    return pl.Series(lists, dtype=LISTS)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    corpus=st.lists(TOKENS, min_size=1, max_size=12).filter(any),
+    queries=st.lists(TOKENS | st.just(["unknown", "a"]), min_size=1, max_size=5),
+    k1=st.floats(0.1, 3),
+    b=st.floats(0, 1),
+    epsilon=st.floats(0, 1),
+)
+def test_scores_equal_rank_bm25(corpus, queries, k1, b, epsilon):
+    ours = BM25.build(series(corpus), k1, b, epsilon).scores(series(queries)).toarray()
+    theirs = BM25Okapi(corpus, k1=k1, b=b, epsilon=epsilon)
+    np.testing.assert_allclose(ours, [theirs.get_scores(query) for query in queries], rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 9999),
+    n=st.integers(1, 400),
+    k=st.integers(1, 30),
+    density=st.sampled_from([0.0, 0.1, 0.9]),
+)
+def test_topk_is_a_stable_sort_of_the_scores(seed, n, k, density):
+    rng = np.random.default_rng(seed)
+    corpus = series([[*rng.choice(list("abcdefghij"), rng.integers(0, 6))] for _ in range(n - 1)] + [["a"]])
+    queries = series([[*rng.choice(list("abcdxyz"), rng.integers(0, 4))] for _ in range(5)])
+    barred = rng.random((5, n)) < density
+    index = BM25.build(corpus)
+    stored = index.scores(queries)
+    found = index.topk(queries, k, incidence(*np.nonzero(barred), barred.shape))
+    for i in range(5):
+        row = stored[i]
+        scored = {int(j): float(s) for j, s in zip(row.indices, row.data, strict=True) if not barred[i, j]}
+        best = sorted(scored, key=lambda j: (-scored[j], j))[:k]
+        assert found.ids[i].tolist() == best + [-1] * (k - len(best))
+        np.testing.assert_array_equal(found.scores[i, : len(best)], np.float32([scored[j] for j in best]))
+
+
+def test_more_queries_than_a_block_keep_their_order():
+    words = [f"w{i}" for i in range(200)]
+    index = BM25.build(series([[w] for w in words]))
+    assert index.topk(series([[w] for w in reversed(words)]), 1).ids[:, 0].tolist() == list(range(199, -1, -1))
+
+
+def test_tokens_are_lower_cased_words():
+    assert tokenize(pl.Series(["The Red-Fox, 2 été!", ""])).to_list() == [["the", "red", "fox", "2", "été"], []]
+
+
+def test_impossible_requests_are_refused():
+    with pytest.raises(MiningError, match="2 documents hold no word"):
+        BM25.build(series([[], []]))
+    with pytest.raises(MiningError, match="k is 0"):
+        BM25.build(series([["a"]])).topk(series([["a"]]), 0)
+    with pytest.raises(MiningError, match="0 rankings"):
+        fuse([], 3)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    lists=st.lists(
+        st.lists(st.lists(st.integers(0, 9), unique=True, max_size=6), min_size=2, max_size=2), min_size=1, max_size=4
+    ),
+    k=st.integers(1, 12),
+)
+def test_fusion_is_the_sum_of_reciprocal_ranks(lists, k):
+    def ranking(rows):
+        width = max(map(len, rows))
+        ids = np.array([row + [-1] * (width - len(row)) for row in rows], dtype=np.int64).reshape(2, width)
+        return Ranking(ids, np.zeros(ids.shape, dtype=np.float32))
+
+    found = fuse([ranking(rows) for rows in lists], k)
+    for row in range(2):
+        gains = {}
+        for rows in lists:
+            for rank, document in enumerate(rows[row], 1):
+                gains[document] = gains.get(document, 0) + 1 / (60 + rank)
+        best = sorted(gains, key=lambda d: (-round(gains[d], 12), d))[:k]
+        got = [i for i in found.ids[row].tolist() if i >= 0]
+        assert len(got) == len(best)
+        assert [round(gains[i], 9) for i in got] == [round(gains[i], 9) for i in best]
+        np.testing.assert_allclose(found.scores[row, : len(best)], [gains[i] for i in got], rtol=1e-6)
