@@ -14,7 +14,7 @@ from medi_build.adapt import AdaptJob, AdaptResult, adapt
 from medi_build.adapters.base import Inputs
 from medi_build.content import Content, load_content
 from medi_build.engine import LocalExecutor
-from medi_build.errors import ContentError, InputError
+from medi_build.errors import ContentError, InputError, MissingInputError
 from medi_build.fetch import fetch_missing
 from medi_build.instruct import render
 from medi_build.ledger import Ledger
@@ -104,6 +104,8 @@ def build(options: BuildOptions, watcher: Silent | None = None) -> BuildResult:
         plan = resolve(
             content, recipe, options.sources, options.data, options.limit_per_dataset, options.cache / "downloads"
         )
+        if not plan.units:
+            raise MissingInputError(f"nothing to build: no files of {len(plan.left_out)} datasets in {options.data}")
         progress.start(len(plan.units))
         with open_output(options.out) as output:
             inputs = {unit.card.name: _inputs(unit, options.cache, recipe.offline, progress) for unit in plan.units}

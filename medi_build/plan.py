@@ -113,8 +113,6 @@ def resolve(
         )
     if left_out and not recipe.allow_missing:
         raise MissingInputError(_list_missing(left_out, folder, recipe.offline))
-    if not units:
-        raise MissingInputError(f"nothing to build: no file of {len(names)} chosen datasets is below {folder}")
     return Plan(recipe, tuple(units), left_out)
 
 

@@ -55,7 +55,7 @@ def publish(
         "datasets": [_manifest_entry(r, cards[r.dataset]) for r in receipts],
     }
     finished = output.manifest()
-    if finished is not None and {**head, "files": finished["files"]} == finished:
+    if finished is not None and orjson.dumps({**head, "files": finished["files"]}) == orjson.dumps(finished):
         return finished
     output.uncover()
     output.remove_strangers(receipts)
@@ -65,9 +65,9 @@ def publish(
         _tasks_table(out, receipts, cards),
         write_bytes(out / "README.md", dataset_card(recipe, receipts, cards).encode(), out),
     ]
-    manifest = {**head, "files": [f.model_dump() for f in files]}
-    write_bytes(out / MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2) + b"\n", out)
-    return manifest
+    manifest = orjson.dumps({**head, "files": [f.model_dump() for f in files]}, option=orjson.OPT_INDENT_2) + b"\n"
+    write_bytes(out / MANIFEST, manifest, out)
+    return dict(orjson.loads(manifest))
 
 
 def content_digest(receipts: Sequence[Receipt]) -> str:
