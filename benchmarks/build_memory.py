@@ -3,7 +3,8 @@
     python benchmarks/build_memory.py --rows 30000
 
 The rows are synthetic pairs; their vectors are random and put into the store beforehand, so no encoder runs.
-Memory-mapped files (Arrow files between stages, the vector store) are not counted: the system may drop their pages at any time.
+Memory-mapped files (Arrow files between stages, the vector store) are not counted:
+the system may drop their pages at any time.
 """
 
 import argparse

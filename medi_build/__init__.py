@@ -1,8 +1,7 @@
 """medi: builds MEDI-style training data for instruction-tuned text embeddings, and trains on it.
 
-    import medi_build
-
-    result = medi_build.build(medi_build.BuildOptions(out=Path("out/quickstart")))
+Example:
+    ``result = medi_build.build(medi_build.BuildOptions(out=Path("out/quickstart")))``
 """
 
 from typing import TYPE_CHECKING, Any

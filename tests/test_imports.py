@@ -41,7 +41,11 @@ def test_a_module_imports_only_from_its_own_level_or_below(path: Path) -> None:
 
 @pytest.mark.parametrize("command", [["--help"], ["ls", "pipelines"], ["build", "--help"]])
 def test_looking_around_does_not_import_torch(command: list[str]) -> None:
-    code = f"import sys; sys.argv = ['medi', *{command!r}]\nfrom medi_build.cli import main\ntry:\n    main()\n" \
-           "except SystemExit:\n    pass\nassert 'torch' not in sys.modules and 'datasets' not in sys.modules"  # fmt: skip
+    code = (
+        f"import sys; sys.argv = ['medi', *{command!r}]\n"
+        "from medi_build.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "assert 'torch' not in sys.modules and 'datasets' not in sys.modules"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

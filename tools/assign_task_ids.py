@@ -13,6 +13,7 @@ from medi_build.super_ni_table import load_tasks
 
 
 def main() -> None:
+    """Append the missing ids."""
     root = content_root()
     faults: list[str] = []
     cards = read_cards(root, faults)
