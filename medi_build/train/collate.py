@@ -15,8 +15,8 @@ from medi_build.train.source import SIDES
 from medi_build.train.tokens import tokenise_pairs
 
 INSTRUCTION_MASK = "special_tokens_mask"
-"""1 on the tokens of the instruction. sentence-transformers keeps this name from the transformer, but merges, slices and
-trims it with the other [b, t] features; its own ``prompt_length`` it takes for one length of the whole batch."""
+"""1 on the tokens of the instruction. sentence-transformers keeps this name from the transformer, but merges, slices
+and trims it with the other [b, t] features; its own ``prompt_length`` it takes for one length of the whole batch."""
 
 
 class TripletCollator:
