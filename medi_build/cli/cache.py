@@ -1,0 +1,57 @@
+"""``medi cache``: what the vector store holds."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from medi_build.cli.console import OUT
+from medi_build.settings import cache_folder
+
+CacheOption = Annotated[Path | None, typer.Option(help="The cache folder.  [default: ~/.cache/medi]")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    cache = typer.Typer(help="Look into the vector store and make room.", no_args_is_help=True)
+    cache.command("ls")(cache_ls)
+    cache.command("gc")(cache_gc)
+    app.add_typer(cache, name="cache")
+
+
+def cache_ls(cache: CacheOption = None) -> None:
+    """List the encoders whose vectors are stored, the most lately used first.
+
+    Example: `medi cache ls`
+    """
+    import datetime
+
+    from medi_build.encode import VectorStore
+
+    table = Table(title_justify="left")
+    for column in ("identity", "model", "dtype", "window", "vectors", "MB", "last used"):
+        table.add_column(column, justify="right" if column in ("window", "vectors", "MB") else "left")
+    for usage in VectorStore((cache or cache_folder()) / "vectors").describe():
+        about = {"model": "unknown", "dtype": "", "window": "", **usage.about}
+        when = datetime.datetime.fromtimestamp(usage.last_used).strftime("%Y-%m-%d")
+        counts = (f"{usage.vectors:,}", f"{usage.size_bytes / 1e6:,.1f}", when)
+        table.add_row(usage.identity, str(about["model"]), str(about["dtype"]), str(about["window"]), *counts)
+    OUT.print(table)
+
+
+def cache_gc(
+    older_than_days: Annotated[float | None, typer.Option(min=0, help="Not used for so many days.")] = None,
+    identity: Annotated[str | None, typer.Option(help="Of one encoder, as `medi cache ls` prints it.")] = None,
+    cache: CacheOption = None,
+) -> None:
+    """Throw away stored vectors: those of one encoder, or all that were not used for some days.
+
+    Example: `medi cache gc --older-than-days 30`
+    """
+    from medi_build.encode import VectorStore
+
+    if older_than_days is None and identity is None:
+        raise typer.BadParameter("give --older-than-days or --identity: nothing is thrown away by default")
+    for usage in VectorStore((cache or cache_folder()) / "vectors").gc(older_than_days, identity):
+        OUT.print(f"removed {usage.vectors:,} vectors of {usage.about['model']} ({usage.size_bytes / 1e6:,.1f} MB)")

@@ -1,0 +1,118 @@
+"""``medi train``: from a built dataset to a model."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from medi_build.cli.console import CONSOLE, OUT
+
+
+class Precision(StrEnum):
+    """Arithmetic of the forward passes."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class Export(StrEnum):
+    """Form of the saved model."""
+
+    sentence_transformers = "sentence-transformers"
+    instructor = "instructor"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command; options it does not name itself go to the trainer."""
+    app.command("train", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train_command)
+
+
+def train_command(
+    context: typer.Context,
+    source: Annotated[Path, typer.Argument(help="Folder of `medi build`, a Parquet file, or any medi-data.json.")],
+    model: Annotated[str, typer.Option(help="Encoder to start from: hub id or folder.")],
+    output_dir: Annotated[Path, typer.Option(help="Gets the model, its card, the plot and the checkpoints.")],
+    loss: Annotated[
+        str, typer.Option(help="`instructor`, or one of sentence-transformers' losses by name.")
+    ] = "instructor",
+    train_batch_size: Annotated[int, typer.Option(min=1, help="Rows of a batch over all processes.")] = 64,
+    max_steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps; in place of epochs.")] = None,
+    num_train_epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 1.0,
+    learning_rate: Annotated[float, typer.Option(help="Peak, after the warm-up.")] = 2e-5,
+    cl_temperature: Annotated[float, typer.Option(help="Divides the cosines.")] = 0.01,
+    max_source_length: Annotated[
+        int | None, typer.Option(help="Window in tokens, instruction included.  [default: the model's]")
+    ] = None,
+    cached: Annotated[
+        bool, typer.Option("--cached", help="Gradient caching, for large batches in little memory.")
+    ] = False,
+    precision: Annotated[Precision, typer.Option(help="Of the forward passes.")] = Precision.float32,
+    eval_steps: Annotated[int, typer.Option(min=1, help="Steps between evaluations and checkpoints.")] = 500,
+    seed: Annotated[int, typer.Option(help="Of batches, dropout and held-out rows.")] = 42,
+    resume: Annotated[bool, typer.Option(help="Go on from the newest whole checkpoint.")] = True,
+    skip_bad_rows: Annotated[
+        bool, typer.Option("--skip-bad-rows", help="Count rows that cannot be used, do not stop.")
+    ] = False,
+    export: Annotated[Export, typer.Option(help="`instructor` adds a folder in that package's form.")] = (
+        Export.sentence_transformers
+    ),
+) -> None:
+    """Train an encoder on a built dataset with the INSTRUCTOR objective.
+
+    Further options are those of `medi_build.train.TrainSettings`, of the public INSTRUCTOR script and of the
+    Hugging Face trainer, by name. Killed half-way, the same command goes on as if it had not been.
+
+    Example: `medi train out/quickstart --model sentence-transformers/gtr-t5-base --output-dir out/m --max-steps 99`
+    """
+    from medi_build.train.settings import TrainSettings, from_public_arguments
+    from medi_build.train.trainer import train
+
+    fields, notes = from_public_arguments(_extra_options(context.args))
+    for note in notes:
+        CONSOLE.print(note, markup=False)
+    named: dict[str, Any] = {
+        "source": source,
+        "model_name_or_path": model,
+        "output_dir": output_dir,
+        "loss": loss,
+        "train_batch_size": train_batch_size,
+        "max_steps": max_steps,
+        "num_train_epochs": num_train_epochs,
+        "learning_rate": learning_rate,
+        "cl_temperature": cl_temperature,
+        "max_source_length": max_source_length,
+        "cached": cached,
+        "precision": precision.value,
+        "eval_steps": eval_steps,
+        "seed": seed,
+        "resume": resume,
+        "skip_bad_rows": skip_bad_rows,
+        "export": export.value,
+    }
+    trained = train(TrainSettings(**{**named, **fields}), report=lambda line: CONSOLE.print(line, markup=False))
+    if trained.accuracy:
+        before, after = trained.accuracy
+        OUT.print(f"held-out triplet accuracy: {before:.3f} before, {after:.3f} after")
+    OUT.print(f"model, card and training.svg are in {trained.output_dir}", markup=False)
+
+
+def _extra_options(arguments: list[str]) -> dict[str, Any]:
+    """``--name value``, ``--name=value`` and bare ``--name`` as a mapping; values are read as YAML scalars.
+
+    Raises:
+        typer.BadParameter: something that is no option.
+    """
+    found: dict[str, Any] = {}
+    rest = list(arguments)
+    while rest:
+        option = rest.pop(0)
+        if not option.startswith("--"):
+            raise typer.BadParameter(f"{option!r} is no option; further options are --name value")
+        name, equals, value = option[2:].partition("=")
+        if not equals:
+            value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
+        found[name.replace("-", "_")] = yaml.safe_load(value)
+    return found
