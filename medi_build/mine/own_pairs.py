@@ -1,0 +1,169 @@
+"""Hard negatives for anyone's own pairs: a file in, files for the trainers of one's choice out."""
+
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from medi_build.adapters import pairs
+from medi_build.adapters.base import Inputs, clean
+from medi_build.adapters.lines import json_lines, parquet_batches
+from medi_build.cards import Card, InstructionSpec, Licence, PairsOptions
+from medi_build.embedding import Embed
+from medi_build.errors import InputError, MissingInputError
+from medi_build.ledger import Ledger
+from medi_build.mine.engine import mine
+from medi_build.mining_rule import MiningRule
+from medi_build.records import DOCUMENTS, EXAMPLES
+from medi_build.write.atomic import atomic_file
+from medi_build.write.formats import Format, from_mined, write_format
+
+JSON_FORMATS = ("flagembedding", "tevatron")
+
+
+def mine_file(
+    source: str,
+    out: Path,
+    *,
+    embed: Embed,
+    rule: MiningRule,
+    query_column: str | None = None,
+    positive_column: str | None = None,
+    corpus: Path | None = None,
+    formats: Sequence[Format] = ("triplet",),
+    instructions: tuple[str, str] = ("", ""),
+    symmetric: bool = False,
+    seed: int = 42,
+    teacher: Embed | None = None,
+) -> Ledger:
+    """Mine negatives for the pairs of a file and write them.
+
+    Args:
+        source: a ``.jsonl``, ``.json``, ``.jsonl.gz`` or ``.parquet`` file, or a dataset on the hub (its train split).
+        out: folder for ``{format}.parquet`` or ``{format}.jsonl`` of each format, and ``ledger.json``.
+        embed: the encoder.
+        rule: the knobs of mining.
+        query_column: column of the query; None for the forms that are recognised (see the pairs adapter).
+        positive_column: column of the positive or of the list of positives.
+        corpus: further candidates, a file with ``text`` and optionally ``_id`` or ``id`` and ``title``, which goes in
+            front of the text.
+        formats: forms to write.
+        instructions: those of the query and of the document side, for encoding only.
+        symmetric: queries are candidates too.
+        seed: of every choice that is not by score.
+        teacher: the encoder that ``rule.teacher`` names.
+
+    Returns:
+        The ledger of the source, with every row accounted for.
+
+    Raises:
+        InputError: a file is damaged, or lacks the columns.
+        MissingInputError: there is no such file, and no such dataset on the hub.
+        MiningError: there is nothing to search in.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = _local(source, Path(folder))
+        card = _card(path, query_column, positive_column, symmetric)
+        ledger = Ledger(card.name)
+        adapted = pairs.adapt(card, Inputs((path,), {}, Path(folder)), ledger)
+        examples = pa.Table.from_batches(adapted.examples, schema=EXAMPLES)
+    documents = None if corpus is None else read_corpus(corpus, ledger)
+    mined = mine(
+        examples,
+        documents,
+        kind="pairs",
+        rule=rule,
+        embed=embed,
+        teacher=teacher,
+        instructions=instructions,
+        symmetric=symmetric,
+        seed=seed,
+        ledger=ledger,
+    )
+    ledger.written = mined.num_rows
+    ledger.check()
+    tuples = from_mined(examples, mined)
+    for form in formats:
+        ending = "jsonl" if form in JSON_FORMATS else "parquet"
+        write_format([tuples], form, out / f"{form}.{ending}")
+    with atomic_file(out / "ledger.json") as file:
+        file.write(orjson.dumps(ledger.to_dict(), option=orjson.OPT_INDENT_2))
+    return ledger
+
+
+def read_corpus(path: Path, ledger: Ledger) -> pa.Table:
+    """Candidate texts (schema ``DOCUMENTS``) from JSON lines or Parquet; unusable ones are noted, not dropped.
+
+    They are no rows of the dataset, so the ledger only notes ``corpus_{reason}``.
+
+    Raises:
+        InputError: a row is no text and has no column ``text``, or no row is usable.
+    """
+    ids: list[str] = []
+    texts: list[str] = []
+    for number, row in _corpus_rows(path, Ledger("corpus")):
+        value = {"text": row} if isinstance(row, str) else row
+        if not isinstance(value, dict) or "text" not in value:
+            raise InputError(f"{path}: row {number} has no column 'text'; rename the column that holds the text")
+        title = value.get("title")
+        joined = f"{title} {value['text']}" if title and isinstance(value["text"], str) else value["text"]
+        text, reason = clean(joined)
+        if reason is not None:
+            ledger.note(f"corpus_{reason}")
+            continue
+        ids.append(str(value.get("_id", value.get("id", number))))
+        texts.append(text)
+    if not texts:
+        raise InputError(f"{path}: holds no usable text; leave out --corpus to mine among the positives alone")
+    return pa.table([ids, texts, [[]] * len(ids)], schema=DOCUMENTS)
+
+
+def _corpus_rows(path: Path, book: Ledger) -> Iterator[tuple[int, Any]]:
+    if not path.is_file():
+        raise MissingInputError(f"{path}: no such file; give a .jsonl or .parquet file of texts")
+    if path.suffix != ".parquet":
+        yield from json_lines(path, book)
+        return
+    number = 0
+    for batch in parquet_batches(path, None, book):
+        for row in batch.to_pylist():
+            number += 1
+            yield number, row
+
+
+def _local(source: str, folder: Path) -> Path:
+    """The source as a local file; a dataset of the hub becomes a Parquet file in ``folder``."""
+    path = Path(source).expanduser()
+    if path.is_file():
+        return path
+    if path.suffix or path.is_absolute() or source.count("/") > 1:
+        raise MissingInputError(f"{source}: no such file; give a .jsonl or .parquet file, or a dataset's hub id")
+    from datasets import load_dataset
+
+    try:
+        dataset = load_dataset(source, split="train")
+    except Exception as error:  # whatever the hub client raises
+        raise MissingInputError(
+            f"{source}: neither a file nor a dataset that the hub gives out ({type(error).__name__}: {error})"
+        ) from error
+    path = folder / f"{source.rsplit('/', maxsplit=1)[-1]}.parquet"
+    dataset.to_parquet(path)
+    return path
+
+
+def _card(path: Path, query: str | None, positive: str | None, symmetric: bool) -> Card:
+    """A card for a file that has none, so that the pairs adapter can read it."""
+    stem = re.sub(r"[^A-Za-z0-9_.\-]", "_", path.name.split(".")[0]) or "pairs"
+    return Card(
+        name=f"own/{stem}",
+        description="one's own pairs",
+        options=PairsOptions(adapter="pairs", query=query, positive=positive, symmetric=symmetric),
+        files={"train": (path.name,)},
+        licence=Licence(spdx="unconfirmed", commercial_use="unknown"),
+        citation="",
+        instruction=InstructionSpec(template="none"),
+    )
