@@ -1,13 +1,14 @@
 """Encoder and store together: each distinct text is encoded once, now or in an earlier build."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from medi_build.embedding import Embedded
-from medi_build.encode.encoder import Encoder, Progress
+from medi_build.encode.encoder import Encoded, Encoder, Progress
 from medi_build.encode.segments import Keys
 from medi_build.encode.store import Found, VectorStore, keys_of
 from medi_build.encode.tokens import TRUNCATED, UNALIGNED
@@ -15,6 +16,8 @@ from medi_build.recipe import EncoderSpec
 
 CHUNK_TEXTS = 20_000
 """Texts encoded between two commits to the store: what a kill can lose."""
+
+Rows = npt.NDArray[np.int64]
 
 
 class Embedder:
@@ -43,16 +46,12 @@ class Embedder:
         missing = np.flatnonzero(~known.mask)
         if len(missing):
             known = self._widen(known)
-            for start in range(0, len(missing), CHUNK_TEXTS):
-                chunk = missing[start : start + CHUNK_TEXTS]
-                encoded = self.encoder.encode(
-                    [texts[i] for i in first[chunk]], instruction, progress=self._shifted(start, len(missing))
-                )
-                known.vectors[chunk], known.flags[chunk] = encoded.vectors, encoded.flags
-                self.encoded += len(chunk)
+            for rows, encoded in self._encode(texts, first, missing, instruction):
+                known.vectors[rows], known.flags[rows] = encoded.vectors, encoded.flags
+                self.encoded += len(rows)
                 if self._store:
                     self._store.put(
-                        self.encoder.identity, self.encoder.about, keys[chunk], known.vectors[chunk], known.flags[chunk]
+                        self.encoder.identity, self.encoder.about, keys[rows], known.vectors[rows], known.flags[rows]
                     )
         flags = known.flags[inverse]
         return Embedded(
@@ -60,6 +59,25 @@ class Embedder:
             truncated=int(np.count_nonzero(flags & TRUNCATED)),
             unaligned=int(np.count_nonzero(flags & UNALIGNED)),
         )
+
+    def _encode(
+        self, texts: Sequence[str], first: Rows, missing: Rows, instruction: str
+    ) -> Iterator[tuple[Rows, Encoded]]:
+        """Encode the missing texts chunk by chunk; the next chunk is tokenised while the model has this one.
+
+        Yields:
+            The chunk's part of ``missing``, and its vectors.
+        """
+        chunks = [missing[start : start + CHUNK_TEXTS] for start in range(0, len(missing), CHUNK_TEXTS)]
+        chosen = [[texts[i] for i in first[chunk]] for chunk in chunks]
+        start = 0
+        with ThreadPoolExecutor(1) as ahead:
+            jobs = (ahead.submit(self.encoder.tokenise, part, instruction) for part in chosen)
+            upcoming = next(jobs)
+            for chunk, part in zip(chunks, chosen, strict=True):
+                tokens, upcoming = upcoming.result(), next(jobs, upcoming)
+                yield chunk, self.encoder.encode_tokens(tokens, part, progress=self._shifted(start, len(missing)))
+                start += len(chunk)
 
     def _look_up(self, keys: Keys) -> Found:
         if self._store:
@@ -99,7 +117,7 @@ def open_embedder(
     return Embedder(Encoder(spec, device), VectorStore(store_dir) if store_dir else None, progress)
 
 
-def _distinct(keys: Keys) -> tuple[Keys, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _distinct(keys: Keys) -> tuple[Keys, Rows, Rows]:
     """Distinct keys in order of first appearance.
 
     Returns:

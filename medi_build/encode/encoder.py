@@ -137,7 +137,16 @@ class Encoder:
         Raises:
             EncoderError: a vector has NaN or infinite entries, or a single text does not fit in memory.
         """
-        tokens = self.tokenise(texts, instruction)
+        return self.encode_tokens(self.tokenise(texts, instruction), texts, normalise=normalise, progress=progress)
+
+    def encode_tokens(
+        self, tokens: Tokens, texts: Sequence[str], *, normalise: bool = True, progress: Progress | None = None
+    ) -> Encoded:
+        """Encode what `tokenise` made of ``texts``, which are only needed to name one in an error.
+
+        Raises:
+            EncoderError: as `encode`.
+        """
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
 
         def keep(rows: npt.NDArray[np.int64], features: Features) -> None:

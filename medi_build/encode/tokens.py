@@ -1,6 +1,7 @@
 """Texts to token ids, once and ahead of the model; how much of each is instruction."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,7 +66,7 @@ def tokenise(
         uncut = _call(tokenizer, [joined[i] for i in full], None)
         flags[full[[len(row) > window for row in uncut]]] |= TRUNCATED
     offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
-    ids = np.fromiter((token for row in rows for token in row), dtype=np.int32, count=int(offsets[-1]))
+    ids = np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=int(offsets[-1]))
     return Tokens(ids, offsets, skip, flags)
 
 

@@ -88,7 +88,7 @@ from medi_build.recipe import EncoderSpec
 
 def varied_texts():
     words = "orchard ferry copper heron lemon tide ledger bridge".split()
-    return [" ".join(words[(i * j) % 8] for j in range(1, 2 + (i * 7) % 90)) for i in range(60)]
+    return [" ".join(words[(i * j) % 8] for j in range(1, 2 + (i * 7) % 90)) for i in range(30)]
 
 def encode(dtype, seed):
     texts = varied_texts()
@@ -175,3 +175,11 @@ def test_unknown_devices_are_refused(tiny_t5):
         Encoder(EncoderSpec(model=str(tiny_t5)), "quantum")
     with pytest.raises(EncoderError, match="GPUs are visible"):
         Encoder(EncoderSpec(model=str(tiny_t5)), "cuda:97")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_gpu_gives_the_vectors_of_the_cpu(tiny_t5, dtype):
+    wanted = encoder(tiny_t5).encode(TEXTS, MIXED).vectors
+    got = Encoder(EncoderSpec(model=str(tiny_t5), dtype=dtype), "cuda").encode(TEXTS, MIXED).vectors
+    assert cosines(got, wanted).min() > 0.9995
