@@ -110,7 +110,11 @@ def build(options: BuildOptions, watcher: Silent | None = None) -> BuildResult:
         with open_output(options.out) as output:
             inputs = {unit.card.name: _inputs(unit, options.cache, recipe.offline, progress) for unit in plan.units}
             embedder = open_embedder(recipe.encoder, options.device, options.cache / "vectors", progress.advance)
-            run = _Run(plan, output, embedder, options, progress)
+            teacher = None
+            if recipe.mining.teacher:
+                spec = EncoderSpec(model=recipe.mining.teacher)
+                teacher = open_embedder(spec, options.device, options.cache / "vectors", progress.advance)
+            run = _Run(plan, output, embedder, teacher, options, progress)
             receipts = run.datasets(inputs)
             manifest = publish(output, recipe, embedder.encoder.identity, receipts, content.cards)
     ledgers = [Ledger.from_dict(receipt.ledger) for receipt in receipts]
@@ -155,16 +159,18 @@ class _Run:
     plan: Plan
     output: OutputFolder
     embedder: "Embedder"
+    teacher: "Embedder | None"
     options: BuildOptions
     progress: Silent
     seconds: dict[str, float] = field(default_factory=dict)
 
     def datasets(self, inputs: dict[str, Inputs]) -> list[Receipt]:
         """Finish every dataset and return the receipts in the order of task ids."""
-        recipe, identity = self.plan.recipe, self.embedder.encoder.identity
+        recipe = self.plan.recipe
+        encoders = [embedder.encoder.identity for embedder in (self.embedder, self.teacher) if embedder]
         prints = {
             unit.task_id: fingerprint.of_unit(
-                unit, recipe, inputs[unit.card.name], identity, self.options.batch_multiple
+                unit, recipe, inputs[unit.card.name], encoders, self.options.batch_multiple
             )
             for unit in self.plan.units
         }
@@ -211,6 +217,7 @@ class _Run:
             kind=adapted.kind,
             rule=recipe.mining,
             embed=self.embedder,
+            teacher=self.teacher,
             instructions=(phrasings[0].query, phrasings[0].document) if recipe.mine_with_instructions else ("", ""),
             symmetric=card.options.adapter == "pairs" and card.options.symmetric,
             seed=recipe.seed,

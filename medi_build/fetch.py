@@ -285,7 +285,7 @@ def _first_line(error: Exception) -> str:
 
 def _reporting(advance: Advance) -> type[Any]:
     """A progress bar class for the hub's library that draws nothing and calls ``advance``."""
-    from tqdm import tqdm  # type: ignore[import-untyped]
+    from tqdm import tqdm
 
     class Reporting(tqdm):  # type: ignore[misc]
         def __init__(self, *_: Any, total: float | None = None, initial: float = 0, **__: Any) -> None:

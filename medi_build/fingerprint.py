@@ -18,7 +18,7 @@ STAGE_VERSIONS = {"adapt": 1, "sample": 1, "mine": 1, "write": 1}
 """Bumped by hand when a stage gives other rows for the same input."""
 
 
-def of_unit(unit: Unit, recipe: Recipe, inputs: Inputs, encoder_identity: str, batch_multiple: int) -> str:
+def of_unit(unit: Unit, recipe: Recipe, inputs: Inputs, encoders: list[str], batch_multiple: int) -> str:
     """Hex digest of everything that decides one dataset's files."""
     return of(
         {
@@ -28,7 +28,7 @@ def of_unit(unit: Unit, recipe: Recipe, inputs: Inputs, encoder_identity: str, b
             "template": unit.template.model_dump(mode="json"),
             "cap": unit.cap,
             "split": recipe.split,
-            "encoder": encoder_identity,
+            "encoders": encoders,
             "mining": recipe.mining.model_dump(mode="json"),
             "mine_with_instructions": recipe.mine_with_instructions,
             "instructions": recipe.instructions.model_dump(mode="json"),

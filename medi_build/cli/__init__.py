@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from medi_build.cli import build, cache, look, train
+from medi_build.cli import build, cache, look, train, vectors
 from medi_build.cli.console import CONSOLE
 from medi_build.errors import MediError
 
@@ -17,6 +17,7 @@ app = typer.Typer(
 build.register(app)
 look.register(app)
 cache.register(app)
+vectors.register(app)
 train.register(app)
 
 
