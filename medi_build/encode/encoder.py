@@ -1,14 +1,14 @@
 """The encoder: texts to vectors, many short fixed-shape passes side by side.
 
 On the CPU each pass runs on one thread and several passes run at once, one per core. Kernels then see the same shapes
-on the same single thread whatever the number of cores, so a text's vector is the same bit for bit; and on small
-models this is faster than splitting each matrix product over the cores.
+on the same single thread whatever the number of cores, so a text's vector is the same bit for bit; and no core waits
+for another inside a kernel.
 """
 
 import copy
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -150,10 +150,7 @@ class Encoder:
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
 
         def keep(rows: npt.NDArray[np.int64], features: Features) -> None:
-            found = features["sentence_embedding"].float()
-            if normalise:
-                found = torch.nn.functional.normalize(found)
-            found = found.cpu().numpy()
+            found = features["unit_embedding" if normalise else "sentence_embedding"].cpu().numpy()
             good = np.isfinite(found).all(axis=1)
             if not good.all():
                 raise EncoderError(
@@ -176,8 +173,9 @@ class Encoder:
         Args:
             tokens: the texts.
             keep: called with the rows (indices into ``tokens``) and the features of exactly those rows:
-                ``sentence_embedding`` [k, d], ``token_embeddings`` [k, width, h], both fp32, and ``attention_mask``
-                [k, width], 0 on padding and on the instruction where the pooling leaves it out.
+                ``sentence_embedding`` and (normalised) ``unit_embedding`` [k, d], ``token_embeddings`` [k, width, h],
+                all fp32, and ``attention_mask`` [k, width], 0 on padding and on the instruction where the pooling
+                leaves it out.
             progress: told after each pass.
         """
         batches = plan(tokens.lengths, self.window, self._budget, fixed=self.device.type == "cpu")
@@ -190,24 +188,25 @@ class Encoder:
 
         def work(model: Any, device: torch.device) -> None:
             nonlocal done
-            try:
-                while batch := take():
-                    for rows, features in self._passes(model, device, tokens, batch):
-                        keep(rows, features)
-                        with lock:
-                            done += len(rows)
-                            if progress:
-                                progress(done, len(tokens.skip))
-            except BaseException:
-                with lock:
-                    batches.close()
-                raise
+            while batch := take():
+                for rows, features in self._passes(model, device, tokens, batch):
+                    keep(rows, features)
+                    with lock:
+                        done += len(rows)
+                        if progress:
+                            progress(done, len(tokens.skip))
 
         with _one_thread_each(self.device) as workers:
             jobs = self._replicas * workers
             with ThreadPoolExecutor(len(jobs)) as pool:
-                for future in [pool.submit(_alone, self.device, work, *job) for job in jobs]:
-                    future.result()
+                futures = [pool.submit(_alone, self.device, work, *job) for job in jobs]
+                try:
+                    wait(futures, return_when=FIRST_EXCEPTION)
+                finally:  # after an error or an interrupt nobody begins another batch
+                    with lock:
+                        batches.close()
+            for future in futures:
+                future.result()
 
     def _passes(
         self, model: Any, device: torch.device, tokens: Tokens, batch: Batch
@@ -217,6 +216,7 @@ class Encoder:
         while start < len(batch.rows):
             capacity = min(batch.capacity, max(1, self._budget // batch.width))
             rows = batch.rows[start : start + capacity]
+            features: Features | None = None
             try:
                 features = _forward(model, device, self.dtype, _pad(tokens, rows, batch.width, capacity))
             except torch.OutOfMemoryError as error:
@@ -225,6 +225,7 @@ class Encoder:
                         f"out of memory on {device} with a single text of {batch.width} tokens; lower max_tokens, or "
                         "use a smaller model or dtype"
                     ) from error
+            if features is None:  # outside the handler, whose traceback keeps the failed pass's tensors alive
                 self._budget = min(self._budget, capacity * batch.width) // 2
                 torch.cuda.empty_cache()
                 continue
@@ -261,6 +262,7 @@ def _forward(model: Any, device: torch.device, dtype: torch.dtype, padded: _Padd
     features = {"token_embeddings": features["token_embeddings"].float(), "attention_mask": pooled}
     for module in list(model)[1:]:
         features = module(features)
+    features["unit_embedding"] = torch.nn.functional.normalize(features["sentence_embedding"])
     return features
 
 

@@ -126,11 +126,9 @@ class VectorStore:
             hit = place >= 0
             if not hit.any():
                 continue
-            try:
-                stored = segment.vectors()
-            except CorruptSegmentError as error:
-                self._report(segment.path, error)
+            if not self._sound(segment):
                 continue
+            stored = segment.vectors()
             rows, place, unknown, wanted = unknown[hit], place[hit], unknown[~hit], wanted[~hit]
             forward = np.argsort(rows)
             rows, place = rows[forward], place[forward]
@@ -166,13 +164,12 @@ class VectorStore:
             return
         folder = self.root / identity
         try:
-            for _ in range(2):  # a gc next door may take the folder away once
-                try:
-                    self._prepare(folder, about)
-                    write_segment(folder, keys, vectors, flags)
-                    break
-                except FileNotFoundError:
-                    continue
+            self._prepare(folder, about)
+            try:
+                write_segment(folder, keys, vectors, flags)
+            except FileNotFoundError:  # a gc next door has just taken the folder away
+                self._prepare(folder, about)
+                write_segment(folder, keys, vectors, flags)
             self._touch(identity)
         except OSError as error:
             raise StoreError(
@@ -265,7 +262,10 @@ class VectorStore:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".{_ABOUT}.{os.getpid()}.tmp"
         try:
-            temporary.write_text(json.dumps({"format": FORMAT_VERSION, **about}, indent=1))
+            with temporary.open("w") as file:
+                json.dump({"format": FORMAT_VERSION, **about}, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -311,6 +311,15 @@ class VectorStore:
             path.replace(path.with_suffix(_ASIDE))
         warnings.warn(f"{path}: left aside, {error}; its texts are encoded again", stacklevel=3)
 
+    def _sound(self, segment: Segment) -> bool:
+        """Whether the segment's vectors are what was written; if not, it is put aside."""
+        try:
+            segment.vectors()
+        except CorruptSegmentError as error:
+            self._report(segment.path, error)
+            return False
+        return True
+
     def _compact(self, identity: str) -> None:
         """Merge the small segments once there are many; another process at it means nothing to do."""
         if sum(len(segment) <= _SMALL for segment in self._segments(identity)) <= _MERGE_ABOVE:
@@ -318,12 +327,9 @@ class VectorStore:
         folder = self.root / identity
         try:
             with FileLock(self.root / f"{identity}.lock", timeout=0):
-                small = [segment for segment in self._segments(identity) if len(segment) <= _SMALL]
-                try:
-                    keys = np.concatenate([np.stack([segment.high, segment.low], axis=1) for segment in small])
-                    vectors = np.concatenate([segment.vectors() for segment in small])
-                except CorruptSegmentError:
-                    return  # found and reported by the next look-up that needs it
+                small = [one for one in self._segments(identity) if len(one) <= _SMALL and self._sound(one)]
+                keys = np.concatenate([np.stack([segment.high, segment.low], axis=1) for segment in small])
+                vectors = np.concatenate([segment.vectors() for segment in small])
                 flags = np.concatenate([segment.flags for segment in small])
                 _, first = np.unique(keys, axis=0, return_index=True)
                 write_segment(folder, keys[first], vectors[first], flags[first])

@@ -119,6 +119,18 @@ def test_the_bundled_encoder_gives_the_same_bits_at_any_thread_count_and_order(t
     torch.set_num_threads(before)
 
 
+def test_an_interrupt_stops_the_workers(tiny_t5):
+    seen = []
+
+    def stop(done, total):
+        seen.append(done)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        encoder(tiny_t5).encode(TEXTS * 50, progress=stop)
+    assert len(seen) <= torch.get_num_threads()
+
+
 def test_truncated_texts_are_counted(tiny_t5):
     flags = encoder(tiny_t5).encode(TEXTS).flags
     assert int(np.count_nonzero(flags & TRUNCATED)) == 3

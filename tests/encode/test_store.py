@@ -241,6 +241,28 @@ def test_looking_up_counts_as_use(tmp_path):
     assert store.describe()[0].last_used > time.time() - 60
 
 
+def test_a_damaged_segment_does_not_stop_a_merge(tmp_path):
+    put(VectorStore(tmp_path), range(5))
+    (damaged,) = segments(tmp_path)
+    data = bytearray(damaged.read_bytes())
+    data[-1] ^= 1
+    damaged.write_bytes(data)
+    store = VectorStore(tmp_path)
+    with pytest.warns(UserWarning, match="its vectors have changed"):
+        for start in range(5, 55, 2):
+            put(store, range(start, start + 2))
+    assert known(VectorStore(tmp_path), range(55)) == 50
+    assert len(segments(tmp_path)) < 17
+
+
+def test_a_folder_taken_away_by_gc_comes_back(tmp_path):
+    writing, other = VectorStore(tmp_path), VectorStore(tmp_path)
+    put(writing, range(5))
+    other.gc(identity="e")
+    put(writing, range(5, 9))
+    assert known(writing, range(9)) == known(VectorStore(tmp_path), range(9)) == 4
+
+
 def test_stale_temporary_files_go_with_a_merge(tmp_path, monkeypatch):
     store = VectorStore(tmp_path)
     put(store, range(3))
