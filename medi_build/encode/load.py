@@ -1,6 +1,8 @@
 """From a name to a loaded model and an identity that no other model shares."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,7 +77,8 @@ def load_model(files: ModelFiles) -> "SentenceTransformer":
     try:
         listed = _listed_modules(files.folder)
         public = any(_PUBLIC_PACKAGE in module["type"] for module in listed)
-        model = _from_public_package(files.folder, listed) if public else _from_folder(files.folder)
+        with _quiet():
+            model = _from_public_package(files.folder, listed) if public else _from_folder(files.folder)
     except Exception as error:  # whatever the libraries below raise about broken files
         raise EncoderError(
             f"{files.name}: cannot be loaded from {files.folder} ({type(error).__name__}: {error}); it has to be a "
@@ -96,6 +99,20 @@ def load_model(files: ModelFiles) -> "SentenceTransformer":
             "mean pooling"
         )
     return model.eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back the libraries' own progress bar: loading takes a moment, and the caller has bars of its own."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def window_of(model: "SentenceTransformer", name: str, max_tokens: int | None) -> int:
