@@ -12,6 +12,10 @@ class ContentError(MediError):
     """A card, template, recipe or table of task ids is wrong."""
 
 
+class OptionError(MediError):
+    """A setting of the caller's is out of its range."""
+
+
 class InputError(MediError):
     """Raw data cannot be read, or is not in the form its card promises."""
 
@@ -38,6 +42,10 @@ class MiningError(MediError):
 
 class OutputError(MediError):
     """The output folder cannot be used, or a dataset in it does not hold together."""
+
+
+class WorkerError(MediError):
+    """A process that worked for this one died."""
 
 
 class TrainError(MediError):
