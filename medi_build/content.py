@@ -5,6 +5,7 @@ Everything wrong with any file is found in one pass and told in one error.
 
 import csv
 import fnmatch
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,9 @@ from medi_build.super_ni_table import TaskFacts, load_overrides, load_tasks
 
 SUPER_NI = "super_ni.yaml"
 SAMPLE_DATA = Path("sources") / "sample_data"
-_Model = TypeVar("_Model", bound=BaseModel)
+_Named = TypeVar("_Named", Card, Template, Recipe)
+MAX_TASK_ID = 2**31 - 1
+"""The records hold a task's id in 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -85,21 +88,41 @@ def read_cards(root: Path, faults: list[str]) -> dict[str, Card]:
     return {c.name: c for c in _read_all(root / "sources", Card, faults)} | _super_ni_cards(root, faults)
 
 
-def _read_all(folder: Path, model: type[_Model], faults: list[str]) -> list[_Model]:
+def _read_all(folder: Path, model: type[_Named], faults: list[str]) -> list[_Named]:
     files = sorted(path for path in folder.rglob("*.yaml") if path != folder.parent / "sources" / SUPER_NI)
-    read = (_read(path, model, faults) for path in files)
-    return [item for item in read if item is not None]
+    items: dict[str, tuple[Path, _Named]] = {}
+    for path in files:
+        item = _read(path, model, faults)
+        if item is not None:
+            other, _ = items.setdefault(item.name, (path, item))
+            if other != path:
+                faults.append(f"{path}: the name {item.name!r} is taken by {other}; choose another")
+    faults += [f"{path}: is not read; rename it to {path.stem}.yaml" for path in sorted(folder.rglob("*.yml"))]
+    return [item for _, item in items.values()]
 
 
-def _read(path: Path, model: type[_Model], faults: list[str]) -> _Model | None:
+def _read(path: Path, model: type[_Named], faults: list[str]) -> _Named | None:
+    data = _read_yaml(path, faults)
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
-        return model.model_validate(data)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        faults.append(f"{path}: not valid YAML: {' '.join(str(error).split())}")
+        return None if data is _UNREADABLE else model.model_validate(data)
     except ValidationError as error:
         faults += [f"{path}: {_explain(problem, model)}" for problem in error.errors()]
     return None
+
+
+_UNREADABLE = object()
+
+
+def _read_yaml(path: Path, faults: list[str]) -> Any:
+    """What stands in a YAML file, or `_UNREADABLE` and a fault."""
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        why = " ".join(str(error).replace(' in "<unicode string>",', " at").split())
+        faults.append(f"{path}: not valid YAML: {why}")
+    except OSError as error:
+        faults.append(f"{path}: cannot be read ({error.strerror})")
+    return _UNREADABLE
 
 
 class _UniqueKeys(yaml.CSafeLoader):
@@ -109,7 +132,7 @@ class _UniqueKeys(yaml.CSafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
-                raise yaml.YAMLError(f"key {key!r} stands twice{node.start_mark}")
+                raise yaml.YAMLError(f"key {key!r} stands twice in the mapping{node.start_mark}")
         return super().construct_mapping(node, deep)
 
 
@@ -118,9 +141,18 @@ def _explain(problem: Any, model: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in problem["loc"]) or "the file"
     if problem["type"] == "extra_forbidden":
         key = str(problem["loc"][-1])
-        return f"{where}: unknown key{did_you_mean(key, model.model_fields)}"
+        return f"{where}: unknown key{did_you_mean(key, _keys_below(model))}"
+    if problem["type"] == "value_error":  # one of ours, which says what was seen
+        return f"{where}: {problem['ctx']['error']}"
     saw = repr(problem["input"])
     return f"{where}: {problem['msg']} (saw {saw if len(saw) < 80 else saw[:77] + '...'})"
+
+
+def _keys_below(model: type[BaseModel]) -> list[str]:
+    """The keys of a model and of all models inside it."""
+    schema = model.model_json_schema()
+    parts = [schema, *schema.get("$defs", {}).values()]
+    return sorted({key for part in parts for key in part.get("properties", {})})
 
 
 def _super_ni_cards(root: Path, faults: list[str]) -> dict[str, Card]:
@@ -128,7 +160,10 @@ def _super_ni_cards(root: Path, faults: list[str]) -> dict[str, Card]:
     shared_path = root / "sources" / SUPER_NI
     if not shared_path.is_file():
         return {}
-    shared = yaml.safe_load(shared_path.read_text(encoding="utf-8"))
+    shared = _read_yaml(shared_path, faults)
+    if not isinstance(shared, dict) or not {"options", "instruction"} <= set(shared):
+        faults.append(f"{shared_path}: the collection's card needs the mappings options and instruction")
+        return {}
     overrides = load_overrides(root / "sources" / "super_ni_overrides.tsv")
     cards: dict[str, Card] = {}
     for facts in load_tasks(root / "sources" / "super_ni_tasks.tsv"):
@@ -161,34 +196,47 @@ def _task_fields(facts: TaskFacts) -> dict[str, Any]:
 
 
 def _add_task_ids(path: Path, task_ids: dict[str, int], faults: list[str]) -> None:
-    if not path.is_file():
+    if not path.exists():
         return
     taken = {number: name for name, number in task_ids.items()}
-    with path.open(encoding="utf-8", newline="") as file:
-        for line, row in enumerate(csv.reader(file, delimiter="\t"), 1):
-            if line == 1 and row == ["task_id", "name"]:
-                continue
-            if len(row) != 2 or not row[0].isdigit():
-                faults.append(f"{path}:{line}: expected 'number<TAB>name', saw {row!r}")
-            elif int(row[0]) in taken or row[1] in task_ids:
-                faults.append(f"{path}:{line}: {row} repeats an id or a name; ids never move, append a new one")
-            else:
-                task_ids[row[1]] = int(row[0])
-                taken[int(row[0])] = row[1]
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        faults.append(f"{path}: cannot be read ({error})")
+        return
+    for line, row in enumerate(csv.reader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE), 1):
+        if not row or (line == 1 and row == ["task_id", "name"]):
+            continue
+        if len(row) != 2 or not re.fullmatch("[0-9]{1,10}", row[0]) or int(row[0]) > MAX_TASK_ID:
+            faults.append(f"{path}:{line}: expected 'number<TAB>name', a number up to {MAX_TASK_ID}, saw {row!r}")
+            continue
+        number, name = int(row[0]), row[1]
+        if number in taken:
+            faults.append(f"{path}:{line}: id {number} belongs to {taken[number]}; ids never move, take a free one")
+        elif name in task_ids:
+            faults.append(f"{path}:{line}: {name} has the id {task_ids[name]}; ids never move, remove this line")
+        else:
+            task_ids[name] = number
+            taken[number] = name
 
 
 def _cross_check(
     cards: Mapping[str, Card], templates: Mapping[str, Template], task_ids: Mapping[str, int]
 ) -> list[str]:
     faults = []
+    for template in templates.values():
+        try:
+            render(template, {}, {field: "text" for field, value in template.fields.items() if value is None}, ";")
+        except ContentError as error:
+            faults.append(str(error))
     for name, card in cards.items():
         if name not in task_ids:
             faults.append(f"{name}: has no task id; append a line to sources/task_ids.tsv")
-        template = templates.get(card.instruction.template)
-        if template is None:
+        if card.instruction.template not in templates:
             unknown = card.instruction.template
             faults.append(f"{name}: no template {unknown!r}{did_you_mean(unknown, templates)}")
             continue
+        template = templates[card.instruction.template]
         # What an adapter finds in the data is not known here; any text stands in for it.
         open_fields = {field: "text" for field, value in template.fields.items() if value is None}
         found = open_fields if card.options.adapter == "super_ni" else {}
@@ -213,8 +261,10 @@ def select_names(
         everything: what ``all`` stands for; every card if not given.
 
     Raises:
-        ContentError: a pattern matches nothing.
+        ContentError: there is no pattern, or one matches nothing.
     """
+    if not patterns:
+        raise ContentError("--sources is empty; give `all`, names, globs or collections, see `medi ls sources`")
     complete = set(cards if everything is None else everything)
     chosen: set[str] = complete if patterns[0].startswith("-") else set()
     for pattern in patterns:

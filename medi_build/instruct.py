@@ -5,14 +5,14 @@ Templates come from users too, so only a small part of Jinja is allowed (variabl
 filters): without loops and calls neither time nor memory can run away.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
 import jinja2
-from jinja2 import nodes
+from jinja2 import meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medi_build.errors import ContentError, did_you_mean
 
@@ -53,18 +53,17 @@ class Template(BaseModel):
     )
     phrasings: tuple[Phrasing, ...] = Field(..., min_length=1)
 
-    @field_validator("phrasings")
-    @classmethod
-    def _parse(cls, phrasings: tuple[Phrasing, ...]) -> tuple[Phrasing, ...]:
-        for phrasing in phrasings:
+    @model_validator(mode="after")
+    def _parse(self) -> "Template":
+        for phrasing in self.phrasings:
             for source in (phrasing.query, phrasing.document):
                 if source is not None:
-                    _check_source(source)
-        return phrasings
+                    _check_source(source, self.fields)
+        return self
 
 
-def _check_source(source: str) -> None:
-    """Raise ValueError unless the template stays inside the allowed part of Jinja."""
+def _check_source(source: str, fields: Collection[str]) -> None:
+    """Raise ValueError unless the template stays inside the allowed part of Jinja and uses ``fields`` alone."""
     if len(source) > MAX_TEMPLATE_CHARACTERS:
         raise ValueError(f"{len(source)} characters; at most {MAX_TEMPLATE_CHARACTERS} are allowed")
     try:
@@ -79,6 +78,12 @@ def _check_source(source: str) -> None:
             )
         if isinstance(node, nodes.Filter) and node.name not in ALLOWED_FILTERS:
             raise ValueError(f"filter {node.name!r} in {source!r}; allowed are {', '.join(ALLOWED_FILTERS)}")
+    unknown = min(meta.find_undeclared_variables(tree) - set(fields), default=None)
+    if unknown is not None:
+        raise ValueError(
+            f"unknown field {unknown!r} in {source!r}{did_you_mean(unknown, fields)}; the template's fields are "
+            f"{', '.join(fields) or 'none'}"
+        )
 
 
 def render(

@@ -62,7 +62,7 @@ def test_all_faults_of_all_files_come_together(tmp_path: Path) -> None:
     text = str(caught.value)
     assert "tickets.yaml: citatoin: unknown key; did you mean 'citation'" in text
     assert "tickets.yaml: citation: Field required" in text
-    assert "tickets.yaml: files: Value error, name at least one file" in text
+    assert "tickets.yaml: files: name at least one file" in text
     assert "a.yaml" in text
     assert "'name' stands twice" in text
     assert "For is not allowed" in text
