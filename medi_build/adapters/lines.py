@@ -1,5 +1,6 @@
 """Raw files as rows: JSON lines (plain or gzip) and Parquet, streamed."""
 
+import codecs
 import gzip
 import io
 import json
@@ -20,7 +21,7 @@ def json_lines(path: Path, ledger: Ledger) -> Iterator[tuple[int, Any]]:
     """Yield ``(line number from 1, value)`` for every line of a ``.jsonl``/``.json`` file, gzip or plain.
 
     Every non-blank line counts as read. A line that is not JSON is dropped as ``invalid_json``, one with lone
-    surrogates as ``invalid_unicode``.
+    surrogates as ``invalid_unicode``. A byte order mark before the first line is skipped.
 
     Raises:
         InputError: the file is missing, or its gzip stream is truncated or damaged.
@@ -33,7 +34,7 @@ def json_lines(path: Path, ledger: Ledger) -> Iterator[tuple[int, Any]]:
                     continue
                 ledger.read += 1
                 try:
-                    value = orjson.loads(line)
+                    value = orjson.loads(line if number > 1 else line.removeprefix(codecs.BOM_UTF8))
                 except orjson.JSONDecodeError:
                     ledger.drop("adapt", _why_not_json(line), where=f"{path}:{number}")
                     continue
@@ -72,7 +73,7 @@ def json_document(path: Path) -> Any:
     """
     try:
         with open_binary(path) as file:
-            return orjson.loads(file.read())
+            return orjson.loads(file.read().removeprefix(codecs.BOM_UTF8))
     except orjson.JSONDecodeError as error:
         raise InputError(f"{path}: not a JSON document ({error}); delete the file and fetch it again") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -86,8 +87,9 @@ def _first_line(path: Path) -> bytes:
     try:
         with open_binary(path) as file:
             while line := file.readline(1024):
-                if line.strip():
-                    return line.strip()
+                text = line.removeprefix(codecs.BOM_UTF8).strip()
+                if text:
+                    return text
     except (OSError, EOFError, zlib.error):
         pass  # whoever reads the rows meets the same fault and tells it
     return b""
@@ -105,7 +107,7 @@ def open_binary(path: Path, buffering: int = 1 << 20) -> BinaryIO:
 def _why_not_json(line: bytes) -> str:
     """Tell a lone surrogate, which the standard parser accepts, from broken JSON."""
     try:
-        json.loads(line)
+        json.loads(line.decode())
     except (ValueError, RecursionError):
         return "invalid_json"
     return "invalid_unicode"

@@ -9,6 +9,7 @@ An example is one input with all its outputs: as labels where the task is a clas
 A task is small (a few MB), so it is read whole: its kind depends on all its outputs.
 """
 
+import codecs
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -74,7 +75,7 @@ def adapt(card: Card, inputs: Inputs, ledger: Ledger) -> Adapted:
         facts = {**known, **facts}
         raws += found
     rows = _cleaned(raws, card.name, ledger)
-    category = " ".join(facts.get("Categories") or [task])
+    category = " ".join(text for text in _list(facts.get("Categories")) if isinstance(text, str)) or task
     kind = decide_kind([row.outputs for row in rows], category) if card.options.kind == "auto" else card.options.kind
     rows = _usable(_merged(rows, ledger), kind, ledger)
     return Adapted(kind, fields({**facts, "kind": kind}), example_batches(_examples(rows, kind), ledger))
@@ -120,7 +121,7 @@ def _read(path: Path, task: str, ledger: Ledger) -> tuple[Mapping[str, Any], lis
 
 
 def _task_file(path: Path, ledger: Ledger) -> tuple[Mapping[str, Any], list[_Raw]]:
-    content = path.read_bytes()
+    content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     try:
         data = orjson.loads(content)
     except orjson.JSONDecodeError:
@@ -144,7 +145,7 @@ def _lenient(path: Path, content: bytes) -> Any:
         return json.loads(content)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 (byte {error.start}); fetch the file again") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({error}); the file may be cut short, fetch it again") from error
 
 
