@@ -1,7 +1,7 @@
 """The whole flow on one screen: resolve, fetch, then per dataset adapt, mine and write; publish at the end."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +14,13 @@ from medi_build.adapt import AdaptJob, AdaptResult, adapt
 from medi_build.adapters.base import Inputs
 from medi_build.content import Content, load_content
 from medi_build.engine import LocalExecutor
-from medi_build.errors import ContentError, InputError, MissingInputError
+from medi_build.errors import ContentError, InputError, MissingInputError, OptionError, OutputError
 from medi_build.fetch import fetch_missing
 from medi_build.instruct import render
 from medi_build.ledger import Ledger
 from medi_build.plan import Plan, Unit, find_recipe, inputs_of, resolve
 from medi_build.progress import Silent
-from medi_build.recipe import EncoderSpec, Recipe
+from medi_build.recipe import MAX_SEED, EncoderSpec, Recipe
 from medi_build.settings import cache_folder
 from medi_build.write.assemble import assemble
 from medi_build.write.output import OutputFolder, open_output
@@ -96,9 +96,8 @@ def build(options: BuildOptions, watcher: Silent | None = None) -> BuildResult:
     Raises:
         MediError: see `medi_build.errors`; the output folder never looks complete when it is not.
     """
-    from medi_build.encode import open_embedder  # here, so that looking around does not load torch
-
     with closing(watcher or Silent()) as progress:
+        _check(options)
         content = load_content(options.content)
         recipe = _recipe(content, options)
         plan = resolve(
@@ -106,6 +105,8 @@ def build(options: BuildOptions, watcher: Silent | None = None) -> BuildResult:
         )
         if not plan.units:
             raise MissingInputError(f"nothing to build: no files of {len(plan.left_out)} datasets in {options.data}")
+        from medi_build.encode import open_embedder  # here: it loads torch, and most mistakes show before
+
         progress.start(len(plan.units))
         with open_output(options.out) as output:
             inputs = {unit.card.name: _inputs(unit, options.cache, recipe.offline, progress) for unit in plan.units}
@@ -116,9 +117,25 @@ def build(options: BuildOptions, watcher: Silent | None = None) -> BuildResult:
                 teacher = open_embedder(spec, options.device, options.cache / "vectors", progress.advance)
             run = _Run(plan, output, embedder, teacher, options, progress)
             receipts = run.datasets(inputs)
+            _check_something_left(receipts)
             manifest = publish(output, recipe, embedder.encoder.identity, receipts, content.cards)
     ledgers = [Ledger.from_dict(receipt.ledger) for receipt in receipts]
     return BuildResult(options.out, manifest, ledgers, run.seconds, dict(plan.left_out))
+
+
+def _check(options: BuildOptions) -> None:
+    """Raise `OptionError` for a number out of range or a cache that can be none."""
+    least = {"limit_per_dataset": 0, "seed": 0, "batch_multiple": 1, "jobs": 1}
+    for name, bound in least.items():
+        value = getattr(options, name)
+        if value is not None and value < bound:
+            raise OptionError(f"{name} is {value}; it has to be at least {bound}")
+    if options.seed is not None and options.seed > MAX_SEED:
+        raise OptionError(f"seed is {options.seed}; it has to be at most {MAX_SEED}")
+    try:
+        options.cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(f"cache {options.cache}: cannot be used ({error.strerror}); give another folder") from error
 
 
 def _recipe(content: Content, options: BuildOptions) -> Recipe:
@@ -178,21 +195,21 @@ class _Run:
         pending = [unit for unit in self.plan.units if done[unit.task_id] is None]
         if pending:
             self.output.uncover()  # from here on the folder is not a finished dataset
-        adapted = self._adapt(pending, inputs)
         receipts = []
-        for unit in self.plan.units:
-            receipt, begin = done[unit.task_id], time.perf_counter()
-            if receipt is None:
-                receipt = self._finish(unit, next(adapted), prints[unit.task_id])
-                self.output.commit(receipt)
-                self.seconds[unit.card.name] = time.perf_counter() - begin
-            self.progress.finish(
-                unit.card.name, receipt.rows, time.perf_counter() - begin, done[unit.task_id] is not None
-            )
-            receipts.append(receipt)
+        with closing(self._adapt(pending, inputs)) as adapted:
+            for unit in self.plan.units:
+                receipt, begin = done[unit.task_id], time.perf_counter()
+                if receipt is None:
+                    receipt = self._finish(unit, next(adapted), prints[unit.task_id])
+                    self.output.commit(receipt)
+                    self.seconds[unit.card.name] = time.perf_counter() - begin
+                self.progress.finish(
+                    unit.card.name, receipt.rows, time.perf_counter() - begin, done[unit.task_id] is not None
+                )
+                receipts.append(receipt)
         return receipts
 
-    def _adapt(self, units: Sequence[Unit], inputs: dict[str, Inputs]) -> Iterator[AdaptResult]:
+    def _adapt(self, units: Sequence[Unit], inputs: dict[str, Inputs]) -> Generator[AdaptResult]:
         """Adapt the datasets ahead of the encoder, in as many processes as the user gave."""
         jobs = [
             AdaptJob(unit.card, inputs[unit.card.name], unit.cap, self.plan.recipe.seed, self.output.work)
@@ -248,6 +265,9 @@ class _Run:
 
 def _check_loss(unit: Unit, ledger: Ledger) -> None:
     """Raise if a dataset lost more of its rows as bad than its card allows."""
+    files = ", ".join(map(str, unit.located.found.get("rows", ()))) or "its files"
+    if not ledger.read:
+        raise InputError(f"{unit.card.name}: no rows in {files}; fetch the data again, or leave the dataset out")
     lost = ledger.dropped_in("adapt", "mine")
     if lost > unit.max_loss * ledger.read:
         reasons = {r: n for stage in ("adapt", "mine") for r, n in ledger.dropped.get(stage, {}).items()}
@@ -257,5 +277,20 @@ def _check_loss(unit: Unit, ledger: Ledger) -> None:
             f"{unit.card.name}: {lost:,} of {ledger.read:,} rows were dropped ({worst}), more than the "
             f"{unit.max_loss:.0%} its card allows"
             + (f"; for example {places}" if places else "")
-            + ". Look at the file, or raise max_loss in the card or recipe"
+            + f". Look at {files}, or raise max_loss in the card or recipe"
+        )
+
+
+def _check_something_left(receipts: Sequence[Receipt]) -> None:
+    """Raise if no dataset has a record: an empty dataset would load nowhere."""
+    if not any(receipt.rows for receipt in receipts):
+        total = Ledger("all")
+        for receipt in receipts:
+            for stage, reasons in receipt.ledger["dropped"].items():
+                for reason, count in reasons.items():
+                    total.drop(stage, reason, count)
+        reasons = [f"{count:,} {reason}" for counter in total.dropped.values() for reason, count in counter.items()]
+        raise OutputError(
+            f"no record is left of {len(receipts)} dataset(s): {', '.join(reasons)}; look at the data, raise the "
+            "limit or lower the batch multiple"
         )

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import orjson
 
 from medi_build.adapters.base import Inputs
+from medi_build.errors import InputError, OutputError
 from medi_build.plan import Unit
 from medi_build.recipe import Recipe
 from medi_build.write.atomic import write_bytes
@@ -48,7 +50,7 @@ def of(data: dict[str, Any]) -> str:
 
 
 def file_digests(paths: Iterable[Path], cache: Path) -> list[tuple[str, str]]:
-    """``(file name, sha256)`` for each file.
+    """``(file name, sha256)`` for each file. Raises `InputError` if one cannot be read.
 
     A digest is remembered in ``cache`` under the file's path, size and time of change, so that a 35 GB knowledge
     source is read once and not in every build.
@@ -57,6 +59,13 @@ def file_digests(paths: Iterable[Path], cache: Path) -> list[tuple[str, str]]:
 
 
 def _file_digest(path: Path, cache: Path) -> str:
+    try:
+        return _remembered_digest(path, cache)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _remembered_digest(path: Path, cache: Path) -> str:
     stat = path.stat()
     key = hashlib.sha256(f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}".encode()).hexdigest()
     memo = cache / "digests" / key
@@ -64,5 +73,6 @@ def _file_digest(path: Path, cache: Path) -> str:
         return memo.read_text()
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    write_bytes(memo, digest.encode(), memo.parent)
+    with suppress(OutputError):  # a cache that cannot be written costs time, no more
+        write_bytes(memo, digest.encode(), memo.parent)
     return digest

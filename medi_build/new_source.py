@@ -1,5 +1,6 @@
 """``medi new-source``: a card to fill in and the next free task id, in a team's own content folder."""
 
+import json
 import re
 from pathlib import Path
 
@@ -40,8 +41,10 @@ def write_card(name: str, file: str, content: Path, template: str) -> Path:
     """
     if not re.fullmatch(NAME_PATTERN, name) or "/" not in name:
         raise ContentError(f"name {name!r}: give <source>/<dataset> in a-z, 0-9, _ . -, e.g. our_team/tickets")
-    content.joinpath("sources").mkdir(parents=True, exist_ok=True)
-    loaded = load_content(content)
+    if not file or file != file.strip():
+        raise ContentError(f"file {file!r}: give the name of the dataset's file below DATA/<source>/")
+    known = any((content / part).is_dir() for part in ("sources", "templates", "pipelines"))
+    loaded = load_content(content if known else None)
     if name in loaded.cards or name in loaded.task_ids:
         raise ContentError(f"name {name!r} is taken; choose another, see `medi ls sources --sources all`")
     if template not in loaded.templates:
@@ -53,11 +56,16 @@ def write_card(name: str, file: str, content: Path, template: str) -> Path:
     path = content / "sources" / source / f"{stem}.yaml"
     if path.exists():
         raise ContentError(f"{path}: is already there")
-    path.parent.mkdir(exist_ok=True)
     fields = ", ".join(f"{field}: fill in" for field in needed)
-    path.write_text(CARD.format(name=name, file=file, source=source, template=template, fields=fields))
+    card = CARD.format(name=name, file=json.dumps(file), source=source, template=template, fields=fields)
     table = content / "sources" / "task_ids.tsv"
     task_id = max([FIRST_OWN_ID - 1, *loaded.task_ids.values()]) + 1
-    with table.open("a") as out:
-        out.write(("task_id\tname\n" if out.tell() == 0 else "") + f"{task_id}\t{name}\n")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = table.read_text(encoding="utf-8") if table.exists() else "task_id\tname\n"
+        rows += "" if rows.endswith("\n") else "\n"
+        path.write_text(card, encoding="utf-8")
+        table.write_text(f"{rows}{task_id}\t{name}\n", encoding="utf-8")
+    except OSError as error:
+        raise ContentError(f"--content {content}: cannot be written ({error.strerror}); choose another") from error
     return path

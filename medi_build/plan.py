@@ -85,10 +85,16 @@ def resolve(
 
     Raises:
         ContentError: a pattern matches nothing.
-        MissingInputError: listing every file that is neither there nor to be had.
+        MissingInputError: there is no such folder, or listing every file that is neither there nor to be had.
     """
+    if data is not None and not data.is_dir():
+        raise MissingInputError(f"--data {data}: no such folder; give the one that holds <source>/<file>")
     chosen = select_names(content.cards, recipe.sources)
     names = select_names(content.cards, sources, everything=chosen)
+    if not names:
+        raise ContentError(
+            f"--sources {','.join(sources)} leaves out everything that it names; nothing is left to build"
+        )
     folder = content.sample_data if recipe.bundled_data and data is None else data
     units: list[Unit] = []
     left_out: dict[str, tuple[str, ...]] = {}

@@ -36,6 +36,15 @@ def verify(folder: Path, batch_size: int = 1) -> Verified:
         OutputError: on the first fault, naming file and row.
     """
     manifest = _manifest(folder)
+    try:
+        return _verify(folder, manifest, batch_size)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise OutputError(
+            f"{folder / MANIFEST}: not as medi writes it ({type(error).__name__}: {error}); build it again"
+        ) from error
+
+
+def _verify(folder: Path, manifest: Mapping[str, Any], batch_size: int) -> Verified:
     shards = 0
     for dataset in manifest["datasets"]:
         Ledger.from_dict(dataset["ledger"]).check()
@@ -57,14 +66,21 @@ def verify(folder: Path, batch_size: int = 1) -> Verified:
 
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
+    if not folder.is_dir():
+        raise OutputError(f"{folder}: no such folder; give the --out of a build")
     try:
-        manifest: dict[str, Any] = orjson.loads(path.read_bytes())
+        manifest: Any = orjson.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise OutputError(f"{path}: not there, so the build in this folder is not finished; run it again") from error
+        raise OutputError(
+            f"{path}: not there; this is no output folder of medi, or its build is not finished: run it again"
+        ) from error
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be read ({error.strerror})") from error
     except orjson.JSONDecodeError as error:
         raise OutputError(f"{path}: not valid JSON ({error}); build it again") from error
-    if manifest.get("format") != 1:
-        raise OutputError(f"{path}: format {manifest.get('format')!r}; this version of medi reads format 1")
+    if not isinstance(manifest, dict) or manifest.get("format") != 1:
+        seen = manifest.get("format") if isinstance(manifest, dict) else manifest
+        raise OutputError(f"{path}: format {seen!r}; this version of medi reads format 1")
     return manifest
 
 

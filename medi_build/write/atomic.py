@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -86,7 +86,8 @@ def atomic_file(path: Path) -> Iterator[HashingFile]:
             "run the same command again: finished datasets are kept"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it may lie below a file, or on a disk that went away
+            temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes, relative_to: Path, rows: int = 0) -> FileEntry:

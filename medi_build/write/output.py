@@ -1,6 +1,5 @@
 """The output folder: who may use it, what is finished in it."""
 
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,7 +34,7 @@ class OutputFolder:
         """The receipt of a dataset if it was finished with the same fingerprint and its files are intact."""
         try:
             receipt = Receipt.model_validate_json(self._receipt_path(task_id).read_bytes())
-        except (FileNotFoundError, ValidationError):
+        except (OSError, ValidationError):
             return None
         same = receipt.fingerprint == fingerprint
         return receipt if same and all(map(self._intact, [*receipt.shards, receipt.fragment])) else None
@@ -54,9 +53,10 @@ class OutputFolder:
         """The manifest of a finished build whose joined files are still there, else None."""
         try:
             manifest: dict[str, Any] = orjson.loads((self.root / MANIFEST).read_bytes())
-        except (FileNotFoundError, orjson.JSONDecodeError):
+            files = [FileEntry(**file) for file in manifest["files"]]
+        except (OSError, ValueError, KeyError, TypeError):  # ValueError: not JSON, or not our entries
             return None
-        return manifest if all(self._intact(FileEntry(**file)) for file in manifest["files"]) else None
+        return manifest if all(map(self._intact, files)) else None
 
     def remove_strangers(self, receipts: Sequence[Receipt]) -> None:
         """Delete shards and parts of datasets that an earlier build in this folder had and this one has not."""
@@ -87,27 +87,37 @@ def open_output(root: Path) -> Iterator[OutputFolder]:
     Raises:
         OutputError: the folder holds something else, cannot be written, or another build runs in it.
     """
+    folder = OutputFolder(root)
+    lock = FileLock(root / ".medi" / "lock", timeout=0)
+    try:
+        _check_contents(root)
+        folder.work.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+        shutil.rmtree(folder.work)
+        folder.work.mkdir()
+    except Timeout as error:
+        raise OutputError(
+            f"--out {root}: another build is running in it; wait for it or choose another folder"
+        ) from error
+    except OSError as error:
+        lock.release()
+        raise OutputError(
+            f"--out {root}: cannot be written ({error.strerror or error}); choose another folder"
+        ) from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder.work, ignore_errors=True)
+        lock.release()
+
+
+def _check_contents(root: Path) -> None:
+    """Raise `OutputError` unless ``root`` is new, empty or of an earlier build."""
     if root.exists() and not root.is_dir():
         raise OutputError(f"--out {root}: is a file; give a folder that is empty or holds an earlier build")
     if root.is_dir() and any(root.iterdir()) and not (root / ".medi").is_dir():
-        some = ", ".join(sorted(p.name for p in root.iterdir())[:3])
+        names = sorted(path.name for path in root.iterdir())
+        some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         raise OutputError(
-            f"--out {root}: holds something else ({some}, ...); give a folder that is empty, new or holds an "
-            "earlier build"
+            f"--out {root}: holds something else ({some}); give a folder that is empty, new or holds an earlier build"
         )
-    folder = OutputFolder(root)
-    try:
-        folder.work.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(root / ".medi" / "lock", timeout=0)
-        with lock:
-            shutil.rmtree(folder.work)
-            folder.work.mkdir()
-            yield folder
-            shutil.rmtree(folder.work)
-    except Timeout as error:
-        raise OutputError(
-            f"--out {root}: another build is running in it (process lock {os.getpid()} waits); "
-            "wait for it or choose another folder"
-        ) from error
-    except PermissionError as error:
-        raise OutputError(f"--out {root}: cannot be written ({error.strerror})") from error
