@@ -1,6 +1,8 @@
 """The ``medi`` command: parse, call, print. torch is imported only inside the commands that need it."""
 
+import signal
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -21,14 +23,38 @@ vectors.register(app)
 train.register(app)
 
 
+class _Stopped(BaseException):
+    """A signal asked this process to end; not an Exception, so that nothing on the way takes it for an error."""
+
+
+def _stop(number: int, frame: object) -> NoReturn:
+    signal.signal(number, signal.SIG_DFL)  # who asks twice does not want to wait
+    raise _Stopped(number)
+
+
 def main() -> None:
-    """Run the command; an error of ours is one clear message and exit code 1, Ctrl-C is 130."""
+    """Run the command; an error is one clear message and exit code 1, a signal (Ctrl-C) is 128 + its number."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         app()
     except MediError as error:
-        CONSOLE.print(f"[bold red]error[/]: {type(error).__name__}", highlight=False)
-        CONSOLE.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        _say(type(error).__name__, str(error))
         sys.exit(1)
-    except KeyboardInterrupt:
-        CONSOLE.print("interrupted; the same command goes on where it was", markup=False)
-        sys.exit(130)
+    except OSError as error:  # one that no stage could say more about
+        _say(type(error).__name__, f"{error.filename or 'input or output'}: {error.strerror or error}")
+        sys.exit(1)
+    except _Stopped as stopped:
+        (number,) = stopped.args
+        CONSOLE.print(
+            f"stopped by {signal.Signals(number).name}; what is finished is kept, the same command goes on from there",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        sys.exit(128 + number)
+
+
+def _say(kind: str, message: str) -> None:
+    CONSOLE.print(f"[bold red]error[/]: {kind}", highlight=False)
+    CONSOLE.print(message, markup=False, highlight=False, soft_wrap=True)
