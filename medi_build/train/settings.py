@@ -36,7 +36,8 @@ class TrainSettings:
         cl_temperature: divides the cosines; the paper's 0.01.
         max_source_length: window in tokens, instruction included; the model's own if not given.
         cached: gradient caching: memory for one chunk of `tokens_per_forward` only, one more forward pass.
-        tokens_per_forward: texts go through the model in chunks of so many tokens.
+        tokens_per_forward: texts go through the model in chunks of so many tokens; 16,384 on a GPU and 1,024 on the
+            CPU (whose caches like it small) if not given.
         train_batch_size: rows of a batch, over all processes together.
         num_train_epochs: passes over the (capped) data; ignored if `max_steps` is given.
         max_steps: optimiser steps.
@@ -68,7 +69,7 @@ class TrainSettings:
     cl_temperature: float = 0.01
     max_source_length: int | None = None
     cached: bool = False
-    tokens_per_forward: int = 16_384
+    tokens_per_forward: int | None = None
     train_batch_size: int = 64
     num_train_epochs: float = 1.0
     max_steps: int | None = None
@@ -98,6 +99,7 @@ class TrainSettings:
         checks = [
             ("cl_temperature", self.cl_temperature, self.cl_temperature > 0, "above 0"),
             ("max_source_length", self.max_source_length, (self.max_source_length or 8) >= 8, "at least 8"),
+            ("tokens_per_forward", self.tokens_per_forward, (self.tokens_per_forward or 1) >= 1, "at least 1"),
             ("gradient_accumulation_steps", self.gradient_accumulation_steps, self.gradient_accumulation_steps >= 1,
              "at least 1"),
             ("learning_rate", self.learning_rate, self.learning_rate > 0, "above 0"),
@@ -175,12 +177,22 @@ def from_public_arguments(arguments: Mapping[str, Any]) -> tuple[dict[str, Any],
     notes = []
     for name, value in arguments.items():
         if name in ours or name in _RENAMED:
-            fields[_RENAMED.get(name, name)] = value
+            fields[_RENAMED.get(name, name)] = _number(name, value)
         elif name in _UNUSED:
             notes.append(f"--{name} has no effect: {_UNUSED[name]}")
         elif name in trainers:
-            extra[name] = value
+            extra[name] = _number(name, value)
         else:
             known = [*ours, *_RENAMED, *_UNUSED, *trainers]
             raise TrainError(f"--{name} is no argument of medi train{did_you_mean(name, known)}")
     return {**fields, "extra": extra}, notes
+
+
+def _number(name: str, value: Any) -> Any:
+    """Numbers that came as strings, such as ``1e-4`` from a command line; anything else as it is."""
+    if not isinstance(value, str) or name in ("loss", "model_name_or_path"):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value

@@ -25,6 +25,8 @@ from medi_build.train.report import write_card, write_plot
 from medi_build.train.settings import INSTRUCTOR, TrainSettings
 
 DATA_FOLDER = "training-data"
+TOKENS_PER_FORWARD = {True: 16_384, False: 1024}
+"""On a GPU, and on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ def train(
     """
     set_seed(settings.seed)
     args = _arguments(settings)
+    tokens_per_forward = settings.tokens_per_forward or TOKENS_PER_FORWARD[args.device.type == "cuda"]
     data = _prepare(settings, args)
     model, window = load_for_training(settings)
     rows, skipped = _usable_rows(data, model.tokenizer, window, settings.skip_bad_rows)
@@ -126,7 +129,7 @@ def train(
     checkpoint = newest_checkpoint(settings.output_dir, fingerprint) if settings.resume else None
     evaluator = None
     if len(evaluation):
-        evaluator = TripletEvaluator(data, evaluation, collator, settings.tokens_per_forward)
+        evaluator = TripletEvaluator(data, evaluation, collator, tokens_per_forward)
     trainer = PlannedTrainer(
         data=data,
         plan=plan,
@@ -134,7 +137,7 @@ def train(
         collator=collator,
         model=model,
         args=_with_steps(args, len(plan), evaluates=evaluator is not None),
-        loss=make_loss(settings, model),
+        loss=make_loss(settings, model, tokens_per_forward),
         evaluator=evaluator,
         callbacks=[_Receipts(fingerprint), *callbacks],
     )
@@ -172,13 +175,13 @@ def load_for_training(settings: TrainSettings) -> tuple[Any, int]:
     return model, window
 
 
-def make_loss(settings: TrainSettings, model: Any) -> torch.nn.Module:
+def make_loss(settings: TrainSettings, model: Any, tokens_per_forward: int) -> torch.nn.Module:
     """Our objective, or a loss of sentence-transformers with the same temperature and chunks."""
     if settings.loss == INSTRUCTOR:
-        return InstructorLoss(model, settings.cl_temperature, settings.tokens_per_forward, cached=settings.cached)
+        return InstructorLoss(model, settings.cl_temperature, tokens_per_forward, cached=settings.cached)
     options: dict[str, Any] = {} if settings.loss == "TripletLoss" else {"scale": 1.0 / settings.cl_temperature}
     if settings.loss.startswith("Cached"):
-        options["mini_batch_num_tokens"] = settings.tokens_per_forward
+        options["mini_batch_num_tokens"] = tokens_per_forward
     loss: torch.nn.Module = getattr(st_losses, settings.loss)(model, **options)
     return loss
 

@@ -249,11 +249,11 @@ def test_the_public_scripts_arguments_are_known() -> None:
             "cl_temperature": 0.1,
             "per_device_train_batch_size": 4,
             "cache_dir": "x",
-            "adam_beta2": 0.98,
+            "adam_beta2": "9e-1",
             "do_train": True,
         }
     )
-    assert fields == {"cl_temperature": 0.1, "train_batch_size": 4, "extra": {"adam_beta2": 0.98}}
+    assert fields == {"cl_temperature": 0.1, "train_batch_size": 4, "extra": {"adam_beta2": 0.9}}
     assert len(notes) == 2
     with pytest.raises(TrainError, match=r"did you mean 'cl_temperature'"):
         from_public_arguments({"cl_temprature": 1})

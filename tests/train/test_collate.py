@@ -1,0 +1,72 @@
+"""Tokens, masks and pooling against sentence-transformers' own prompts, text by text."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from medi_build.encode.load import find_model, load_model
+from medi_build.errors import TrainError
+from medi_build.train.collate import INSTRUCTION_MASK, TripletCollator, columns_of, leave_instructions_out
+from medi_build.train.data import Rows
+from medi_build.train.objective import embed_columns
+from medi_build.train.tokens import tokenise_pairs
+
+INSTRUCTIONS = ["Represent the question;", "", "Represent the Science document for retrieval: ", "Represent"]
+TEXTS = ["why do ships leave?", " bread rises ", "two trains " * 30, "a"]
+
+
+def rows_of(instructions: list[str], texts: list[str]) -> Rows:
+    sides = ("query", "pos", "neg")
+    shifted = [texts[i:] + texts[:i] for i in range(3)]
+    return Rows(dict.fromkeys(sides, instructions), dict(zip(sides, shifted, strict=True)))
+
+
+def test_a_batch_may_mix_instructions(tiny_model: Path) -> None:
+    model = load_model(find_model(str(tiny_model)))
+    model.max_seq_length = 48
+    leave_instructions_out(model)
+    batch = TripletCollator(model.tokenizer, 48, np.array([3]))([(1, rows_of(INSTRUCTIONS, TEXTS))])
+    vectors = embed_columns(model.eval(), columns_of(batch), 60)
+    peer = SentenceTransformer(str(tiny_model), device="cpu")
+    peer.set_pooling_include_prompt(False)
+    peer.max_seq_length = 48
+    for column in range(3):
+        for i, instruction in enumerate(INSTRUCTIONS):
+            text = TEXTS[(i + column) % 4].strip()
+            wanted = peer.encode(text, prompt=instruction or None, convert_to_tensor=True)
+            assert torch.allclose(vectors[column, i], wanted, atol=2e-6), (instruction, text)
+
+
+def test_batches_are_padded_to_their_longest_text(tiny_model: Path) -> None:
+    tokenizer = SentenceTransformer(str(tiny_model), device="cpu").tokenizer
+    batch = TripletCollator(tokenizer, 512, np.array([], np.int64))([(1, rows_of([""] * 4, ["a", "to sea", "b", "c"]))])
+    assert batch["query_attention_mask"].sum(1).max() == batch["query_input_ids"].shape[1] < 12
+    assert batch["label"].tolist() == [1] * 4
+
+
+def test_the_label_tells_tasks_without_in_batch_negatives(tiny_model: Path) -> None:
+    tokenizer = SentenceTransformer(str(tiny_model), device="cpu").tokenizer
+    collate = TripletCollator(tokenizer, 512, np.array([3]))
+    assert collate([(3, rows_of(INSTRUCTIONS, TEXTS))])["label"].tolist() == [0] * 4
+    assert collate([(4, rows_of(INSTRUCTIONS, TEXTS))])["label"].tolist() == [1] * 4
+
+
+def test_the_window_and_the_instruction_mask(tiny_model: Path) -> None:
+    tokenizer = SentenceTransformer(str(tiny_model), device="cpu").tokenizer
+    tokens = tokenise_pairs(tokenizer, ["Represent " * 50, "Represent;", ""], ["a", "b c", "d"], 32)
+    assert tokens.lengths[0] == 32
+    assert tokens.skip[0] == 31
+    assert tokens.skip[2] == 0
+    batch = TripletCollator(tokenizer, 32, np.array([], np.int64))([(1, rows_of(INSTRUCTIONS, TEXTS))])
+    mask = batch[f"query_{INSTRUCTION_MASK}"]
+    own = tokenise_pairs(tokenizer, INSTRUCTIONS, TEXTS, 32).skip
+    assert mask.sum(1).tolist() == own.tolist()
+    assert (mask.diff(dim=1) <= 0).all()
+
+
+def test_a_model_without_one_pooling_is_refused() -> None:
+    with pytest.raises(TrainError, match="made of Linear"):
+        leave_instructions_out(torch.nn.Sequential(torch.nn.Linear(2, 2)))
