@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,25 @@ from medi_build.train.settings import TrainSettings
 
 _MOST_TASKS = 400
 _MOST_PROMPTS = 200
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of a run.
+
+    Attributes:
+        output_dir: the model in sentence-transformers' form, README.md, training.svg, checkpoints.
+        history: the trainer's log: points with ``step`` and ``loss`` or ``eval_triplet_accuracy``.
+        accuracy: held-out triplet accuracy before and after; None without held-out rows.
+        skipped: rows left out, by reason.
+        resumed_from: the step the run was continued from, 0 for a fresh one.
+    """
+
+    output_dir: Path
+    history: list[dict[str, Any]]
+    accuracy: tuple[float, float] | None
+    skipped: dict[str, int]
+    resumed_from: int
 
 
 def write_plot(history: Sequence[dict[str, Any]], path: Path) -> None:
@@ -38,15 +58,8 @@ def write_plot(history: Sequence[dict[str, Any]], path: Path) -> None:
         pyplot.close(figure)
 
 
-def write_card(
-    path: Path,
-    settings: TrainSettings,
-    data: TrainingData,
-    plan: Plan,
-    history: Sequence[dict[str, Any]],
-    accuracy: tuple[float, float] | None,
-) -> None:
-    """Write the model card: data and its digest, tasks and licences, prompts, settings, results."""
+def write_card(settings: TrainSettings, data: TrainingData, plan: Plan, trained: Trained) -> None:
+    """Write the model card, README.md: data and its digest, tasks and licences, prompts, settings, results."""
     manifest = read_manifest(settings.source)
     tasks = _tasks(settings.source, data)
     licences = sorted({task["licence"] for task in tasks.values() if task.get("licence")})
@@ -69,21 +82,22 @@ def write_card(
         f"- dataset: `{name}`\n- manifest digest: `{manifest.get('digest', 'none: not a build folder')}`\n"
         f"- digest of the files read: `{data.info['digest']}`\n- rows: {len(data):,}; "
         + "; ".join(plan.report.lines())
-        + (f"\n- skipped: {data.info['skipped']}" if data.info["skipped"] else "")
+        + (f"\n- rows left out: {trained.skipped}" if trained.skipped else "")
         + f"\n- licences of the datasets: {', '.join(licences) or 'not stated in the data'}",
-        _results(history, accuracy),
+        _results(trained),
         "## Settings\n" + "\n".join(f"- {key}: {value}" for key, value in vars(settings).items()),
         _prompts(data),
         _task_table(tasks, plan),
     ]
-    path.write_text("\n\n".join(part for part in parts if part) + "\n")
+    (settings.output_dir / "README.md").write_text("\n\n".join(part for part in parts if part) + "\n")
 
 
-def _results(history: Sequence[dict[str, Any]], accuracy: tuple[float, float] | None) -> str:
-    losses = [point["loss"] for point in history if "loss" in point]
+def _results(trained: Trained) -> str:
+    losses = [point["loss"] for point in trained.history if "loss" in point]
     lines = [f"- training loss: {losses[0]:.4f} at first, {losses[-1]:.4f} at last"] if losses else []
-    if accuracy:
-        lines.append(f"- held-out triplet accuracy, mean over tasks: {accuracy[0]:.4f} before, {accuracy[1]:.4f} after")
+    if trained.accuracy:
+        before, after = trained.accuracy
+        lines.append(f"- held-out triplet accuracy, mean over tasks: {before:.4f} before, {after:.4f} after")
     return "## Results\n![loss and accuracy](training.svg)\n\n" + "\n".join(lines)
 
 

@@ -1,7 +1,6 @@
 """Training: sentence-transformers' trainer over planned batches, with exact resume."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +20,12 @@ from medi_build.train.data import TrainingData, hold_out, prepare, take_keys
 from medi_build.train.evaluate import ACCURACY, TripletEvaluator
 from medi_build.train.export import merge_adapters, save_model
 from medi_build.train.objective import InstructorLoss
-from medi_build.train.report import write_card, write_plot
+from medi_build.train.report import Trained, write_card, write_plot
 from medi_build.train.settings import INSTRUCTOR, TrainSettings
 
 DATA_FOLDER = "training-data"
 TOKENS_PER_FORWARD = {True: 16_384, False: 1024}
 """On a GPU, and on the CPU."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What came of a run.
-
-    Attributes:
-        output_dir: the model in sentence-transformers' form, README.md, training.svg, checkpoints.
-        history: the trainer's log: points with ``step`` and ``loss`` or ``eval_triplet_accuracy``.
-        accuracy: held-out triplet accuracy before and after; None without held-out rows.
-        skipped: rows left out, by reason.
-        resumed_from: the step the run was continued from, 0 for a fresh one.
-    """
-
-    output_dir: Path
-    history: list[dict[str, Any]]
-    accuracy: tuple[float, float] | None
-    skipped: dict[str, int]
-    resumed_from: int
 
 
 class PlannedTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
@@ -124,6 +104,8 @@ def train(
     plan = plan_batches(keys, batch_settings)
     for line in plan.report.lines():
         report(line)
+    if skipped:
+        report("left out: " + ", ".join(f"{count:,} {reason}" for reason, count in sorted(skipped.items())))
     collator = TripletCollator(model.tokenizer, window, own_negative_tasks(keys, batch_settings))
     fingerprint = run_fingerprint(settings, plan, data.info["digest"])
     checkpoint = newest_checkpoint(settings.output_dir, fingerprint) if settings.resume else None
@@ -193,7 +175,10 @@ def _prepare(settings: TrainSettings, args: SentenceTransformerTrainingArguments
 
 
 def _usable_rows(data: TrainingData, tokenizer: Any, window: int, skip: bool) -> tuple[Ints, dict[str, int]]:
-    """The rows whose instructions leave room for text, and how many were left out for what."""
+    """The rows that can teach something, and how many were left out for what.
+
+    A row whose negative is its positive asks for the impossible and is always left out.
+    """
     skipped = dict(data.info["skipped"])
     full = instructions_that_fill(data, tokenizer, window)
     bad = data.rows_with_instructions(full)
@@ -205,9 +190,10 @@ def _usable_rows(data: TrainingData, tokenizer: Any, window: int, skip: bool) ->
             f"{full[instruction]} tokens and leaves no room for text in a window of {window} ({len(bad)} such rows): "
             f"{instruction[:80]!r}; raise max_source_length, or skip such rows with --skip-bad-rows"
         )
-    if len(bad):
-        skipped["instruction_fills_window"] = len(bad)
-    return np.setdiff1d(np.arange(len(data)), bad, assume_unique=True), skipped
+    same = np.setdiff1d(np.flatnonzero(data.keys.neg == data.keys.pos), bad)
+    counts = {"instruction_fills_window": len(bad), "negative_is_positive": len(same)}
+    skipped |= {reason: count for reason, count in counts.items() if count}
+    return np.setdiff1d(np.arange(len(data)), [*bad, *same]), skipped
 
 
 def _arguments(settings: TrainSettings) -> SentenceTransformerTrainingArguments:
@@ -258,4 +244,4 @@ def _save(model: Any, settings: TrainSettings, data: TrainingData, plan: Plan, t
     if settings.export == "instructor":
         save_model(model, settings.output_dir / "instructor", form="instructor")
     write_plot(trained.history, settings.output_dir / "training.svg")
-    write_card(settings.output_dir / "README.md", replace(settings), data, plan, trained.history, trained.accuracy)
+    write_card(settings, data, plan, trained)

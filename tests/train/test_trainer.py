@@ -19,8 +19,9 @@ from medi_build.errors import TrainError
 from medi_build.train.checkpoints import RECEIPT
 from medi_build.train.data import Rows
 from medi_build.train.objective import instructor_loss
+from medi_build.train.report import Trained
 from medi_build.train.settings import TrainSettings, from_public_arguments
-from medi_build.train.trainer import Trained, load_for_training, train
+from medi_build.train.trainer import load_for_training, train
 
 
 def settings_for(data: Path, model: Path, out: Path, **changes: Any) -> TrainSettings:
@@ -220,7 +221,12 @@ def test_an_instruction_that_fills_the_window_is_named_or_skipped(tiny_model: Pa
     settings = settings_for(path, tiny_model, tmp_path / "run", max_steps=4)
     with pytest.raises(TrainError, match=r"record 17 .*leaves no room.*1 such rows"):
         run(settings)
-    assert run(replace(settings, skip_bad_rows=True)).skipped == {"instruction_fills_window": 1}
+    records[20]["neg"][1] = records[20]["pos"][1]
+    path.write_text(json.dumps(records))
+    told: list[str] = []
+    trained = train(replace(settings, skip_bad_rows=True), report=told.append)
+    assert trained.skipped == {"instruction_fills_window": 1, "negative_is_positive": 1}
+    assert any("1 negative_is_positive" in line for line in told)
 
 
 def test_max_source_length_is_used(toy_data: Path, tiny_model: Path, tmp_path: Path) -> None:
