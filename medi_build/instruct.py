@@ -127,12 +127,7 @@ def _compile(source: str) -> jinja2.Template:
 
 
 def _render_one(name: str, source: str, values: Mapping[str, str | None], separator: str) -> str:
-    try:
-        text = " ".join(_compile(source).render(values).split())
-    except jinja2.UndefinedError as error:
-        raise ContentError(
-            f"template {name!r}: {error.message} in {source!r}; its fields are {', '.join(values)}"
-        ) from error
+    text = " ".join(_compile(source).render(values).split())
     if not text.startswith("Represent "):
         raise ContentError(f"template {name!r} gives {text!r}; an instruction starts with 'Represent '")
     return text + separator

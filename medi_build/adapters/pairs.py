@@ -126,15 +126,15 @@ def _line_rows(file: _File, options: PairsOptions, ledger: Ledger) -> _Rows:
 def _table_rows(file: _File, options: PairsOptions, ledger: Ledger) -> _Rows:
     number = 0
     for batch in parquet_batches(file.path, None, ledger):
+        named = [name for name in (options.query, options.positive, options.label or options.score) if name]
+        absent = [name for name in named if name not in batch.schema.names]
+        if absent:
+            raise InputError(
+                f"{file.path}: no column {absent[0]!r}, which the card's options name; it has "
+                f"{', '.join(batch.schema.names)}"
+            )
         columns = _columns(tuple(batch.schema.names), options)
         if columns is None:
-            named = [name for name in (options.query, options.positive, options.label or options.score) if name]
-            absent = [name for name in named if name not in batch.schema.names]
-            if absent:
-                raise InputError(
-                    f"{file.path}: no column {absent[0]!r}, which the card's options name; it has "
-                    f"{', '.join(batch.schema.names)}"
-                )
             raise InputError(
                 f"{file.path}: has the columns {', '.join(batch.schema.names)}, which name no known form; "
                 f"say in the card's options which are query and positive"
