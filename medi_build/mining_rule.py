@@ -33,6 +33,12 @@ class MiningRule(BaseModel):
     floor_quantile: float | None = Field(
         None, ge=0.0, lt=1.0, description="floor as this quantile of scores of seeded random pairs"
     )
+    risk_max: float | None = Field(
+        None, gt=0.0, lt=1.0, description="reject a candidate that looks this much like a positive nobody marked"
+    )
+    relax: bool = Field(
+        False, description="where nothing is left: lift the margin, then take the one candidate of least risk"
+    )
     near_duplicate: float | None = Field(
         None, gt=0.0, le=1.0, description="reject a negative whose cosine with a positive is at least this"
     )
@@ -53,9 +59,7 @@ class MiningRule(BaseModel):
     cross_encoder_candidates: int = Field(
         20, ge=1, description="how many candidates per row it scores; no other is taken"
     )
-    cross_encoder_scores: bool = Field(
-        False, description="publish its scores in place of cosines, as soft labels"
-    )
+    cross_encoder_scores: bool = Field(False, description="publish its scores in place of cosines, as soft labels")
     teacher: str | None = Field(None, description="second encoder that may veto a negative")
     teacher_max: float = Field(0.9, ge=-1.0, le=1.0, description="veto where the teacher's cosine is above this")
     max_length_ratio: float | None = Field(
@@ -69,6 +73,8 @@ class MiningRule(BaseModel):
                 f"rank_min {self.rank_min} + negatives {self.negatives} exceeds rank_max {self.rank_max}; "
                 "widen the window"
             )
+        if self.relax and self.risk_max is None:
+            raise ValueError("relax takes the candidate of least risk, so it needs risk_max")
         return self
 
     @property
@@ -80,6 +86,7 @@ class MiningRule(BaseModel):
             self.ceiling,
             self.ceiling_quantile,
             self.floor_quantile,
+            self.risk_max,
             self.near_duplicate,
             self.cross_encoder,
             self.teacher,
@@ -96,8 +103,15 @@ class MiningRule(BaseModel):
 PRESETS: dict[Preset, dict[str, Any]] = {
     # Su et al. 2023, section 2.3: the highest-ranked allowed candidate, no filter at all.
     "paper": {},
-    # NV-Retriever (arXiv 2407.15831): a negative may reach 95 % of the lowest positive's score.
-    "positive-aware": {"relative_margin": 0.05, "near_duplicate": 0.95},
+    # NV-Retriever (arXiv 2407.15831): a negative may reach 95 % of the lowest positive's score. Where a positive scores
+    # so low that this leaves nothing, the risk filter alone decides. Figures: docs/performance.md.
+    "positive-aware": {
+        "relative_margin": 0.05,
+        "risk_max": 0.4,
+        "floor_quantile": 0.95,
+        "near_duplicate": 0.95,
+        "relax": True,
+    },
     # GritLM's MEDI2: argmax over the dataset's own documents, vetoed by an INSTRUCTOR teacher above 0.9.
     "medi2": {"teacher": "hkunlp/instructor-large", "teacher_max": 0.9},
 }

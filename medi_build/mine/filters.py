@@ -46,13 +46,14 @@ def bad_lengths(positive_lengths: Ints, lengths: Ints, ratio: float) -> Bools:
     return (lengths > ratio * positive) | (positive > ratio * lengths)
 
 
-def nearest_positive(corpus: Vectors, ids: Ints, positives: Ints) -> Floats:
+def nearest_positive(corpus: Vectors, ids: Ints, positives: Ints, weights: Floats | None = None) -> Floats:
     """The highest cosine of each candidate with any known positive of its row; -inf where there is none.
 
     Args:
         corpus: float16 [n, d].
         ids: int64 [r, c] candidates, -1 where there is none.
         positives: int64 [r, p] known positives, -1 where there are fewer.
+        weights: float32 [r, p] by which the cosines are multiplied, or None.
 
     Returns:
         float32 [r, c], exact before rounding, as in `medi_build.mine.search`.
@@ -67,6 +68,8 @@ def nearest_positive(corpus: Vectors, ids: Ints, positives: Ints) -> Floats:
         vectors = torch.from_numpy(corpus[rows].astype(np.float64))[torch.from_numpy(places.reshape(both.shape))]
         left, right = vectors[:, : ids.shape[1]], vectors[:, ids.shape[1] :]
         scores = torch.bmm(left, right.transpose(1, 2)).numpy()
+        if weights is not None:
+            scores = scores * weights[start : start + step, None, :]
         missing = (both[:, : ids.shape[1], None] == NOTHING) | (both[:, None, ids.shape[1] :] == NOTHING)
         best[start : start + step] = np.where(missing, -np.inf, scores).max(axis=2, initial=-np.inf)
     return best

@@ -13,6 +13,7 @@ from medi_build.errors import MiningError
 from medi_build.ledger import Ledger
 from medi_build.mine import filters
 from medi_build.mine.encoding import encode
+from medi_build.mine.evidence import Evidence, Known, fit
 from medi_build.mine.exclusions import Exclusions, contains
 from medi_build.mine.lexical import BM25, fuse, tokenize
 from medi_build.mine.pairs import Pairs, load
@@ -47,6 +48,7 @@ class Scene:
         is_positive: bool [vocabulary], texts that are a positive of some row.
         cross_encoder: scores (query, text) pairs, or None.
         lexical: BM25 index of the pool and the tokenised queries, or None.
+        evidence: the model of risk, or None.
     """
 
     pairs: Pairs
@@ -61,6 +63,7 @@ class Scene:
     is_positive: Bools
     cross_encoder: PairScorer | None
     lexical: tuple[BM25, pl.Series] | None
+    evidence: Evidence | None
 
 
 def mine_pairs(
@@ -140,6 +143,7 @@ def _scene(
     if rule.ceiling_quantile is not None:
         ceiling = min(ceiling, float(np.quantile(positive_scores, rule.ceiling_quantile)))
     answers = flatten(examples, "answers")
+    lexical = _lexical(pairs) if rule.lexical or rule.risk_max is not None else None
     return Scene(
         pairs,
         queries,
@@ -152,7 +156,8 @@ def _scene(
         (answers.rows, filters.normalized(answers.values)),
         pairs.is_positive(),
         None if rule.cross_encoder is None else load_cross_encoder(rule.cross_encoder),
-        _lexical(pairs) if rule.lexical else None,
+        lexical if rule.lexical else None,
+        None if lexical is None else _evidence(pairs, queries, corpus, positive_scores, lexical, rule, seed, ledger),
     )
 
 
@@ -184,7 +189,10 @@ def _negatives(
     positives, own_scores = pairs.positives[places, 1], scene.positive_scores[places]
     candidates = side_by_side(_given(scene, rows, ledger), window(ranking, rule).rows(local))
     allowed = (candidates.ids != NOTHING) & ~repeated(candidates.ids)
-    allowed = _filtered(scene, rows, positives, candidates, allowed, rule, ledger)
+    risk = None
+    if scene.evidence is not None:
+        risk = scene.evidence.risk(of_row, candidates.ids, candidates.scores, ranking.rows(local))
+    allowed = _filtered(scene, rows, positives, candidates, allowed, risk, rule, ledger)
     if scene.cross_encoder is not None:
         allowed = first_allowed(allowed, rule.cross_encoder_candidates)
         judged = _judged(scene, of_row, positives, np.where(allowed, candidates.ids, NOTHING))
@@ -213,6 +221,31 @@ def _lexical(pairs: Pairs) -> tuple[BM25, pl.Series]:
     return BM25.build(tokenize(texts)), tokenize(pairs.vocabulary.text(pairs.query_texts))
 
 
+def _evidence(
+    pairs: Pairs,
+    queries: Vectors,
+    corpus: Vectors,
+    positive_scores: npt.NDArray[np.float32],
+    lexical: tuple[BM25, pl.Series],
+    rule: MiningRule,
+    seed: int,
+    ledger: Ledger,
+) -> Evidence | None:
+    """The model of risk, if the rule asks for it; ``risk_not_fitted`` is noted where there is too little to fit."""
+    if rule.risk_max is None:
+        return None
+    query_of_positive = pairs.query_of_row[pairs.positives[:, 0]]
+    wanted, first = np.unique(query_of_positive, return_index=True)
+    positives = np.full(len(queries), NOTHING, dtype=np.int64)
+    scores = np.full(len(queries), -np.inf, dtype=np.float32)
+    positives[wanted], scores[wanted] = pairs.positives[first, 1], positive_scores[first]
+    known = Known(queries, corpus, pairs.pool, pairs.barred, *lexical, positives, scores)
+    evidence = fit(known, rule.rank_max, seed)
+    if evidence is None:
+        ledger.note("risk_not_fitted")
+    return evidence
+
+
 def _judged(scene: Scene, of_row: Ints, positives: Ints, ids: Ints) -> npt.NDArray[np.float32]:
     """Cross-encoder scores [r, 1 + c] of each row's positive and of its remaining candidates, NaN for the others."""
     assert scene.cross_encoder is not None
@@ -230,18 +263,15 @@ def _filtered(
     positives: Ints,
     candidates: Candidates,
     allowed: Bools,
+    risk: npt.NDArray[np.float64] | None,
     rule: MiningRule,
     ledger: Ledger,
 ) -> Bools:
-    """Apply the rule's filters, the cheap ones first; each counts what it alone removed."""
+    """Apply the rule's filters; each counts what it removed of what those before it had left."""
     of_row = scene.pairs.query_of_row[rows]
     ids, scores = candidates.ids, candidates.scores
     out = partial(reject, ledger=ledger)
-    if rule.relative_margin is not None or rule.absolute_margin is not None:
-        bad = filters.above_margin(scores, scene.lowest[of_row], rule.relative_margin, rule.absolute_margin)
-        allowed = out(allowed, bad, "margin")
     allowed = out(allowed, scores > scene.ceiling, "ceiling")
-    allowed = out(allowed, scores < scene.floor, "floor")
     if rule.max_length_ratio is not None:
         lengths = scene.pairs.vocabulary.lengths()
         allowed = out(allowed, filters.bad_lengths(lengths[positives], lengths[ids], rule.max_length_ratio), "length")
@@ -255,6 +285,46 @@ def _filtered(
         allowed = out(allowed, vetoed > rule.teacher_max, "teacher")
     if rule.reject_answer:
         allowed = out(allowed, _answered(scene, rows, np.where(allowed, ids, NOTHING)), "answer_in_passage")
+    return _by_score(scene, of_row, scores, allowed, risk, rule, ledger)
+
+
+def _by_score(
+    scene: Scene,
+    of_row: Ints,
+    scores: npt.NDArray[np.float32],
+    sound: Bools,
+    risk: npt.NDArray[np.float64] | None,
+    rule: MiningRule,
+    ledger: Ledger,
+) -> Bools:
+    """The filters that weigh hardness against risk, which ``rule.relax`` may lift for rows left with nothing.
+
+    Args:
+        scene: the dataset.
+        of_row: [r] distinct query of each row.
+        scores: [r, c] cosines of the candidates.
+        sound: [r, c] candidates that the other filters have left.
+        risk: [r, c], or None.
+        rule: the knobs.
+        ledger: where rejections are counted.
+    """
+    out = partial(reject, ledger=ledger)
+    allowed = out(sound, scores < scene.floor, "floor")
+    if risk is not None and rule.risk_max is not None:
+        allowed = out(allowed, risk > rule.risk_max, "risk")
+    without_margin = allowed
+    if rule.relative_margin is not None or rule.absolute_margin is not None:
+        bad = filters.above_margin(scores, scene.lowest[of_row], rule.relative_margin, rule.absolute_margin)
+        allowed = out(allowed, bad, "margin")
+    if not rule.relax:
+        return allowed
+    lifted = np.flatnonzero(~allowed.any(axis=1) & without_margin.any(axis=1))
+    allowed[lifted] = without_margin[lifted]
+    ledger.note("margin_lifted", len(lifted))
+    if risk is not None:
+        left = np.flatnonzero(~allowed.any(axis=1) & sound.any(axis=1))
+        allowed[left, np.where(sound[left], risk[left], np.inf).argmin(axis=1)] = True
+        ledger.note("least_risk_taken", len(left))
     return allowed
 
 

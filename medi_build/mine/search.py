@@ -35,6 +35,10 @@ class Ranking(NamedTuple):
     ids: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float32]
 
+    def rows(self, index: npt.NDArray[np.int64]) -> "Ranking":
+        """The rankings of some queries, in the given order."""
+        return Ranking(self.ids[index], self.scores[index])
+
 
 class Blocks(NamedTuple):
     """Sizes of the tiles that are multiplied at a time; they change speed and memory, never the result."""

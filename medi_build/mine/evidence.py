@@ -1,0 +1,197 @@
+"""How much a candidate looks like a positive that nobody marked.
+
+Most false negatives are near the query for the encoder, and so are good hard negatives: its score alone does not
+tell them apart. Five further signs do, each of which needs no labels:
+
+- the candidate's rank for the query, by the encoder,
+- its rank for the query by BM25, and its BM25 score as a share of the best,
+- its reciprocal rank: for how many other queries it is listed with a higher score,
+- its likeness to the positives of queries near this one.
+
+What they are worth depends on the dataset, so each dataset weighs them itself: logistic regression of its known
+positives against its candidates, which are mostly negatives (learning from positive and unlabelled data, Elkan and
+Noto 2008). The risk is the model's probability with both classes weighted alike.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from medi_build.mine.exclusions import BoolMatrix, Exclusions, incidence
+from medi_build.mine.filters import nearest_positive
+from medi_build.mine.lexical import BM25
+from medi_build.mine.pool import Ints
+from medi_build.mine.search import NOTHING, Ranking, Vectors, topk
+
+Floats = npt.NDArray[np.float64]
+PROBES = 20_000
+"""Queries from which the signs are taken and the weights are fitted, drawn by the seed where there are more."""
+FEWEST_POSITIVES = 50
+"""Known positives within the ranking that a fit needs."""
+LEXICAL_DEPTH = 300
+NEAR_QUERIES = 20
+SIGNS = 5
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the signs are read from.
+
+    Attributes:
+        queries: float16 [q, d] vectors of the distinct queries.
+        corpus: float16 [n, d] vectors of the texts; the first ``pool`` are candidates.
+        pool: how many.
+        barred: bool CSR [q, at least pool].
+        index: BM25 index of the pool.
+        words: tokenised distinct queries.
+        positives: int64 [q], one known positive of each query, -1 where it has none.
+        positive_scores: float32 [q], its cosine.
+    """
+
+    queries: Vectors
+    corpus: Vectors
+    pool: int
+    barred: BoolMatrix
+    index: BM25
+    words: pl.Series
+    positives: Ints
+    positive_scores: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A fitted model of risk.
+
+    Attributes:
+        known: where the signs come from.
+        probes: int64 [m] the queries among which reciprocal ranks and near queries are counted.
+        listed: float64, ascending ``4 * text - score`` of every text in every probe's ranking.
+        mean: float64 [5], of the signs of candidates.
+        scale: float64 [5], their standard deviation.
+        weights: float64 [6], the last one is the intercept.
+    """
+
+    known: Known
+    probes: Ints
+    listed: Floats
+    mean: Floats
+    scale: Floats
+    weights: Floats
+
+    def risk(self, queries: Ints, ids: Ints, scores: npt.NDArray[np.float32], ranking: Ranking) -> Floats:
+        """Probability [r, c] that a candidate looks like a known positive; 0 where there is no candidate.
+
+        Args:
+            queries: int64 [r], numbers of distinct queries.
+            ids: int64 [r, c] candidates, -1 where there is none.
+            scores: float32 [r, c] their cosines.
+            ranking: the rankings [r, k] of these queries.
+        """
+        signs = _signs(self.known, self.probes, self.listed, queries, ids, scores, ranking)
+        logits = ((signs - self.mean) / self.scale * self.weights[:-1]).sum(axis=2) + self.weights[-1]
+        return np.where(ids == NOTHING, 0.0, _sigmoid(logits))
+
+
+def fit(known: Known, length: int, seed: int) -> Evidence | None:
+    """Weigh the signs for a dataset; None where too few known positives are ranked for that.
+
+    Args:
+        known: the dataset.
+        length: how long the rankings are from which candidates are taken.
+        seed: draws the probes.
+    """
+    with_positive = np.flatnonzero(known.positives != NOTHING)
+    generator = np.random.default_rng(seed)
+    probes = np.sort(generator.choice(with_positive, min(PROBES, len(with_positive)), replace=False))
+    if len(probes) < FEWEST_POSITIVES:
+        return None
+    ranking = topk(known.queries[probes], known.corpus[: known.pool], length, Exclusions(known.barred[probes]))
+    present = ranking.ids != NOTHING
+    listed = np.sort(4.0 * ranking.ids[present] - ranking.scores[present])
+    positives, scores = known.positives[probes, None], known.positive_scores[probes, None]
+    ours = _signs(known, probes, listed, probes, positives, scores, ranking)[:, 0]
+    reached = ours[:, 0] < np.log1p(present.sum(axis=1))
+    if np.count_nonzero(reached) < FEWEST_POSITIVES:
+        return None
+    theirs = _signs(known, probes, listed, probes, ranking.ids, ranking.scores, ranking)[present]
+    mean, scale = theirs.mean(axis=0), np.maximum(theirs.std(axis=0), 1e-9)
+    weights = _logistic((ours[reached] - mean) / scale, (theirs - mean) / scale)
+    return Evidence(known, probes, listed, mean, scale, weights)
+
+
+def _signs(
+    known: Known,
+    probes: Ints,
+    listed: Floats,
+    queries: Ints,
+    ids: Ints,
+    scores: npt.NDArray[np.float32],
+    ranking: Ranking,
+) -> Floats:
+    """The five signs [r, c, 5] of candidates; ranks count from 0 and as log(1 + rank)."""
+    rows, columns = ids.shape
+    signs = np.empty((rows, columns, SIGNS))
+    row = np.arange(rows)[:, None]
+    safe = np.where(ids == NOTHING, 0.0, scores).astype(np.float64)
+    own = np.where(ranking.ids == NOTHING, -1.5, ranking.scores).astype(np.float64)
+    above = np.searchsorted((4.0 * row - own).ravel(), (4.0 * row - safe).ravel()).reshape(ids.shape)
+    signs[..., 0] = np.log1p(above - row * own.shape[1])
+
+    lexical = known.index.topk(known.words.gather(queries), LEXICAL_DEPTH)
+    rank, score = _found(lexical, ids)
+    signs[..., 1] = np.log1p(rank)
+    signs[..., 2] = score / np.maximum(lexical.scores[:, :1], 1e-9)
+
+    first = np.searchsorted(listed, 4.0 * ids.ravel() - 1.5)
+    place = np.searchsorted(listed, 4.0 * ids.ravel() - safe.ravel())
+    signs[..., 3] = np.log1p(place - first).reshape(ids.shape)
+
+    places = np.searchsorted(probes, queries)
+    itself = np.flatnonzero(probes[np.minimum(places, len(probes) - 1)] == queries)
+    same = incidence(itself, places[itself], (rows, len(probes)))
+    near = topk(known.queries[queries], known.queries[probes], NEAR_QUERIES, Exclusions(same))
+    theirs = np.where(near.ids == NOTHING, NOTHING, known.positives[probes[near.ids]])
+    likeness = np.where(near.ids == NOTHING, np.float32(0), near.scores)
+    signs[..., 4] = np.maximum(nearest_positive(known.corpus, ids, theirs, likeness), -1.0)
+    return signs
+
+
+def _found(ranking: Ranking, ids: Ints) -> tuple[Ints, Floats]:
+    """Rank and score of each candidate [r, c] in its row's ranking; the full length and 0 where it is not listed."""
+    rows, length = ranking.ids.shape
+    order = np.argsort(ranking.ids, axis=1, kind="stable")
+    span = int(max(ranking.ids.max(initial=0), ids.max(initial=0))) + 2
+    base = span * np.arange(rows)[:, None] + 1
+    stored = (base + np.take_along_axis(ranking.ids, order, axis=1)).ravel()
+    place = np.minimum(np.searchsorted(stored, (base + ids).ravel()), len(stored) - 1)
+    hit = (stored[place] == (base + ids).ravel()) & (ids.ravel() != NOTHING)
+    rank = np.where(hit, order.ravel()[place], length)
+    score = np.where(hit, ranking.scores.ravel()[place // length * length + np.minimum(rank, length - 1)], 0.0)
+    return rank.reshape(ids.shape), score.reshape(ids.shape).astype(np.float64)
+
+
+def _logistic(positives: Floats, others: Floats, ridge: float = 1e-4, rounds: int = 30) -> Floats:
+    """Weights of a logistic regression, the intercept last, by Newton's method; both classes weigh one half.
+
+    Sums go through ``einsum``, whose order does not depend on the number of threads.
+    """
+    x = np.concatenate([positives, others])
+    x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
+    y = np.repeat([1.0, 0.0], [len(positives), len(others)])
+    share = np.repeat([0.5 / len(positives), 0.5 / len(others)], [len(positives), len(others)])
+    weights = np.zeros(x.shape[1])
+    for _ in range(rounds):
+        p = _sigmoid(np.einsum("nf,f->n", x, weights))
+        gradient = np.einsum("nf,n->f", x, share * (p - y)) + ridge * weights
+        curvature = np.einsum("nf,n,ng->fg", x, share * p * (1 - p), x) + ridge * np.eye(x.shape[1])
+        step = np.linalg.solve(curvature, gradient)
+        weights -= step
+        if np.abs(step).max() < 1e-10:
+            break
+    return weights
+
+
+def _sigmoid(x: Floats) -> Floats:
+    return 1 / (1 + np.exp(-np.clip(x, -60, 60)))
