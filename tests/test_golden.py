@@ -39,7 +39,6 @@ PAIRS: dict[str, dict[str, Any]] = {
     "baker_query_pos_neg.jsonl": {},
     "kitchen_flag.jsonl": {},
     "garden_instruct.jsonl": {},
-    "clock_prompt.json": {},
     "market_labelled.jsonl": {
         "query": "premise",
         "positive": "hypothesis",
