@@ -93,10 +93,7 @@ class Instructor:
         Raises:
             TrainError: `sentences` is not a list of pairs of strings.
         """
-        encoder = self._encoder(self._device)
-        instructions, texts = _pairs(sentences)
-        tokens = tokenise_pairs(encoder.model.tokenizer, instructions, texts, encoder.window)
-        return tokens if encoder.skip_instruction else tokens._replace(skip=np.zeros_like(tokens.skip))
+        return _tokenise(self._encoder(self._device), sentences)
 
     def encode(
         self,
@@ -138,7 +135,7 @@ class Instructor:
         if batch_size < 1:
             raise TrainError(f"batch_size is {batch_size}, but must be at least 1")
         encoder = self._encoder(device or self._device)
-        tokens = self.tokenise(sentences)
+        tokens = _tokenise(encoder, sentences)
         with _progress(len(sentences), show=bool(show_progress_bar)) as progress:
             if output_value == "sentence_embedding":
                 vectors = _sentence_vectors(encoder, tokens, progress, normalise=normalize_embeddings)
@@ -151,6 +148,12 @@ class Instructor:
         if convert_to_tensor:
             return torch.from_numpy(vectors).to(encoder.device)
         return vectors if convert_to_numpy else list(torch.from_numpy(vectors).to(encoder.device))
+
+
+def _tokenise(encoder: Encoder, sentences: Sequence[Any]) -> Tokens:
+    instructions, texts = _pairs(sentences)
+    tokens = tokenise_pairs(encoder.model.tokenizer, instructions, texts, encoder.window)
+    return tokens if encoder.skip_instruction else tokens._replace(skip=np.zeros_like(tokens.skip))
 
 
 def _pairs(sentences: Any) -> tuple[list[str], list[str]]:

