@@ -87,7 +87,6 @@ def ours(data: TrainingData, plan: Plan, options: argparse.Namespace, *, cached:
         PlannedTrainer(
             data=data,
             plan=plan,
-            rows=torch.arange(len(data)).numpy(),
             collator=TripletCollator(model.tokenizer, window, without),
             model=model,
             args=arguments(folder, options, bf16=bf16),

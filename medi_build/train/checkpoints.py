@@ -25,7 +25,7 @@ def run_fingerprint(settings: TrainSettings, plan: Plan, data_digest: str) -> di
 
 def write_receipt(checkpoint: Path, fingerprint: dict[str, str]) -> None:
     """Mark a checkpoint as whole."""
-    receipt = {"run": fingerprint, "files": {path.name: _digest(path) for path in _files(checkpoint)}}
+    receipt = {"run": fingerprint, "files": {name: _digest(checkpoint / name) for name in _files(checkpoint)}}
     part = checkpoint / f"{RECEIPT}.part"
     part.write_text(json.dumps(receipt, indent=1))
     part.replace(checkpoint / RECEIPT)
@@ -70,8 +70,9 @@ def _check(checkpoint: Path, fingerprint: dict[str, str]) -> None:
 _ADVICE = "remove the folder to go on from the checkpoint before it, or use --no-resume to start afresh"
 
 
-def _files(checkpoint: Path) -> list[Path]:
-    return sorted(path for path in checkpoint.iterdir() if path.is_file() and not path.name.startswith(RECEIPT))
+def _files(checkpoint: Path) -> list[str]:
+    files = (path for path in checkpoint.rglob("*") if path.is_file() and not path.name.startswith(RECEIPT))
+    return sorted(path.relative_to(checkpoint).as_posix() for path in files)
 
 
 def _digest(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import sentence_transformers.sentence_transformer.losses as st_losses
@@ -31,14 +31,13 @@ TOKENS_PER_FORWARD = {True: 16_384, False: 1024}
 class PlannedTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
     """The trainer with our batches: each process reads its own slices, nothing is shuffled or dropped after that."""
 
-    def __init__(self, *, data: TrainingData, plan: Plan, rows: Ints, collator: TripletCollator, **kwargs: Any) -> None:
+    def __init__(self, *, data: TrainingData, plan: Plan, collator: TripletCollator, **kwargs: Any) -> None:
         super().__init__(data_collator=collator, **kwargs)
-        self.data, self.plan, self.rows = data, plan, rows
+        self.data, self.plan = data, plan
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """The planned batches, from this run's rows."""
-        planned = Plan(self.rows[self.plan.rows], self.plan.offsets, self.plan.report)
-        sampler: Any = PlannedSampler(planned, self.args.process_index, self.args.world_size)
+        """This process's slices of the planned batches."""
+        sampler: Any = PlannedSampler(self.plan, self.args.process_index, self.args.world_size)
         return DataLoader(
             self.data,  # type: ignore[arg-type]
             batch_sampler=sampler,
@@ -96,29 +95,22 @@ def train(
     tokens_per_forward = settings.tokens_per_forward or TOKENS_PER_FORWARD[args.device.type == "cuda"]
     data = _prepare(settings, args)
     model, window = load_for_training(settings)
-    rows, skipped = _usable_rows(data, model.tokenizer, window, settings.skip_bad_rows)
-    training, evaluation = hold_out(take_keys(data.keys, rows), settings.eval_rows_per_task, settings.seed)
-    training, evaluation = rows[training], rows[evaluation]
-    keys = take_keys(data.keys, training)
-    batch_settings = settings.batches(args.world_size)
-    plan = plan_batches(keys, batch_settings)
-    for line in plan.report.lines():
+    run = _plan_run(settings, data, model.tokenizer, window, args.world_size)
+    for line in run.plan.report.lines():
         report(line)
-    if skipped:
-        report("left out: " + ", ".join(f"{count:,} {reason}" for reason, count in sorted(skipped.items())))
-    collator = TripletCollator(model.tokenizer, window, own_negative_tasks(keys, batch_settings))
-    fingerprint = run_fingerprint(settings, plan, data.info["digest"])
+    if run.skipped:
+        report("left out: " + ", ".join(f"{count:,} {reason}" for reason, count in sorted(run.skipped.items())))
+    fingerprint = run_fingerprint(settings, run.plan, data.info["digest"])
     checkpoint = newest_checkpoint(settings.output_dir, fingerprint) if settings.resume else None
     evaluator = None
-    if len(evaluation):
-        evaluator = TripletEvaluator(data, evaluation, collator, tokens_per_forward)
+    if len(run.evaluation):
+        evaluator = TripletEvaluator(data, run.evaluation, run.collator, tokens_per_forward)
     trainer = PlannedTrainer(
         data=data,
-        plan=plan,
-        rows=training,
-        collator=collator,
+        plan=run.plan,
+        collator=run.collator,
         model=model,
-        args=_with_steps(args, len(plan), evaluates=evaluator is not None),
+        args=_with_steps(args, len(run.plan), evaluates=evaluator is not None),
         loss=make_loss(settings, model, tokens_per_forward),
         evaluator=evaluator,
         callbacks=[_Receipts(fingerprint), *callbacks],
@@ -130,12 +122,32 @@ def train(
         settings.output_dir,
         list(trainer.state.log_history),
         None if before is None or after is None else (before, after),
-        skipped,
+        run.skipped,
         int(checkpoint.name.split("-")[1]) if checkpoint else 0,
     )
     if trainer.is_world_process_zero():
-        _save(model, settings, data, plan, trained)
+        _save(model, settings, data, run.plan, trained)
     return trained
+
+
+class _Run(NamedTuple):
+    """What is decided before the first step: batches of rows of the data, rows to evaluate on, rows left out."""
+
+    plan: Plan
+    evaluation: Ints
+    collator: TripletCollator
+    skipped: dict[str, int]
+
+
+def _plan_run(settings: TrainSettings, data: TrainingData, tokenizer: Any, window: int, processes: int) -> _Run:
+    rows, skipped = _usable_rows(data, tokenizer, window, settings.skip_bad_rows)
+    training, evaluation = hold_out(take_keys(data.keys, rows), settings.eval_rows_per_task, settings.seed)
+    keys = take_keys(data.keys, rows[training])
+    batch_settings = settings.batches(processes)
+    plan = plan_batches(keys, batch_settings)
+    plan = Plan(rows[training][plan.rows], plan.offsets, plan.report)
+    collator = TripletCollator(tokenizer, window, own_negative_tasks(keys, batch_settings))
+    return _Run(plan, rows[evaluation], collator, skipped)
 
 
 def load_for_training(settings: TrainSettings) -> tuple[Any, int]:
@@ -221,7 +233,13 @@ def _arguments(settings: TrainSettings) -> SentenceTransformerTrainingArguments:
     }
     if clash := sorted(set(ours) & set(given)):
         raise TrainError(f"extra arguments {', '.join(clash)} are set by medi itself; use the fields of TrainSettings")
-    return SentenceTransformerTrainingArguments(**{**defaults, **given, **ours})
+    args = SentenceTransformerTrainingArguments(**{**defaults, **given, **ours})
+    if args.n_gpu > 1:
+        raise TrainError(
+            f"one process sees {args.n_gpu} GPUs; start one process for each (`torchrun --nproc-per-node {args.n_gpu}"
+            " -m medi_build train ...`), or show it one with CUDA_VISIBLE_DEVICES=0"
+        )
+    return args
 
 
 def _with_steps(

@@ -127,6 +127,9 @@ def test_a_checkpoint_is_not_taken_for_another_runs(toy_data: Path, tiny_model: 
     (checkpoint / "optimizer.pt").unlink()
     with pytest.raises(TrainError, match=r"optimizer.pt: is missing"):
         run(settings)
+    (checkpoint / "2_Dense" / "model.safetensors").unlink()
+    with pytest.raises(TrainError, match=r"2_Dense/model.safetensors: is missing"):
+        run(settings)
     (checkpoint / RECEIPT).write_text("{")
     with pytest.raises(TrainError, match=r"cannot be read"):
         run(settings)
