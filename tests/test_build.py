@@ -16,9 +16,10 @@ import pytest
 from conftest import ROOT, SHARED
 from datasets import load_dataset
 
-from medi_build.build import BuildOptions, BuildResult, build
+from medi_build.build import BuildResult, build
 from medi_build.errors import ContentError, InputError, MissingInputError, OutputError
 from medi_build.ledger import Ledger
+from medi_build.options import BuildOptions
 from medi_build.verify import verify
 
 LIMIT = 60

@@ -12,7 +12,7 @@ LAYERS = [
     {"errors", "records", "ledger", "mining_rule", "embedding", "settings"},
     {"cards", "recipe", "instruct", "super_ni_table", "content"},
     {"adapters", "encode", "mine", "write", "engine", "fetch", "download", "progress", "raw", "super_ni_choice"},
-    {"adapt", "plan", "fingerprint", "verify", "new_source", "instructor", "quantize", "train"},
+    {"adapt", "plan", "options", "limits", "fingerprint", "verify", "new_source", "instructor", "quantize", "train"},
     {"build", "validate"},
     {"cli", "__init__", "__main__"},
 ]

@@ -72,7 +72,8 @@ def build_command(
 
     Example: `medi build --sources all,-kilt --pipeline quickstart --out out/quickstart --show 3`
     """
-    from medi_build.build import BuildOptions, build
+    from medi_build.build import build
+    from medi_build.options import BuildOptions
 
     options = BuildOptions(
         out=out,

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+import yaml
 
 from medi_build.cards import Card
 from medi_build.cli.build import sample_records, split_names
-from medi_build.cli.console import CONSOLE, OUT, print_record, shorten
+from medi_build.cli.console import CONSOLE, OUT, print_entry, print_record, shorten
 from medi_build.content import Content, load_content, select_names
 from medi_build.errors import ContentError, did_you_mean
 from medi_build.progress import for_console
@@ -47,22 +47,19 @@ def ls_sources(
 
     loaded = load_content(content)
     names = select_names(loaded.cards, split_names(sources))
-    table = Table(title=f"{len(names)} datasets", title_justify="left")
-    for column in ("id", "dataset", "licence", "commercial", "rows", "cap", "revision", "template"):
-        table.add_column(column, justify="right" if column in ("id", "rows", "cap") else "left", overflow="fold")
+    OUT.print(f"{len(names)} datasets: task id, name")
     for name in names:
         card = loaded.cards[name]
-        table.add_row(
-            str(loaded.task_ids[name]),
-            name,
-            card.licence.spdx,
-            card.licence.commercial_use,
-            ", ".join(f"{split} {rows}" for split, rows in card.expected_rows.items()) or "unconfirmed",
-            f"{card.cap:,}" if card.cap else "none",
-            _revision(card, pinned(card, cache_folder() / "downloads")),
-            card.instruction.template,
-        )
-    OUT.print(table)
+        rows = (f"{split} {count}" for split, count in card.expected_rows.items())
+        facts = {
+            "licence": card.licence.spdx,
+            "commercial use": card.licence.commercial_use,
+            "rows": ", ".join(rows) or "unconfirmed",
+            "cap": f"{card.cap:,}" if card.cap else "none",
+            "revision": _revision(card, pinned(card, cache_folder() / "downloads")),
+            "template": card.instruction.template,
+        }
+        print_entry(f"{loaded.task_ids[name]:>6}  {name}", "; ".join(f"{what} {fact}" for what, fact in facts.items()))
 
 
 def _revision(card: Card, pins: Mapping[str, "Pin"]) -> str:
@@ -80,13 +77,14 @@ def ls_templates(content: ContentOption = None) -> None:
 
     Example: `medi ls templates`
     """
-    table = Table(title_justify="left")
-    for column in ("template", "fields", "query side", "document side"):
-        table.add_column(column, overflow="fold")
     for name, template in sorted(load_content(content).templates.items()):
         first = template.phrasings[0]
-        table.add_row(name, ", ".join(template.fields), first.query, first.document or "(same)")
-    OUT.print(table)
+        print_entry(
+            name,
+            f"fields: {', '.join(template.fields)}",
+            f"query: {first.query}",
+            f"document: {first.document or 'the same'}",
+        )
 
 
 def ls_pipelines(content: ContentOption = None) -> None:
@@ -94,13 +92,12 @@ def ls_pipelines(content: ContentOption = None) -> None:
 
     Example: `medi ls pipelines`
     """
-    table = Table(title_justify="left")
-    for column in ("pipeline", "what it builds", "sources", "encoder", "mining"):
-        table.add_column(column, overflow="fold")
     for name, recipe in sorted(load_content(content).recipes.items()):
-        about = " ".join(recipe.description.split())
-        table.add_row(name, about, ", ".join(recipe.sources), recipe.encoder.model, recipe.mining.preset)
-    OUT.print(table)
+        print_entry(
+            name,
+            " ".join(recipe.description.split()),
+            f"sources {', '.join(recipe.sources)}; encoder {recipe.encoder.model}; mining {recipe.mining.preset}",
+        )
 
 
 def show(
@@ -113,17 +110,19 @@ def show(
 
     The records come from a real build of at most 200 of its examples in a temporary folder.
 
-    Example: `medi show super_ni/task9001_note_mood_classification`
+    Example: `medi show super_ni/task9001_sample_note_mood`
     """
-    from medi_build.build import BuildOptions, build
+    from medi_build.build import build
+    from medi_build.options import BuildOptions
     from medi_build.plan import find_recipe, resolve
     from medi_build.raw import raw_rows
 
     loaded = load_content(content)
     card = _card(loaded, name)
     OUT.print(f"[bold]{name}[/]  (task id {loaded.task_ids[name]})")
-    for key, value in card.model_dump(mode="json", exclude={"name"}, exclude_defaults=True).items():
-        OUT.print(f"  {key}: {value}", markup=False, highlight=False, soft_wrap=True)
+    facts = card.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
+    written = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=76)
+    OUT.print(written.rstrip(), markup=False, highlight=False, soft_wrap=True)
     recipe = find_recipe(loaded, pipeline).model_copy(update={"allow_missing": False, "offline": True})
     plan = resolve(loaded, recipe, (name,), data, None, cache_folder() / "downloads")
     OUT.print("\n[bold]Raw rows[/]")
