@@ -44,9 +44,7 @@ class SuperNiOptions(_Strict):
     """A Super-NaturalInstructions task file."""
 
     adapter: Literal["super_ni"]
-    kind: Literal["auto", "classification", "text2text"] = Field(
-        "auto", description="override of what the data says"
-    )
+    kind: Literal["auto", "classification", "text2text"] = Field("auto", description="override of what the data says")
 
 
 class KiltOptions(_Strict):
@@ -92,9 +90,7 @@ class Card(_Strict):
     name: str = Field(..., pattern=NAME_PATTERN, description="e.g. kilt/nq")
     description: str
     options: Options
-    files: dict[str, tuple[str, ...]] = Field(
-        ..., description="split -> file names or globs below the source's folder"
-    )
+    files: dict[str, tuple[str, ...]] = Field(..., description="split -> file names or globs below the source's folder")
     extra_files: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="role -> files the adapter joins with (pages, questions)"
     )
