@@ -1,22 +1,31 @@
 """Where messages go (stderr; results go to stdout), and how a record and a table look."""
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from medi_build.ledger import Ledger
 
-LOG_WIDTH = 110
+LOG_WIDTH = 80
 """Characters per line where no terminal says how wide it is."""
 CONSOLE = Console(stderr=True)
-OUT = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
+OUT = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_WIDTH)
 MAX_TEXT = 300
 MAX_REASONS = 8
+
+
+def print_entry(head: str, *facts: str) -> None:
+    """One entry of a list: a line that can be searched for, and what there is to know, indented and wrapped."""
+    OUT.print(Text(head, style="bold"), soft_wrap=True)
+    for fact in facts:
+        OUT.print(Padding(Text(fact), (0, 0, 0, 8), expand=False))
 
 
 def print_record(record: Mapping[str, Any]) -> None:
@@ -40,12 +49,12 @@ def shorten(text: str) -> str:
 
 def ledger_table(ledgers: Sequence[Ledger], seconds: Mapping[str, float]) -> Table:
     """The closing table: rows in, written, dropped by reason and time, per source."""
-    table = Table(title="What went in and what came out", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title="What went in and what came out", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("source", no_wrap=True)
-    for name in ("datasets", "rows in", "written", "dropped"):
-        table.add_column(name, justify="right")
-    table.add_column("by reason", no_wrap=True)
-    table.add_column("seconds", justify="right")
+    for name in ("sets", "rows in", "written", "dropped"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("by reason", overflow="fold")
+    table.add_column("seconds", justify="right", no_wrap=True)
     sources: dict[str, list[Ledger]] = {}
     for ledger in ledgers:
         sources.setdefault(ledger.dataset.split("/")[0], []).append(ledger)
