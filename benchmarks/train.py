@@ -186,7 +186,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--public-steps", type=int, default=2)
     parser.add_argument("--window", type=int, default=512)
-    parser.add_argument("--tokens-per-forward", type=int, default=16_384 if torch.cuda.is_available() else 1024)
+    parser.add_argument("--tokens-per-forward", type=int, default=16_384 if torch.cuda.is_available() else 512)
     parser.add_argument("--bf16", action="store_true", help="all of them under bfloat16 autocast")
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--json", type=Path)

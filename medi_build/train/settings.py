@@ -36,7 +36,7 @@ class TrainSettings:
         cl_temperature: divides the cosines; the paper's 0.01.
         max_source_length: window in tokens, instruction included; the model's own if not given.
         cached: gradient caching: memory for one chunk of `tokens_per_forward` only, one more forward pass.
-        tokens_per_forward: texts go through the model in chunks of so many tokens; 16,384 on a GPU and 1,024 on the
+        tokens_per_forward: texts go through the model in chunks of so many tokens; 16,384 on a GPU and 512 on the
             CPU (whose caches like it small) if not given.
         train_batch_size: rows of a batch, over all processes together.
         num_train_epochs: passes over the (capped) data; ignored if `max_steps` is given.

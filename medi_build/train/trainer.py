@@ -24,7 +24,7 @@ from medi_build.train.report import Trained, write_card, write_plot
 from medi_build.train.settings import INSTRUCTOR, TrainSettings
 
 DATA_FOLDER = "training-data"
-TOKENS_PER_FORWARD = {True: 16_384, False: 1024}
+TOKENS_PER_FORWARD = {True: 16_384, False: 512}
 """On a GPU, and on the CPU."""
 
 
