@@ -39,7 +39,7 @@ class LocalExecutor:
         watched, held = context.Pipe(duplex=False)
         pool = ProcessPoolExecutor(self.jobs, mp_context=context, initializer=_end_with, initargs=(watched,))
         try:
-            with _interrupts_held_back():
+            with _signals_held_back():
                 results = pool.map(function, units)
             yield from results
             pool.shutdown(wait=True)
@@ -55,13 +55,29 @@ class LocalExecutor:
 
 
 @contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Workers inherit the mask: Ctrl-C in a terminal goes to all processes, but only the parent has to answer it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _signals_held_back() -> Iterator[None]:
+    """Start workers in peace, and have them leave Ctrl-C to their parent, though a terminal sends it to all.
+
+    Workers inherit the mask. Here another thread may still take the signal, whose handler Python runs in the main
+    thread: it only notes the number, and the signal is raised anew once all workers are started.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for first in came[:1]:
+        signal.raise_signal(first)
 
 
 def _end_with(watched: Connection) -> None:
