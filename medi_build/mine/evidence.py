@@ -14,6 +14,7 @@ Noto 2008). The risk is the model's probability with both classes weighted alike
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +69,8 @@ class Evidence:
         known: where the signs come from.
         probes: int64 [m] the queries among which reciprocal ranks and near queries are counted.
         listed: float64, ascending ``4 * text - score`` of every text in every probe's ranking.
+        ranking: the probes' rankings [m, k].
+        ranking_risk: float64 [m, k], the risk of the texts in them.
         mean: float64 [5], of the signs of candidates.
         scale: float64 [5], their standard deviation.
         weights: float64 [6], the last one is the intercept.
@@ -76,9 +79,18 @@ class Evidence:
     known: Known
     probes: Ints
     listed: Floats
+    ranking: Ranking
+    ranking_risk: Floats
     mean: Floats
     scale: Floats
     weights: Floats
+
+    def ranked(self, queries: Ints) -> tuple[Ranking, Floats] | None:
+        """Rankings of the queries and the risks in them, if all of them are probes; known from the fit."""
+        places = np.minimum(np.searchsorted(self.probes, queries), len(self.probes) - 1)
+        if not np.array_equal(self.probes[places], queries):
+            return None
+        return self.ranking.rows(places), self.ranking_risk[places]
 
     def risk(self, queries: Ints, ids: Ints, scores: npt.NDArray[np.float32], ranking: Ranking) -> Floats:
         """Probability [r, c] that a candidate looks like a known positive; 0 where there is no candidate.
@@ -89,9 +101,10 @@ class Evidence:
             scores: float32 [r, c] their cosines.
             ranking: the rankings [r, k] of these queries.
         """
-        signs = _signs(self.known, self.probes, self.listed, queries, ids, scores, ranking)
-        logits = ((signs - self.mean) / self.scale * self.weights[:-1]).sum(axis=2) + self.weights[-1]
-        return np.where(ids == NOTHING, 0.0, _sigmoid(logits))
+        if not ids.size:
+            return np.zeros(ids.shape)
+        signs = _signs(self.known, self.listed, _views(self.known, self.probes, queries, ranking), ids, scores)
+        return _risk(signs, ids, self.mean, self.scale, self.weights)
 
 
 def fit(known: Known, length: int, seed: int) -> Evidence | None:
@@ -110,51 +123,73 @@ def fit(known: Known, length: int, seed: int) -> Evidence | None:
     ranking = topk(known.queries[probes], known.corpus[: known.pool], length, Exclusions(known.barred[probes]))
     present = ranking.ids != NOTHING
     listed = np.sort(4.0 * ranking.ids[present] - ranking.scores[present])
-    positives, scores = known.positives[probes, None], known.positive_scores[probes, None]
-    ours = _signs(known, probes, listed, probes, positives, scores, ranking)[:, 0]
+    views = _views(known, probes, probes, ranking)
+    ours = _signs(known, listed, views, known.positives[probes, None], known.positive_scores[probes, None])[:, 0]
     reached = ours[:, 0] < np.log1p(present.sum(axis=1))
     if np.count_nonzero(reached) < FEWEST_POSITIVES:
         return None
-    theirs = _signs(known, probes, listed, probes, ranking.ids, ranking.scores, ranking)[present]
+    signs = _signs(known, listed, views, *ranking)
+    theirs = signs[present]
     mean, scale = theirs.mean(axis=0), np.maximum(theirs.std(axis=0), 1e-9)
     weights = _logistic((ours[reached] - mean) / scale, (theirs - mean) / scale)
-    return Evidence(known, probes, listed, mean, scale, weights)
+    return Evidence(
+        known, probes, listed, ranking, _risk(signs, ranking.ids, mean, scale, weights), mean, scale, weights
+    )
 
 
-def _signs(
-    known: Known,
-    probes: Ints,
-    listed: Floats,
-    queries: Ints,
-    ids: Ints,
-    scores: npt.NDArray[np.float32],
-    ranking: Ranking,
-) -> Floats:
+def _risk(signs: Floats, ids: Ints, mean: Floats, scale: Floats, weights: Floats) -> Floats:
+    logits = ((signs - mean) / scale * weights[:-1]).sum(axis=2) + weights[-1]
+    return np.where(ids == NOTHING, 0.0, _sigmoid(logits))
+
+
+class _Views(NamedTuple):
+    """What some queries see of the corpus.
+
+    Attributes:
+        ranking: by the encoder.
+        lexical: by BM25.
+        near_positives: int64 [r, near], the positives of the nearest other probes, -1 where there are fewer.
+        near_scores: float32 [r, near], the cosines of those probes with the query.
+    """
+
+    ranking: Ranking
+    lexical: Ranking
+    near_positives: Ints
+    near_scores: npt.NDArray[np.float32]
+
+
+def _views(known: Known, probes: Ints, queries: Ints, ranking: Ranking) -> _Views:
+    places = np.searchsorted(probes, queries)
+    itself = np.flatnonzero(probes[np.minimum(places, len(probes) - 1)] == queries)
+    same = incidence(itself, places[itself], (len(queries), len(probes)))
+    near = topk(known.queries[queries], known.queries[probes], NEAR_QUERIES, Exclusions(same))
+    nothing = near.ids == NOTHING
+    return _Views(
+        ranking,
+        known.index.topk(known.words.gather(queries), LEXICAL_DEPTH),
+        np.where(nothing, NOTHING, known.positives[probes[near.ids]]),
+        np.where(nothing, np.float32(0), near.scores),
+    )
+
+
+def _signs(known: Known, listed: Floats, views: _Views, ids: Ints, scores: npt.NDArray[np.float32]) -> Floats:
     """The five signs [r, c, 5] of candidates; ranks count from 0 and as log(1 + rank)."""
-    rows, columns = ids.shape
-    signs = np.empty((rows, columns, SIGNS))
-    row = np.arange(rows)[:, None]
+    signs = np.empty((*ids.shape, SIGNS))
+    row = np.arange(len(ids))[:, None]
     safe = np.where(ids == NOTHING, 0.0, scores).astype(np.float64)
-    own = np.where(ranking.ids == NOTHING, -1.5, ranking.scores).astype(np.float64)
+    own = np.where(views.ranking.ids == NOTHING, -1.5, views.ranking.scores).astype(np.float64)
     above = np.searchsorted((4.0 * row - own).ravel(), (4.0 * row - safe).ravel()).reshape(ids.shape)
     signs[..., 0] = np.log1p(above - row * own.shape[1])
 
-    lexical = known.index.topk(known.words.gather(queries), LEXICAL_DEPTH)
-    rank, score = _found(lexical, ids)
+    rank, score = _found(views.lexical, ids)
     signs[..., 1] = np.log1p(rank)
-    signs[..., 2] = score / np.maximum(lexical.scores[:, :1], 1e-9)
+    signs[..., 2] = score / np.maximum(views.lexical.scores[:, :1], 1e-9)
 
     first = np.searchsorted(listed, 4.0 * ids.ravel() - 1.5)
     place = np.searchsorted(listed, 4.0 * ids.ravel() - safe.ravel())
     signs[..., 3] = np.log1p(place - first).reshape(ids.shape)
 
-    places = np.searchsorted(probes, queries)
-    itself = np.flatnonzero(probes[np.minimum(places, len(probes) - 1)] == queries)
-    same = incidence(itself, places[itself], (rows, len(probes)))
-    near = topk(known.queries[queries], known.queries[probes], NEAR_QUERIES, Exclusions(same))
-    theirs = np.where(near.ids == NOTHING, NOTHING, known.positives[probes[near.ids]])
-    likeness = np.where(near.ids == NOTHING, np.float32(0), near.scores)
-    signs[..., 4] = np.maximum(nearest_positive(known.corpus, ids, theirs, likeness), -1.0)
+    signs[..., 4] = np.maximum(nearest_positive(known.corpus, ids, views.near_positives, views.near_scores), -1.0)
     return signs
 
 

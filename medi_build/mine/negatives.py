@@ -182,16 +182,17 @@ def _negatives(
         raise MiningError("there are no candidate texts at all; give documents or examples with positives")
     of_row = pairs.query_of_row[rows]
     wanted, local = np.unique(of_row, return_inverse=True)
-    ranking = _ranked(scene, wanted, depth(rule))
+    ranking, risk = _ranked(scene, wanted, rule)
     rivals: Bools = scene.is_positive[np.maximum(ranking.ids, 0)] & (ranking.scores >= scene.lowest[wanted, None])
     ledger.note("possible_in_batch_false_negatives", int(np.count_nonzero(rivals[local].any(axis=1))))
 
     positives, own_scores = pairs.positives[places, 1], scene.positive_scores[places]
-    candidates = side_by_side(_given(scene, rows, ledger), window(ranking, rule).rows(local))
+    given = _given(scene, rows, ledger)
+    candidates = side_by_side(given, window(ranking, rule).rows(local))
+    if scene.evidence is not None and risk is not None:
+        given_risk = scene.evidence.risk(of_row, given.ids, given.scores, ranking.rows(local))
+        risk = np.concatenate([given_risk, risk[local, rule.rank_min :]], axis=1)
     allowed = (candidates.ids != NOTHING) & ~repeated(candidates.ids)
-    risk = None
-    if scene.evidence is not None:
-        risk = scene.evidence.risk(of_row, candidates.ids, candidates.scores, ranking.rows(local))
     allowed = _filtered(scene, rows, positives, candidates, allowed, risk, rule, ledger)
     if scene.cross_encoder is not None:
         allowed = first_allowed(allowed, rule.cross_encoder_candidates)
@@ -203,8 +204,19 @@ def _negatives(
     return own_scores, pick(candidates, allowed, rule, all_keys[rows])
 
 
-def _ranked(scene: Scene, wanted: Ints, length: int) -> Ranking:
-    """The pool ranked for some of the distinct queries: by cosine, or fused with BM25; scores are cosines."""
+def _ranked(scene: Scene, wanted: Ints, rule: MiningRule) -> tuple[Ranking, npt.NDArray[np.float64] | None]:
+    """The pool ranked for some of the distinct queries, and the risk of each candidate if the rule asks for it."""
+    if scene.evidence is None:
+        return _searched(scene, wanted, depth(rule)), None
+    known = scene.evidence.ranked(wanted) if scene.lexical is None else None
+    if known is not None:
+        return known
+    ranking = _searched(scene, wanted, depth(rule))
+    return ranking, scene.evidence.risk(wanted, ranking.ids, ranking.scores, ranking)
+
+
+def _searched(scene: Scene, wanted: Ints, length: int) -> Ranking:
+    """The pool ranked by cosine, or fused with BM25; scores are cosines."""
     pairs = scene.pairs
     barred = pairs.barred[wanted]
     dense = topk(scene.queries[wanted], scene.corpus[: pairs.pool], length, Exclusions(barred))

@@ -4,7 +4,8 @@ A first pass takes, block by block, a few more candidates than asked for from a 
 survivors are scored again in float64. For float16 vectors of norm near one that sum is exact in any order: every
 product is a multiple of 2**-48, and partial sums below 8 need no more than 51 of float64's 53 bits. So the result
 does not depend on block sizes, threads or device. A list is final once its k-th exact score is above anything the
-first pass can have left out, by the error bound of the product; the few others are searched again, deeper.
+first pass can have left out, by the error bound of the product; the few others are searched again, deeper. A small
+corpus is multiplied in float64 from the start.
 """
 
 from typing import Any, NamedTuple
@@ -22,6 +23,8 @@ NOTHING = -1
 
 RESCORE_BYTES = 64 << 20
 RETRY_CELLS = 1 << 22
+EXACT_FROM_START = 40
+"""Below so many candidates per place of the list, a float64 product is cheaper than gathering the survivors again."""
 
 
 class Ranking(NamedTuple):
@@ -131,8 +134,11 @@ def _search(
     import torch
 
     resident = _to_device(queries, device, "queries", 0)
+    at_once = len(corpus) <= EXACT_FROM_START * depth
+    if at_once:
+        resident = resident.double()
     ids, approximate, corpus_norm = _survivors(resident, corpus, depth, exclusions, device, blocks)
-    exact = _exact_scores(resident, corpus, ids)
+    exact = approximate if at_once else _exact_scores(resident, corpus, ids)
     order = torch.sort(ids, dim=1).indices
     ids, exact = ids.gather(1, order), exact.gather(1, order)
     order = torch.sort(exact, dim=1, descending=True, stable=True).indices[:, :k]
@@ -142,6 +148,7 @@ def _search(
     # What the first pass left out scored at most `cut` there, so at most cut + error in truth.
     cut = approximate.amin(dim=1).double()
     error = _error_bound(queries.shape[1], device) * corpus_norm * resident.double().norm(dim=1)
+    error = torch.zeros_like(error) if at_once else error
     complete = (cut == -torch.inf) | torch.tensor(depth >= len(corpus), device=cut.device)
     final = complete | (exact[:, -1] > cut + error)
     ranking = Ranking(*_pad(ids.cpu().numpy(), exact.float().cpu().numpy(), k))
@@ -180,16 +187,18 @@ def _survivors(
     import torch
 
     ids = torch.zeros((len(queries), depth), dtype=torch.int64, device=device)
-    best = torch.full((len(queries), depth), -torch.inf, dtype=torch.float32, device=device)
+    best = torch.full(
+        (len(queries), depth), -torch.inf, dtype=torch.promote_types(queries.dtype, torch.float32), device=device
+    )
     excluded = _TiledPairs(exclusions.pairs, len(corpus), blocks)
     labels = _on_device(exclusions.labels, device)
     norm = 0.0
     for first in range(0, len(corpus), blocks.corpus):
-        block = _to_device(corpus[first : first + blocks.corpus], device, "corpus", first)
+        block = _to_device(corpus[first : first + blocks.corpus], device, "corpus", first).to(queries.dtype)
         norm = max(norm, float(block.float().norm(dim=1).max()))
         for start in range(0, len(queries), blocks.queries):
             stop = min(start + blocks.queries, len(queries))
-            tile = (queries[start:stop] @ block.T).float()
+            tile = (queries[start:stop] @ block.T).to(best.dtype)
             if labels is not None:
                 tile.masked_fill_(_forbidden(labels, slice(start, stop), first, first + len(block)), -torch.inf)
             rows, columns = excluded.tile(start, first)

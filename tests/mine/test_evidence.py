@@ -10,7 +10,7 @@ from medi_build.ledger import Ledger
 from medi_build.mine import evidence, mine
 from medi_build.mine.exclusions import Exclusions, incidence
 from medi_build.mine.lexical import BM25, tokenize
-from medi_build.mine.search import Ranking, topk
+from medi_build.mine.search import topk
 from medi_build.mining_rule import MiningRule
 from tests.mine.conftest import documents, embed, examples
 from tests.mine.test_search import unit
@@ -134,7 +134,7 @@ def test_signs_equal_the_plain_version():
     ranking = topk(queries[asked], corpus, 6, Exclusions(barred[asked]))
     ids = np.concatenate([ranking.ids, [[3, -1], [0, 29]]], axis=1)
     scores = np.float32([[exact_queries[q] @ exact[i] for i in row] for q, row in zip(asked, ids, strict=True)])
-    got = evidence._signs(known, probes, listed, asked, ids, scores, Ranking(*ranking))
+    got = evidence._signs(known, listed, evidence._views(known, probes, asked, ranking), ids, scores)
     for r, q in enumerate(asked):
         lexical = index.scores(words.gather([q])).toarray()[0]
         by_words = sorted(np.flatnonzero(lexical), key=lambda d: (-lexical[d], d))
