@@ -212,6 +212,7 @@ def _arguments(settings: TrainSettings) -> SentenceTransformerTrainingArguments:
     given: Mapping[str, Any] = settings.extra
     defaults: dict[str, Any] = {
         "report_to": "none",
+        "use_cpu": not torch.accelerator.is_available(),  # else bf16 on a machine without a GPU is refused
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": torch.cuda.is_available(),
         "save_total_limit": 2,

@@ -187,7 +187,7 @@ def test_the_first_loss_is_the_objective_of_the_planned_batch(toy_data: Path, ti
     {"loss": "CachedMultipleNegativesRankingLoss", "tokens_per_forward": 200},
     {"loss": "MultipleNegativesRankingLoss"},
     {"loss": "TripletLoss"},
-    {"precision": "bfloat16"},
+    {"precision": "bfloat16", "extra": {"disable_tqdm": True}},
     {"lora_rank": 2},
     {"gradient_accumulation_steps": 2, "task_cap": 10},
     {"pool_instruction": True, "eval_rows_per_task": 0},
