@@ -42,7 +42,7 @@ PEERS = {
     "relative_margin=0.05": {"relative_margin": 0.05},
     "range_min=10": {"range_min": 10},
 }
-SWEEP = ((0.3, 0.95), (0.4, 0.95), (0.5, 0.95), (0.6, 0.97), (0.7, 0.98), (0.8, 0.99), (0.8, 0.995))
+SWEEP = ((0.3, 0.95), (0.4, 0.95), (0.5, 0.95), (0.6, 0.97), (0.7, 0.98), (0.8, 0.99), (0.9, 0.99))
 """(risk_max, floor_quantile), from the safest to the hardest."""
 
 

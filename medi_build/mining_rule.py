@@ -54,6 +54,9 @@ class MiningRule(BaseModel):
     )
     consistency_pool: int = Field(1000, ge=2, description="size of these random pools")
     lexical: bool = Field(False, description="add BM25 candidates, fused by reciprocal rank")
+    ann_above: int | None = Field(
+        None, ge=1, description="search approximately (needs FAISS) where there are more candidates than this"
+    )
     cross_encoder: str | None = Field(None, description="re-score the final candidates with this model")
     cross_encoder_max: float | None = Field(None, description="reject a negative it scores above this")
     cross_encoder_candidates: int = Field(

@@ -1,5 +1,6 @@
 """Mining: encode -> search -> select, as small functions over arrays."""
 
+from medi_build.mine.ann import Approximate, ann_topk
 from medi_build.mine.engine import mine
 from medi_build.mine.exclusions import Exclusions, Labels, incidence
 from medi_build.mine.lexical import BM25, fuse, tokenize
@@ -8,9 +9,11 @@ from medi_build.mine.shortcuts import length_auc
 
 __all__ = [
     "BM25",
+    "Approximate",
     "Exclusions",
     "Labels",
     "Ranking",
+    "ann_topk",
     "fuse",
     "incidence",
     "length_auc",

@@ -18,7 +18,7 @@ from scipy import sparse
 from medi_build.errors import MiningError
 from medi_build.mine.exclusions import BoolMatrix, contains
 from medi_build.mine.pool import Ints
-from medi_build.mine.search import NOTHING, Ranking
+from medi_build.mine.search import NOTHING, Ranking, best_per_row
 
 QUERIES_PER_BLOCK = 64
 GROUP = 16
@@ -103,7 +103,7 @@ class BM25:
         rows = np.searchsorted(block.indptr, places, side="right") - 1
         documents, values = block.indices[places].astype(np.int64), block.data[places]
         free = ~contains(barred, rows, documents)
-        return _best(rows[free], documents[free], values[free], block.shape[0], k)
+        return best_per_row(rows[free], documents[free], values[free], block.shape[0], k)
 
 
 def fuse(rankings: list[Ranking], k: int, constant: float = 60.0) -> Ranking:
@@ -128,20 +128,9 @@ def fuse(rankings: list[Ranking], k: int, constant: float = 60.0) -> Ranking:
     present = ids != NOTHING
     rows, ids, gains = rows[present], ids[present], gains[present]
     pairs, which = np.unique(np.stack([rows, ids]), axis=1, return_inverse=True)
-    return _best(pairs[0], pairs[1], np.bincount(which.ravel(), gains, pairs.shape[1]).astype(np.float64), count, k)
-
-
-def _best(rows: Ints, ids: Ints, values: npt.NDArray[np.float64], count: int, k: int) -> Ranking:
-    """The k largest values of each of ``count`` rows, ties by lower id."""
-    order = np.lexsort((ids, -values, rows))
-    rows, ids, values = rows[order], ids[order], values[order]
-    sizes = np.bincount(rows, minlength=count)
-    ranks = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    kept = ranks < k
-    ranking = Ranking(np.full((count, k), NOTHING, dtype=np.int64), np.full((count, k), -np.inf, dtype=np.float32))
-    ranking.ids[rows[kept], ranks[kept]] = ids[kept]
-    ranking.scores[rows[kept], ranks[kept]] = values[kept]
-    return ranking
+    return best_per_row(
+        pairs[0], pairs[1], np.bincount(which.ravel(), gains, pairs.shape[1]).astype(np.float64), count, k
+    )
 
 
 def _flat(lists: pl.Series) -> tuple[Ints, pl.Series]:

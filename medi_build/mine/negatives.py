@@ -1,69 +1,31 @@
 """Negatives for datasets that bring their positives: candidates are ranked, filtered and picked, block by block."""
 
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import pyarrow as pa
 
 from medi_build.embedding import Embed
 from medi_build.errors import MiningError
 from medi_build.ledger import Ledger
 from medi_build.mine import filters
-from medi_build.mine.encoding import encode
-from medi_build.mine.evidence import Evidence, Known, fit
+from medi_build.mine.ann import ann_topk
 from medi_build.mine.exclusions import Exclusions, contains
-from medi_build.mine.lexical import BM25, fuse, tokenize
+from medi_build.mine.lexical import fuse
 from medi_build.mine.pairs import Pairs, load
 from medi_build.mine.pool import Ints, Keys, Vocabulary, column, flatten, matrix, seeded_hash
 from medi_build.mine.positives import choose_positives, inconsistent
-from medi_build.mine.rescore import PairScorer, cross_scores, first_allowed, load_cross_encoder
+from medi_build.mine.rescore import cross_scores, first_allowed
 from medi_build.mine.result import Found, empty, join
-from medi_build.mine.search import NOTHING, Ranking, Vectors, pair_scores, topk
+from medi_build.mine.scene import Scene, build_scene
+from medi_build.mine.search import NOTHING, Ranking, pair_scores, topk
 from medi_build.mine.select import GIVEN, Bools, Candidates, depth, pick, reject, repeated, side_by_side, window
 from medi_build.mining_rule import MiningRule
 
 ROWS_AT_ONCE = 16384
 GIVEN_AT_MOST = 256
 """Given negatives of one row that are looked at; more would make every row's matrix as wide."""
-CALIBRATION_PAIRS = 100_000
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What the selection of one dataset reads.
-
-    Attributes:
-        pairs: the dataset as numbers.
-        queries: float16 [q, d] vectors of the distinct queries.
-        corpus: float16 [documents, d] vectors of the document side.
-        positive_scores: float32 [p], cosine of each given positive with its query.
-        lowest: float32 [q], that of each query's lowest-scoring positive.
-        floor: lowest score a negative may have.
-        ceiling: highest score a negative may have.
-        teacher: vectors (queries, corpus) of a second encoder that may veto, or None.
-        answers: rows of the examples and their normalised answers.
-        is_positive: bool [vocabulary], texts that are a positive of some row.
-        cross_encoder: scores (query, text) pairs, or None.
-        lexical: BM25 index of the pool and the tokenised queries, or None.
-        evidence: the model of risk, or None.
-    """
-
-    pairs: Pairs
-    queries: Vectors
-    corpus: Vectors
-    positive_scores: npt.NDArray[np.float32]
-    lowest: npt.NDArray[np.float32]
-    floor: float
-    ceiling: float
-    teacher: tuple[Vectors, Vectors] | None
-    answers: tuple[Ints, pl.Series]
-    is_positive: Bools
-    cross_encoder: PairScorer | None
-    lexical: tuple[BM25, pl.Series] | None
-    evidence: Evidence | None
 
 
 def mine_pairs(
@@ -88,7 +50,7 @@ def mine_pairs(
     rows, chosen = choose_positives(pairs, keys, flatten(examples, "positives").rows, ledger)
     if not len(rows):
         return empty("dense", rule), pairs.vocabulary
-    scene = _scene(examples, pairs, rule, embed, teacher, instructions, seed, ledger)
+    scene = build_scene(examples, pairs, rule, embed, teacher, instructions, seed, ledger)
     kept = ~inconsistent(pairs, rows, chosen, scene.queries, scene.corpus, rule, seed, ledger)
     rows, chosen = rows[kept], chosen[kept]
     by_query = np.argsort(pairs.query_of_row[rows], kind="stable")
@@ -109,56 +71,6 @@ def mine_pairs(
             )
         )
     return join(parts), pairs.vocabulary
-
-
-def _scene(
-    examples: pa.Table,
-    pairs: Pairs,
-    rule: MiningRule,
-    embed: Embed,
-    teacher: Embed | None,
-    instructions: tuple[str, str],
-    seed: int,
-    ledger: Ledger,
-) -> Scene:
-    """Encode both sides and calibrate the limits."""
-    sides = (pairs.vocabulary.some(pairs.query_texts), pairs.vocabulary.some(np.arange(pairs.documents)))
-    queries, corpus = (encode(embed, side, text, ledger) for side, text in zip(sides, instructions, strict=True))
-    vetoes = None
-    if rule.teacher is not None:
-        if teacher is None:
-            raise MiningError(
-                f"the rule names the teacher {rule.teacher!r}, but no such encoder was passed; pass teacher="
-            )
-        veto_queries, veto_corpus = (encode(teacher, side, "", ledger) for side in sides)
-        vetoes = veto_queries, veto_corpus
-    query_of_positive = pairs.query_of_row[pairs.positives[:, 0]]
-    positive_scores = pair_scores(queries, corpus, query_of_positive, pairs.positives[:, 1])
-    lowest = np.full(len(queries), np.inf, dtype=np.float32)
-    np.minimum.at(lowest, query_of_positive, positive_scores)
-    floor, ceiling = -np.inf, np.inf if rule.ceiling is None else rule.ceiling
-    if rule.floor_quantile is not None:
-        unrelated = filters.random_pair_scores(queries, corpus[: pairs.pool], pairs.barred, CALIBRATION_PAIRS, seed)
-        floor = float(np.quantile(unrelated, rule.floor_quantile))
-    if rule.ceiling_quantile is not None:
-        ceiling = min(ceiling, float(np.quantile(positive_scores, rule.ceiling_quantile)))
-    answers = flatten(examples, "answers")
-    lexical = _lexical(pairs) if rule.lexical or rule.risk_max is not None else None
-    return Scene(
-        pairs,
-        queries,
-        corpus,
-        positive_scores,
-        lowest,
-        floor,
-        ceiling,
-        vetoes,
-        (answers.rows, filters.normalized(answers.values)),
-        pairs.is_positive(),
-        None if rule.cross_encoder is None else load_cross_encoder(rule.cross_encoder),
-        lexical if rule.lexical else None,
-        None if lexical is None else _evidence(pairs, queries, corpus, positive_scores, lexical, rule, seed, ledger),
-    )
 
 
 def _negatives(
@@ -182,7 +94,7 @@ def _negatives(
         raise MiningError("there are no candidate texts at all; give documents or examples with positives")
     of_row = pairs.query_of_row[rows]
     wanted, local = np.unique(of_row, return_inverse=True)
-    ranking, risk = _ranked(scene, wanted, rule)
+    ranking, risk = _ranked(scene, wanted, rule, ledger)
     rivals: Bools = scene.is_positive[np.maximum(ranking.ids, 0)] & (ranking.scores >= scene.lowest[wanted, None])
     ledger.note("possible_in_batch_false_negatives", int(np.count_nonzero(rivals[local].any(axis=1))))
 
@@ -204,58 +116,36 @@ def _negatives(
     return own_scores, pick(candidates, allowed, rule, all_keys[rows])
 
 
-def _ranked(scene: Scene, wanted: Ints, rule: MiningRule) -> tuple[Ranking, npt.NDArray[np.float64] | None]:
+def _ranked(
+    scene: Scene, wanted: Ints, rule: MiningRule, ledger: Ledger
+) -> tuple[Ranking, npt.NDArray[np.float64] | None]:
     """The pool ranked for some of the distinct queries, and the risk of each candidate if the rule asks for it."""
     if scene.evidence is None:
-        return _searched(scene, wanted, depth(rule)), None
+        return _searched(scene, wanted, rule, ledger), None
     known = scene.evidence.ranked(wanted) if scene.lexical is None else None
     if known is not None:
         return known
-    ranking = _searched(scene, wanted, depth(rule))
+    ranking = _searched(scene, wanted, rule, ledger)
     return ranking, scene.evidence.risk(wanted, ranking.ids, ranking.scores, ranking)
 
 
-def _searched(scene: Scene, wanted: Ints, length: int) -> Ranking:
+def _searched(scene: Scene, wanted: Ints, rule: MiningRule, ledger: Ledger) -> Ranking:
     """The pool ranked by cosine, or fused with BM25; scores are cosines."""
-    pairs = scene.pairs
-    barred = pairs.barred[wanted]
-    dense = topk(scene.queries[wanted], scene.corpus[: pairs.pool], length, Exclusions(barred))
+    pairs, length = scene.pairs, depth(rule)
+    barred, corpus = pairs.barred[wanted], scene.corpus[: pairs.pool]
+    if rule.ann_above is not None and pairs.pool > rule.ann_above:
+        # The index is built anew for each block of rows: little beside the search, at sizes that need one.
+        dense, recall = ann_topk(scene.queries[wanted], corpus, length, Exclusions(barred))
+        percent = int(100 * recall)
+        ledger.notes["ann_recall_percent"] = min(percent, ledger.notes.get("ann_recall_percent", percent))
+    else:
+        dense = topk(scene.queries[wanted], corpus, length, Exclusions(barred))
     if scene.lexical is None:
         return dense
     index, queries = scene.lexical
     fused = fuse([dense, index.topk(queries.gather(wanted), length, barred)], length)
     flat = pair_scores(scene.queries, scene.corpus, np.repeat(wanted, length), fused.ids.ravel())
     return Ranking(fused.ids, np.where(fused.ids == NOTHING, -np.inf, flat.reshape(fused.ids.shape)))
-
-
-def _lexical(pairs: Pairs) -> tuple[BM25, pl.Series]:
-    texts = pairs.vocabulary.text(np.arange(pairs.pool))
-    return BM25.build(tokenize(texts)), tokenize(pairs.vocabulary.text(pairs.query_texts))
-
-
-def _evidence(
-    pairs: Pairs,
-    queries: Vectors,
-    corpus: Vectors,
-    positive_scores: npt.NDArray[np.float32],
-    lexical: tuple[BM25, pl.Series],
-    rule: MiningRule,
-    seed: int,
-    ledger: Ledger,
-) -> Evidence | None:
-    """The model of risk, if the rule asks for it; ``risk_not_fitted`` is noted where there is too little to fit."""
-    if rule.risk_max is None:
-        return None
-    query_of_positive = pairs.query_of_row[pairs.positives[:, 0]]
-    wanted, first = np.unique(query_of_positive, return_index=True)
-    positives = np.full(len(queries), NOTHING, dtype=np.int64)
-    scores = np.full(len(queries), -np.inf, dtype=np.float32)
-    positives[wanted], scores[wanted] = pairs.positives[first, 1], positive_scores[first]
-    known = Known(queries, corpus, pairs.pool, pairs.barred, *lexical, positives, scores)
-    evidence = fit(known, rule.rank_max, seed)
-    if evidence is None:
-        ledger.note("risk_not_fitted")
-    return evidence
 
 
 def _judged(scene: Scene, of_row: Ints, positives: Ints, ids: Ints) -> npt.NDArray[np.float32]:

@@ -111,6 +111,25 @@ def pair_scores(
     return scores
 
 
+def best_per_row(
+    rows: npt.NDArray[np.int64],
+    ids: npt.NDArray[np.int64],
+    values: npt.NDArray[np.float64],
+    count: int,
+    k: int,
+) -> Ranking:
+    """The k largest values of each of ``count`` rows, ties by lower id."""
+    order = np.lexsort((ids, -values, rows))
+    rows, ids, values = rows[order], ids[order], values[order]
+    sizes = np.bincount(rows, minlength=count)
+    ranks = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    kept = ranks < k
+    ranking = Ranking(np.full((count, k), NOTHING, dtype=np.int64), np.full((count, k), -np.inf, dtype=np.float32))
+    ranking.ids[rows[kept], ranks[kept]] = ids[kept]
+    ranking.scores[rows[kept], ranks[kept]] = values[kept]
+    return ranking
+
+
 def _check(queries: Vectors, corpus: Vectors, k: int) -> None:
     if k < 1:
         raise MiningError(f"k is {k}; ask for at least 1 candidate")

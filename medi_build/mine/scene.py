@@ -1,0 +1,139 @@
+"""What the selection of one dataset reads: vectors, limits calibrated on the data, and the models it may ask."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from medi_build.embedding import Embed
+from medi_build.errors import MiningError
+from medi_build.ledger import Ledger
+from medi_build.mine import filters
+from medi_build.mine.encoding import encode
+from medi_build.mine.evidence import Evidence, Known, fit
+from medi_build.mine.lexical import BM25, tokenize
+from medi_build.mine.pairs import Pairs
+from medi_build.mine.pool import Ints, flatten
+from medi_build.mine.rescore import PairScorer, load_cross_encoder
+from medi_build.mine.search import NOTHING, Vectors, pair_scores
+from medi_build.mine.select import Bools
+from medi_build.mining_rule import MiningRule
+
+CALIBRATION_PAIRS = 100_000
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the selection of one dataset reads.
+
+    Attributes:
+        pairs: the dataset as numbers.
+        queries: float16 [q, d] vectors of the distinct queries.
+        corpus: float16 [documents, d] vectors of the document side.
+        positive_scores: float32 [p], cosine of each given positive with its query.
+        lowest: float32 [q], that of each query's lowest-scoring positive.
+        floor: lowest score a negative may have.
+        ceiling: highest score a negative may have.
+        teacher: vectors (queries, corpus) of a second encoder that may veto, or None.
+        answers: rows of the examples and their normalised answers.
+        is_positive: bool [vocabulary], texts that are a positive of some row.
+        cross_encoder: scores (query, text) pairs, or None.
+        lexical: BM25 index of the pool and the tokenised queries, or None.
+        evidence: the model of risk, or None.
+    """
+
+    pairs: Pairs
+    queries: Vectors
+    corpus: Vectors
+    positive_scores: npt.NDArray[np.float32]
+    lowest: npt.NDArray[np.float32]
+    floor: float
+    ceiling: float
+    teacher: tuple[Vectors, Vectors] | None
+    answers: tuple[Ints, pl.Series]
+    is_positive: Bools
+    cross_encoder: PairScorer | None
+    lexical: tuple[BM25, pl.Series] | None
+    evidence: Evidence | None
+
+
+def build_scene(
+    examples: pa.Table,
+    pairs: Pairs,
+    rule: MiningRule,
+    embed: Embed,
+    teacher: Embed | None,
+    instructions: tuple[str, str],
+    seed: int,
+    ledger: Ledger,
+) -> Scene:
+    """Encode both sides and calibrate the limits."""
+    sides = (pairs.vocabulary.some(pairs.query_texts), pairs.vocabulary.some(np.arange(pairs.documents)))
+    queries, corpus = (encode(embed, side, text, ledger) for side, text in zip(sides, instructions, strict=True))
+    vetoes = None
+    if rule.teacher is not None:
+        if teacher is None:
+            raise MiningError(
+                f"the rule names the teacher {rule.teacher!r}, but no such encoder was passed; pass teacher="
+            )
+        veto_queries, veto_corpus = (encode(teacher, side, "", ledger) for side in sides)
+        vetoes = veto_queries, veto_corpus
+    query_of_positive = pairs.query_of_row[pairs.positives[:, 0]]
+    positive_scores = pair_scores(queries, corpus, query_of_positive, pairs.positives[:, 1])
+    lowest = np.full(len(queries), np.inf, dtype=np.float32)
+    np.minimum.at(lowest, query_of_positive, positive_scores)
+    floor, ceiling = -np.inf, np.inf if rule.ceiling is None else rule.ceiling
+    if rule.floor_quantile is not None:
+        unrelated = filters.random_pair_scores(queries, corpus[: pairs.pool], pairs.barred, CALIBRATION_PAIRS, seed)
+        floor = float(np.quantile(unrelated, rule.floor_quantile))
+    if rule.ceiling_quantile is not None:
+        ceiling = min(ceiling, float(np.quantile(positive_scores, rule.ceiling_quantile)))
+    answers = flatten(examples, "answers")
+    lexical = _lexical(pairs) if rule.lexical or rule.risk_max is not None else None
+    return Scene(
+        pairs,
+        queries,
+        corpus,
+        positive_scores,
+        lowest,
+        floor,
+        ceiling,
+        vetoes,
+        (answers.rows, filters.normalized(answers.values)),
+        pairs.is_positive(),
+        None if rule.cross_encoder is None else load_cross_encoder(rule.cross_encoder),
+        lexical if rule.lexical else None,
+        None if lexical is None else _evidence(pairs, queries, corpus, positive_scores, lexical, rule, seed, ledger),
+    )
+
+
+def _lexical(pairs: Pairs) -> tuple[BM25, pl.Series]:
+    texts = pairs.vocabulary.text(np.arange(pairs.pool))
+    return BM25.build(tokenize(texts)), tokenize(pairs.vocabulary.text(pairs.query_texts))
+
+
+def _evidence(
+    pairs: Pairs,
+    queries: Vectors,
+    corpus: Vectors,
+    positive_scores: npt.NDArray[np.float32],
+    lexical: tuple[BM25, pl.Series],
+    rule: MiningRule,
+    seed: int,
+    ledger: Ledger,
+) -> Evidence | None:
+    """The model of risk, if the rule asks for it; ``risk_not_fitted`` is noted where there is too little to fit."""
+    if rule.risk_max is None:
+        return None
+    query_of_positive = pairs.query_of_row[pairs.positives[:, 0]]
+    wanted, first = np.unique(query_of_positive, return_index=True)
+    positives = np.full(len(queries), NOTHING, dtype=np.int64)
+    scores = np.full(len(queries), -np.inf, dtype=np.float32)
+    positives[wanted], scores[wanted] = pairs.positives[first, 1], positive_scores[first]
+    known = Known(queries, corpus, pairs.pool, pairs.barred, *lexical, positives, scores)
+    evidence = fit(known, rule.rank_max, seed)
+    if evidence is None:
+        ledger.note("risk_not_fitted")
+    return evidence
