@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,6 @@ LOG_WIDTH = 80
 CONSOLE = Console(stderr=True)
 OUT = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_WIDTH)
 MAX_TEXT = 300
-MAX_REASONS = 8
 
 
 def print_entry(head: str, *facts: str) -> None:
@@ -48,39 +48,39 @@ def shorten(text: str) -> str:
 
 
 def ledger_table(ledgers: Sequence[Ledger], seconds: Mapping[str, float]) -> Table:
-    """The closing table: rows in, written, dropped by reason and time, per source."""
+    """The closing table: rows in, written, dropped (each reason a line of its own) and time, per source."""
     table = Table(title="What went in and what came out", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("source", no_wrap=True)
-    for name in ("sets", "rows in", "written", "dropped"):
+    for name in ("sets", "rows in", "written", "dropped", "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("by reason", overflow="fold")
-    table.add_column("seconds", justify="right", no_wrap=True)
     sources: dict[str, list[Ledger]] = {}
     for ledger in ledgers:
         sources.setdefault(ledger.dataset.split("/")[0], []).append(ledger)
     for source, group in sources.items():
-        table.add_row(*_row(source, group, seconds))
+        table.add_row(*_totals(source, group, seconds))
+        for reason, count in _reasons(group):
+            table.add_row(f"  {reason}", "", "", "", f"{count:,}", "", style="dim")
     if len(sources) > 1:
         table.add_section()
-        table.add_row(*_row("all", ledgers, seconds), style="bold")
+        table.add_row(*_totals("all", ledgers, seconds), style="bold")
     return table
 
 
-def _row(name: str, group: Sequence[Ledger], seconds: Mapping[str, float]) -> list[str]:
-    reasons: dict[str, int] = {}
+def _reasons(group: Sequence[Ledger]) -> list[tuple[str, int]]:
+    """Rows dropped by reason, the most frequent first."""
+    reasons: Counter[str] = Counter()
     for ledger in group:
         for counts in ledger.dropped.values():
-            for reason, count in counts.items():
-                reasons[reason] = reasons.get(reason, 0) + count
-    by_count = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-    lines = [f"{count:,} {reason}" for reason, count in by_count[:MAX_REASONS]]
-    lines += [f"and {len(by_count) - MAX_REASONS} more reasons"] if len(by_count) > MAX_REASONS else []
+            reasons.update(counts)
+    return sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _totals(name: str, group: Sequence[Ledger], seconds: Mapping[str, float]) -> list[str]:
     return [
         name,
         str(len(group)),
         f"{sum(ledger.read for ledger in group):,}",
         f"{sum(ledger.written for ledger in group):,}",
-        f"{sum(reasons.values()):,}",
-        "\n".join(lines) or "none",
+        f"{sum(count for _, count in _reasons(group)):,}",
         f"{sum(seconds.get(ledger.dataset, 0.0) for ledger in group):.1f}",
     ]
