@@ -30,7 +30,7 @@ def print_entry(head: str, *facts: str) -> None:
 
 def print_record(record: Mapping[str, Any]) -> None:
     """One training record, a line per side, long texts cut."""
-    OUT.print(Text(f"{record['task_name']}  {record['id']}", style="bold"))
+    OUT.print(Text(f"{record['task_name']}  {record['id']}", style="bold"), soft_wrap=True)
     for side, score in (("query", None), ("pos", "pos_score"), ("neg", "neg_score")):
         instruction, text = record[side]
         line = Text(f"  {side:5} ")
