@@ -20,7 +20,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT
 from filelock import FileLock
 
 from medi_build.build import BuildResult, build
@@ -29,6 +28,7 @@ from medi_build.content import load_content
 from medi_build.errors import ContentError, InputError, MediError, MissingInputError, OptionError, OutputError
 from medi_build.options import BuildOptions
 from medi_build.verify import verify
+from tests.conftest import ROOT
 
 SAMPLES = ROOT / "sources" / "sample_data"
 NAME = "our_team/tickets"

@@ -13,7 +13,6 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
-from conftest import ROOT, SHARED
 from datasets import load_dataset
 
 from medi_build.build import BuildResult, build
@@ -21,6 +20,7 @@ from medi_build.errors import ContentError, InputError, MissingInputError, Outpu
 from medi_build.ledger import Ledger
 from medi_build.options import BuildOptions
 from medi_build.verify import verify
+from tests.conftest import ROOT, SHARED
 
 LIMIT = 60
 SOURCES = ("all",)

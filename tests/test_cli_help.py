@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import typer
-from conftest import ROOT
 from typer.testing import CliRunner
 
 from medi_build.cli import app
+from tests.conftest import ROOT
 
 
 def commands() -> dict[str, object]:

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loopback import COMMIT, Server
 
 from medi_build.cards import Card
 from medi_build.errors import ContentError, FetchError, InputError
 from medi_build.fetch import fetch_missing, locate, pinned
+from tests.loopback import COMMIT, Server
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
 DIGEST = hashlib.sha256(BODY).hexdigest()

@@ -10,7 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+
+from tests.conftest import ROOT
 
 pytest.importorskip("hatchling", reason="builds the wheel with hatchling, without a network")
 

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from tiny_models import save_bert, save_t5, unigram_tokenizer
 from transformers import T5Tokenizer
+
+from tests.encode.tiny_models import save_bert, save_t5, unigram_tokenizer
 
 
 @pytest.fixture(scope="session")

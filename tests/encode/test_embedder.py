@@ -2,12 +2,12 @@ import shutil
 
 import numpy as np
 import pytest
-from tiny_models import INSTRUCTION, TEXTS
 
 from medi_build.encode import embedder as embedder_module
 from medi_build.encode import open_embedder
 from medi_build.errors import EncoderError
 from medi_build.recipe import EncoderSpec
+from tests.encode.tiny_models import INSTRUCTION, TEXTS
 
 
 def opened(model, store=None, progress=None):

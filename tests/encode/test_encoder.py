@@ -8,13 +8,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from tiny_models import INSTRUCTION, TEXTS, peer_vectors, save_bert
 
 from medi_build.encode import Encoder
 from medi_build.encode.load import BUNDLED, find_model
 from medi_build.encode.tokens import TRUNCATED
 from medi_build.errors import EncoderError
 from medi_build.recipe import EncoderSpec
+from tests.encode.tiny_models import INSTRUCTION, TEXTS, peer_vectors, save_bert
 
 MIXED = [INSTRUCTION if i % 3 else "" for i in range(len(TEXTS))]
 

@@ -2,12 +2,12 @@ import shutil
 
 import numpy as np
 import pytest
-from tiny_models import INSTRUCTION, TEXTS, edit_json, peer_vectors, save_bert, save_t5, unigram_tokenizer
 
 from medi_build.encode import Encoder
 from medi_build.encode.load import BUNDLED, find_model
 from medi_build.errors import EncoderError
 from medi_build.recipe import EncoderSpec
+from tests.encode.tiny_models import INSTRUCTION, TEXTS, edit_json, peer_vectors, save_bert, save_t5, unigram_tokenizer
 
 
 def encoder(model, **spec):

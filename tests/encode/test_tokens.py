@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from tiny_models import INSTRUCTION, TEXTS, unigram_tokenizer
 
 from medi_build.encode.tokens import TRUNCATED, UNALIGNED, tokenise
+from tests.encode.tiny_models import INSTRUCTION, TEXTS, unigram_tokenizer
 
 PREFIX = 18
 """Tokens of INSTRUCTION in the letters-and-pieces vocabulary, `</s>` not counted."""

@@ -53,7 +53,7 @@ def run_in_processes(settings: list[TrainSettings], folder: Path, processes: int
 @pytest.mark.slow
 def test_two_processes_equal_one(tiny_model: Path, tmp_path: Path) -> None:
     """Loss, gradients and accuracy, plain and cached; nothing random in the network."""
-    from conftest import toy_records
+    from tests.train.conftest import toy_records
 
     model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
     config = json.loads((model / "config.json").read_text())

@@ -215,7 +215,7 @@ def test_a_loss_that_is_no_number_stops_the_run(toy_data: Path, tiny_model: Path
 
 
 def test_an_instruction_that_fills_the_window_is_named_or_skipped(tiny_model: Path, tmp_path: Path) -> None:
-    from conftest import toy_records
+    from tests.train.conftest import toy_records
 
     records = toy_records()
     records[17]["pos"][0] = "Represent the document " * 30
