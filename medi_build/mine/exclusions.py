@@ -100,3 +100,29 @@ def label_bits(rows: Ints, labels: Ints, n_rows: int, n_labels: int) -> Words:
     bits = np.zeros((n_rows, words), dtype=np.int64)
     np.bitwise_or.at(bits, (rows, labels // LABELS_PER_WORD), np.int64(1) << (labels % LABELS_PER_WORD))
     return bits
+
+
+class TiledPairs:
+    """The excluded pairs sorted by tile, so that each tile finds its own in one slice."""
+
+    def __init__(self, pairs: BoolMatrix | None, candidates: int, height: int, width: int) -> None:
+        self._height, self._width = height, width
+        self._across = -(-candidates // width)
+        if pairs is None or pairs.nnz == 0:
+            self._keys = np.empty(0, dtype=np.int64)
+            return
+        rows = np.repeat(np.arange(pairs.shape[0]), np.diff(pairs.indptr))
+        columns = pairs.indices
+        inside = columns < candidates
+        rows, columns = rows[inside], columns[inside]
+        keys = rows // height * self._across + columns // width
+        order = np.argsort(keys, kind="stable")
+        self._keys, self._rows, self._columns = keys[order], rows[order], columns[order]
+
+    def tile(self, row: int, column: int) -> tuple[Ints, Ints]:
+        """Excluded (row, column) within the tile that starts at the given row and column."""
+        if not len(self._keys):
+            return self._keys, self._keys
+        key = row // self._height * self._across + column // self._width
+        low, high = np.searchsorted(self._keys, (key, key + 1))
+        return self._rows[low:high] - row, self._columns[low:high].astype(np.int64) - column

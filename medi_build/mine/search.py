@@ -1,11 +1,12 @@
 """Exact top-k by inner product: queries resident, corpus streamed in blocks, nothing of size queries x corpus.
 
-A first pass takes, block by block, a few more candidates than asked for from a float32 (GPU: float16) product. The
-survivors are scored again in float64. For float16 vectors of norm near one that sum is exact in any order: every
-product is a multiple of 2**-48, and partial sums below 8 need no more than 51 of float64's 53 bits. So the result
-does not depend on block sizes, threads or device. A list is final once its k-th exact score is above anything the
-first pass can have left out, by the error bound of the product; the few others are searched again, deeper. A small
-corpus is multiplied in float64 from the start.
+A first pass takes, block by block, some more candidates than asked for from a product in the fastest format of the
+device (bfloat16 or float32 on the CPU, float16 on a GPU). Those that can be among the best are scored again in
+float64. For float16 vectors of norm near one that sum is exact in any order: every product is a multiple of 2**-48,
+and partial sums below 8 need no more than 51 of float64's 53 bits. So the result does not depend on block sizes,
+threads, device or format. A list is final once its k-th exact score is above anything the first pass can have left
+out, by the error bound of that product; the others are searched again, more finely and deeper. A small corpus is
+multiplied in float64 from the start.
 """
 
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medi_build.errors import MiningError
-from medi_build.mine.exclusions import Exclusions, Labels
+from medi_build.mine.exclusions import Exclusions, Labels, TiledPairs
 
 Vectors = npt.NDArray[np.float16]
 Device = str
@@ -22,9 +23,13 @@ NOTHING = -1
 """The id that stands where a list is shorter than k."""
 
 RESCORE_BYTES = 64 << 20
-RETRY_CELLS = 1 << 22
+RESIDENT_CELLS = 1 << 24
+"""Places of the running lists held at a time: 16M of them take 200 MB."""
+RESIDENT_ROWS = 65536
 EXACT_FROM_START = 40
-"""Below so many candidates per place of the list, a float64 product is cheaper than gathering the survivors again."""
+"""Below so many candidates per place of the list, a float64 product is cheaper than scoring survivors again."""
+GROUP = 16
+"""Neighbouring scores of which only the largest is looked at first."""
 
 
 class Ranking(NamedTuple):
@@ -50,6 +55,16 @@ class Blocks(NamedTuple):
     corpus: int = 8192
 
 
+class _Pass(NamedTuple):
+    """How one pass over the corpus is made."""
+
+    k: int
+    depth: int
+    dtype: Any
+    device: Device
+    blocks: Blocks
+
+
 def topk(
     queries: Vectors,
     corpus: Vectors,
@@ -63,7 +78,7 @@ def topk(
 
     Args:
         queries: float16 [q, d].
-        corpus: float16 [n, d], an array or a memory map; read once per call in blocks of rows.
+        corpus: float16 [n, d], an array or a memory map; read in blocks of rows.
         k: length of the lists; where fewer candidates are allowed, the rest is -1 and -inf.
         exclusions: pairs that must not be ranked, shapes [q, n].
         device: "cpu", "cuda" or "cuda:1".
@@ -76,24 +91,21 @@ def topk(
     exclusions = exclusions or Exclusions()
     exclusions.check(len(queries), len(corpus))
     blocks = blocks or (Blocks() if device == "cpu" else Blocks(8192, 65536))
-    ids = np.full((len(queries), k), NOTHING, dtype=np.int64)
-    scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
-    open_rows = np.arange(len(queries))
-    depth = min(len(corpus), k + max(16, k // 4))
+    ranking = Ranking(
+        np.full((len(queries), k), NOTHING, dtype=np.int64), np.full((len(queries), k), -np.inf, dtype=np.float32)
+    )
+    open_rows, attempt = np.arange(len(queries)), 0
     while len(open_rows):
+        plan = _plan(k, len(corpus), device, blocks, attempt)
+        at_once = min(RESIDENT_ROWS, max(1, RESIDENT_CELLS // plan.depth))
         unsettled = []
-        rows_at_once = max(1, RETRY_CELLS // depth) if len(open_rows) < len(queries) else len(open_rows)
-        for start in range(0, len(open_rows), rows_at_once):
-            rows = open_rows[start : start + rows_at_once]
-            all_rows = len(rows) == len(queries)
-            part = queries if all_rows else queries[rows]
-            kept = exclusions if all_rows else exclusions.rows(rows)
-            found, final = _search(part, corpus, k, depth, kept, device, blocks)
-            ids[rows], scores[rows] = found
+        for start in range(0, len(open_rows), at_once):
+            rows = open_rows[start : start + at_once]
+            found, final = _search(queries[rows], corpus, exclusions.rows(rows), plan)
+            ranking.ids[rows], ranking.scores[rows] = found
             unsettled.append(rows[~final])
-        open_rows = np.concatenate(unsettled)
-        depth = min(len(corpus), 4 * depth)
-    return Ranking(ids, scores)
+        open_rows, attempt = np.concatenate(unsettled), attempt + 1
+    return ranking
 
 
 def pair_scores(
@@ -146,90 +158,143 @@ def _check(queries: Vectors, corpus: Vectors, k: int) -> None:
         )
 
 
-def _search(
-    queries: Vectors, corpus: Vectors, k: int, depth: int, exclusions: Exclusions, device: Device, blocks: Blocks
-) -> tuple[Ranking, npt.NDArray[np.bool_]]:
-    """One pass at one depth: the rankings, and which of them are proven to be exact."""
+def _plan(k: int, candidates: int, device: Device, blocks: Blocks, attempt: int) -> _Pass:
+    """The format and depth of an attempt: first fast and coarse, then in float32, then four times deeper each time."""
     import torch
 
-    resident = _to_device(queries, device, "queries", 0)
-    at_once = len(corpus) <= EXACT_FROM_START * depth
-    if at_once:
-        resident = resident.double()
-    ids, approximate, corpus_norm = _survivors(resident, corpus, depth, exclusions, device, blocks)
-    exact = approximate if at_once else _exact_scores(resident, corpus, ids)
+    if attempt == 0 and _has_fast_half(device):
+        depth, dtype = 2 * k + 32, torch.bfloat16 if device == "cpu" else torch.float16
+    else:
+        depth, dtype = (k + max(16, k // 4)) * 4 ** max(0, attempt - 1), torch.float32
+    depth = min(candidates, depth)
+    return _Pass(k, depth, torch.float64 if candidates <= EXACT_FROM_START * depth else dtype, device, blocks)
+
+
+def _has_fast_half(device: Device) -> bool:
+    """Whether the device multiplies a 16-bit format natively: any GPU, and CPUs with AVX512-BF16 or AMX."""
+    import torch
+
+    return device != "cpu" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def _search(
+    queries: Vectors, corpus: Vectors, exclusions: Exclusions, plan: _Pass
+) -> tuple[Ranking, npt.NDArray[np.bool_]]:
+    """One pass: the rankings, and which of them are proven to be exact."""
+    import torch
+
+    original = _to_device(queries, plan.device, "queries", 0)
+    ids, approximate, error = _survivors(original, corpus, exclusions, plan)
+    error = error.double() + _rounding(plan.dtype) * approximate.abs().nan_to_num(posinf=0).amax(dim=1)
+    exact = approximate
+    if plan.dtype != torch.float64:
+        # A candidate more than twice the error below the k-th cannot be among the k best.
+        place = min(plan.k, plan.depth)
+        bar = torch.topk(approximate, place, dim=1).values[:, -1] - 2 * error
+        exact = _exact_scores(original, corpus, ids, (approximate >= bar[:, None]) & (ids != NOTHING))
     order = torch.sort(ids, dim=1).indices
     ids, exact = ids.gather(1, order), exact.gather(1, order)
-    order = torch.sort(exact, dim=1, descending=True, stable=True).indices[:, :k]
+    order = torch.sort(exact, dim=1, descending=True, stable=True).indices[:, : plan.k]
     ids, exact = ids.gather(1, order), exact.gather(1, order)
     ids[exact == -torch.inf] = NOTHING
 
-    # What the first pass left out scored at most `cut` there, so at most cut + error in truth.
-    cut = approximate.amin(dim=1).double()
-    error = _error_bound(queries.shape[1], device) * corpus_norm * resident.double().norm(dim=1)
-    error = torch.zeros_like(error) if at_once else error
-    complete = (cut == -torch.inf) | torch.tensor(depth >= len(corpus), device=cut.device)
+    # What the pass left out scored at most `cut` in it, so at most cut + error in truth.
+    cut = approximate.amin(dim=1)
+    complete = (cut == -torch.inf) | torch.tensor(plan.depth >= len(corpus), device=cut.device)
     final = complete | (exact[:, -1] > cut + error)
-    ranking = Ranking(*_pad(ids.cpu().numpy(), exact.float().cpu().numpy(), k))
-    return ranking, final.cpu().numpy()
+    return Ranking(*_pad(ids.cpu().numpy(), exact.float().cpu().numpy(), plan.k)), final.cpu().numpy()
 
 
-def _error_bound(dimensions: int, device: Device) -> float:
-    """Bound of |computed - true inner product| / (norms), for any order of summation (Higham 2002, section 3.1).
+def _rounding(dtype: Any) -> float:
+    """Relative error of writing a sum into the product's format; float32 sums are kept as they are."""
+    import torch
 
-    On a GPU the float32 sum is rounded to float16 at the end, which adds half a unit of its 11 bits.
-    """
-    unit = 2.0**-24
-    bound = dimensions * unit / (1 - dimensions * unit)
-    return bound if device == "cpu" else bound + 2.0**-11
+    return {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}.get(dtype, 0.0)
 
 
 def _to_device(vectors: Vectors, device: Device, name: str, first_row: int) -> Any:
-    """Rows as a tensor in the device's working type; refuses NaN and infinity."""
+    """Rows as a float16 tensor on the device; refuses NaN and infinity."""
     import torch
 
     # Never a view: a memory map is read-only, and torch would warn or write through it.
     tensor = torch.from_numpy(np.array(vectors)).to(device)
-    bad = torch.nonzero(~torch.isfinite(tensor).all(dim=1))
+    # A sum of squares in float32 is finite if and only if all of its float16 terms are.
+    bad = torch.nonzero(~torch.isfinite(tensor.float().square_().sum(dim=1)))
     if len(bad):
         raise MiningError(
             f"vector {first_row + int(bad[0])} of the {name} holds NaN or infinity ({len(bad)} such rows here); "
             "the encoder gave unusable vectors, try dtype float32"
         )
-    return tensor.float() if device == "cpu" else tensor
+    return tensor
 
 
-def _survivors(
-    queries: Any, corpus: Vectors, depth: int, exclusions: Exclusions, device: Device, blocks: Blocks
-) -> tuple[Any, Any, float]:
-    """Ids and first-pass scores [q, depth] of the best candidates, unordered, and the largest corpus norm."""
+def _norms(original: Any, dtype: Any) -> tuple[Any, Any]:
+    """Norm of each row, and norm of what it loses in ``dtype``, a little enlarged for their own rounding."""
+    wide = original.float()
+    return 1.001 * wide.norm(dim=1), 1.001 * (wide - original.to(dtype).float()).norm(dim=1)
+
+
+def _survivors(original: Any, corpus: Vectors, exclusions: Exclusions, plan: _Pass) -> tuple[Any, Any, Any]:
+    """The best of a pass.
+
+    Returns:
+        Their ids [q, depth], unordered, their scores in the pass, float64 [q, depth], and a bound [q] of the
+        scores' error before rounding: |q.c - q'.c'| <= |q - q'| |c| + |q'| |c - c'|, and twice the bound of a sum of
+        d products in float32, in any order (Higham 2002, section 3.1).
+    """
     import torch
 
-    ids = torch.zeros((len(queries), depth), dtype=torch.int64, device=device)
-    best = torch.full(
-        (len(queries), depth), -torch.inf, dtype=torch.promote_types(queries.dtype, torch.float32), device=device
-    )
-    excluded = _TiledPairs(exclusions.pairs, len(corpus), blocks)
+    count, depth, device = len(original), plan.depth, plan.device
+    ids = torch.full((count, depth), NOTHING, dtype=torch.int64, device=device)
+    wide = torch.float64 if plan.dtype == torch.float64 else torch.float32
+    best = torch.full((count, depth), -torch.inf, dtype=wide, device=device)
+    queries = original.to(plan.dtype)
+    excluded = TiledPairs(exclusions.pairs, len(corpus), *plan.blocks)
     labels = _on_device(exclusions.labels, device)
-    norm = 0.0
-    for first in range(0, len(corpus), blocks.corpus):
-        block = _to_device(corpus[first : first + blocks.corpus], device, "corpus", first).to(queries.dtype)
-        norm = max(norm, float(block.float().norm(dim=1).max()))
-        for start in range(0, len(queries), blocks.queries):
-            stop = min(start + blocks.queries, len(queries))
-            tile = (queries[start:stop] @ block.T).to(best.dtype)
+    norm, lost = 0.0, 0.0
+    for first in range(0, len(corpus), plan.blocks.corpus):
+        block = _to_device(corpus[first : first + plan.blocks.corpus], device, "corpus", first)
+        norms, losses = _norms(block, plan.dtype)
+        norm, lost = max(norm, float(norms.max())), max(lost, float(losses.max()))
+        block = block.to(plan.dtype)
+        for start in range(0, count, plan.blocks.queries):
+            rows = slice(start, min(start + plan.blocks.queries, count))
+            tile = queries[rows] @ block.T
             if labels is not None:
-                tile.masked_fill_(_forbidden(labels, slice(start, stop), first, first + len(block)), -torch.inf)
-            rows, columns = excluded.tile(start, first)
-            if len(rows):
-                tile[torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)] = -torch.inf
-            top = torch.topk(tile, min(depth, tile.shape[1]), dim=1, sorted=False)
-            merged = torch.cat([best[start:stop], top.values], dim=1)
+                tile.masked_fill_(_forbidden(labels, rows, first, first + len(block)), -torch.inf)
+            row, column = excluded.tile(start, first)
+            if len(row):
+                tile[torch.from_numpy(row).to(device), torch.from_numpy(column).to(device)] = -torch.inf
+            values, columns = _largest(tile, depth)
+            merged = torch.cat([best[rows], values.to(wide)], dim=1)
             chosen = torch.topk(merged, depth, dim=1, sorted=False)
-            best[start:stop] = chosen.values
-            ids[start:stop] = torch.cat([ids[start:stop], top.indices + first], dim=1).gather(1, chosen.indices)
+            best[rows] = chosen.values
+            ids[rows] = torch.cat([ids[rows], columns + first], dim=1).gather(1, chosen.indices)
     ids[best == -torch.inf] = NOTHING
-    return ids, best, norm
+    query_norm, query_lost = _norms(original, plan.dtype)
+    summing = 0.0 if plan.dtype == torch.float64 else corpus.shape[1] * 2.0**-23
+    error = query_lost * norm + (query_norm + query_lost) * (lost + summing * (norm + lost))
+    return ids, best.double(), error
+
+
+def _largest(tile: Any, depth: int) -> tuple[Any, Any]:
+    """The largest scores of each row of a tile with their columns, at least ``depth`` if it has as many.
+
+    The groups with the largest maxima hold the largest scores, and there are far fewer groups than scores.
+    """
+    import torch
+
+    rows, columns = tile.shape
+    groups = columns // GROUP
+    if groups < 2 * depth:
+        top = torch.topk(tile, min(depth, columns), dim=1, sorted=False)
+        return top.values, top.indices
+    maxima = tile[:, : GROUP * groups].view(rows, GROUP, groups).amax(dim=1)
+    best = torch.topk(maxima, depth, dim=1, sorted=False).indices
+    within = (best[:, None, :] + groups * torch.arange(GROUP, device=tile.device)[None, :, None]).flatten(1)
+    rest = torch.arange(GROUP * groups, columns, device=tile.device).expand(rows, -1)
+    within = torch.cat([within, rest], dim=1)
+    return tile.gather(1, within), within
 
 
 def _on_device(labels: Labels | None, device: Device) -> tuple[Any, Any, bool] | None:
@@ -250,46 +315,23 @@ def _forbidden(labels: tuple[Any, Any, bool], rows: slice, first: int, last: int
     return ~shared if must_share else shared
 
 
-class _TiledPairs:
-    """The excluded pairs sorted by tile, so that each tile finds its own in one slice."""
-
-    def __init__(self, pairs: Any, candidates: int, blocks: Blocks) -> None:
-        self._blocks = blocks
-        self._across = -(-candidates // blocks.corpus)
-        if pairs is None or pairs.nnz == 0:
-            self._keys = np.empty(0, dtype=np.int64)
-            return
-        rows = np.repeat(np.arange(pairs.shape[0]), np.diff(pairs.indptr))
-        columns = pairs.indices
-        inside = columns < candidates
-        rows, columns = rows[inside], columns[inside]
-        keys = rows // blocks.queries * self._across + columns // blocks.corpus
-        order = np.argsort(keys, kind="stable")
-        self._keys, self._rows, self._columns = keys[order], rows[order], columns[order]
-
-    def tile(self, row: int, column: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Excluded (row, column) within the tile that starts at the given row and column."""
-        if not len(self._keys):
-            return self._keys, self._keys
-        key = row // self._blocks.queries * self._across + column // self._blocks.corpus
-        low, high = np.searchsorted(self._keys, (key, key + 1))
-        return self._rows[low:high] - row, self._columns[low:high].astype(np.int64) - column
-
-
-def _exact_scores(queries: Any, corpus: Vectors, ids: Any) -> Any:
-    """float64 [q, depth] inner products with the surviving candidates; -inf where there is none."""
+def _exact_scores(queries: Any, corpus: Vectors, ids: Any, wanted: Any) -> Any:
+    """float64 [q, depth] inner products of the wanted candidates; -inf for the others."""
     import torch
 
-    exact = torch.empty(ids.shape, dtype=torch.float64, device=ids.device)
-    step = max(1, RESCORE_BYTES // (8 * ids.shape[1] * corpus.shape[1]))
+    exact = torch.full(ids.shape, -torch.inf, dtype=torch.float64, device=ids.device)
+    first = torch.sort(wanted, dim=1, descending=True, stable=True).indices
+    counts = wanted.sum(dim=1).tolist()
+    step = max(1, RESCORE_BYTES // (8 * corpus.shape[1] * max(counts, default=1) + 1))
     for start in range(0, len(ids), step):
-        part = ids[start : start + step]
+        rows = slice(start, min(start + step, len(ids)))
+        places = first[rows, : max(counts[rows])]
         # Read in the order of the file: each row once, and a memory map from front to back.
-        rows, where = np.unique(part.clamp(min=0).cpu().numpy(), return_inverse=True)
-        places = torch.from_numpy(where.reshape(part.shape)).to(ids.device)
-        vectors = torch.from_numpy(corpus[rows]).to(ids.device)[places].double()
-        exact[start : start + step] = torch.bmm(vectors, queries[start : start + step].double()[:, :, None])[..., 0]
-    exact[ids == NOTHING] = -torch.inf
+        numbers, back = np.unique(ids[rows].gather(1, places).clamp(min=0).cpu().numpy(), return_inverse=True)
+        where = torch.from_numpy(back.reshape(places.shape)).to(ids.device)
+        vectors = torch.from_numpy(corpus[numbers]).to(ids.device)[where].double()
+        exact[rows] = exact[rows].scatter(1, places, torch.bmm(vectors, queries[rows].double()[:, :, None])[..., 0])
+    exact[~wanted] = -torch.inf
     return exact
 
 

@@ -3,14 +3,22 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from medi_build.errors import MiningError
+from medi_build.mine import search
 from medi_build.mine.exclusions import Exclusions, Labels, contains, incidence, label_bits
 from medi_build.mine.search import Blocks, pair_scores, topk
 
 TINY = Blocks(queries=3, corpus=5)
+
+
+@pytest.fixture(params=["float64", "bfloat16", "float32"])
+def first_pass(request, monkeypatch):
+    """Make the first pass in each of the CPU's formats, whatever the size of the corpus and the processor."""
+    monkeypatch.setattr(search, "EXACT_FROM_START", 10**9 if request.param == "float64" else 0)
+    monkeypatch.setattr(search, "_has_fast_half", lambda device: request.param == "bfloat16")
 
 
 def unit(rng, n, d=16):
@@ -30,7 +38,7 @@ def oracle(queries, corpus, k, allowed):
     return ids, values
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_queries=st.integers(1, 9),
@@ -41,7 +49,7 @@ def oracle(queries, corpus, k, allowed):
     n_labels=st.sampled_from([0, 2, 70]),
     mode=st.sampled_from(["share", "disjoint"]),
 )
-def test_equals_brute_force(seed, n_queries, n_corpus, k, copies, density, n_labels, mode):
+def test_equals_brute_force(first_pass, seed, n_queries, n_corpus, k, copies, density, n_labels, mode):
     rng = np.random.default_rng(seed)
     corpus = unit(rng, n_corpus)[rng.integers(0, max(1, n_corpus // copies), n_corpus)]  # equal vectors tie
     queries = np.concatenate([unit(rng, n_queries), corpus[:1]])
@@ -64,7 +72,7 @@ def test_equals_brute_force(seed, n_queries, n_corpus, k, copies, density, n_lab
     np.testing.assert_array_equal(found.scores, scores)
 
 
-def test_same_bytes_for_any_block_size_and_thread_count():
+def test_same_bytes_for_any_block_size_and_thread_count(first_pass):
     rng = np.random.default_rng(0)
     queries, corpus = unit(rng, 90, 64), unit(rng, 700, 64)
     corpus[350:] = corpus[:350]
@@ -81,10 +89,30 @@ def test_same_bytes_for_any_block_size_and_thread_count():
         assert other.scores.tobytes() == results[0].scores.tobytes()
 
 
-def test_one_vector_many_times_over_ties_by_id():
+def test_one_vector_many_times_over_ties_by_id(first_pass):
     corpus = np.repeat(unit(np.random.default_rng(1), 1), 500, axis=0)
     found = topk(corpus[:2], corpus, 30, blocks=Blocks(2, 64))
     np.testing.assert_array_equal(found.ids, np.tile(np.arange(30), (2, 1)))
+
+
+def test_a_corpus_of_near_ties_is_settled_by_deeper_passes(first_pass):
+    """Scores closer than a 16-bit format can tell: the first pass proves nothing, the result is exact all the same."""
+    rng = np.random.default_rng(7)
+    corpus = (unit(rng, 1, 64).astype(np.float32) + 2e-3 * rng.standard_normal((900, 64))).astype(np.float16)
+    queries = corpus[:6]
+    found = topk(queries, corpus, 12, blocks=Blocks(4, 300))
+    ids, scores = oracle(queries, corpus, 12, lambda i, j: True)
+    np.testing.assert_array_equal(found.ids, ids)
+    np.testing.assert_array_equal(found.scores, scores)
+
+
+def test_wide_tiles_take_groups(first_pass):
+    rng = np.random.default_rng(8)
+    queries, corpus = unit(rng, 20, 32), unit(rng, 4011, 32)
+    found = topk(queries, corpus, 3)
+    ids, scores = oracle(queries, corpus, 3, lambda i, j: True)
+    np.testing.assert_array_equal(found.ids, ids)
+    np.testing.assert_array_equal(found.scores, scores)
 
 
 def test_reads_a_memory_map(tmp_path):

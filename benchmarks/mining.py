@@ -1,0 +1,243 @@
+"""Time and memory of mining without encoding: medi beside sentence-transformers, rank-bm25 and bm25s, in one run.
+
+    python benchmarks/mining.py dense   [--queries 20000] [--documents 50000] [--dimensions 384]
+    python benchmarks/mining.py lexical [--documents 100000] [--queries 2000]
+    python benchmarks/mining.py memory  [--documents 1000000] [--queries 10000] [--dimensions 768]
+
+``dense``: search and selection over the same ready vectors; every query has one positive in the corpus. ``lexical``:
+BM25 over Zipf-distributed words; rank-bm25 scores a few queries only, its time per query is what counts. ``memory``:
+the peak of anonymous memory of a search over a memory-mapped corpus (mapped pages are the system's to drop).
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from medi_build.embedding import Embedded
+from medi_build.ledger import Ledger
+from medi_build.mine import BM25, mine, tokenize, topk
+from medi_build.mining_rule import MiningRule
+from medi_build.records import EXAMPLES
+
+NEGATIVES = 5
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
+def unit(generator: np.random.Generator, count: int, dimensions: int) -> np.ndarray:
+    vectors = generator.standard_normal((count, dimensions), dtype=np.float32)
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+
+
+class ReadyVectors:
+    """Both miners' encoder: text ``d12`` has row 12 of the corpus, ``q3`` row 3 of the queries."""
+
+    def __init__(self, queries: np.ndarray, corpus: np.ndarray) -> None:
+        import torch
+
+        self.device, self.model_card_data = torch.device("cpu"), SimpleNamespace(base_model="")
+        self._sides = {"q": queries, "d": corpus}
+        self.seconds = 0.0
+
+    def __call__(self, texts: Any, instruction: str = "") -> Embedded:
+        spent, vectors = timed(lambda: self._sides[texts[0][0]][[int(text[1:]) for text in texts]])
+        self.seconds += spent
+        return Embedded(vectors, 0)
+
+    def encode_query(self, texts: list[str], **_: object) -> np.ndarray:
+        spent, vectors = timed(lambda: self(texts).vectors.astype(np.float32))
+        self.seconds += spent
+        return vectors
+
+    encode_document = encode_query
+
+    def similarity(self, a: Any, b: Any) -> Any:
+        import torch
+
+        return torch.as_tensor(a) @ torch.as_tensor(b).T
+
+    def similarity_pairwise(self, a: Any, b: Any) -> Any:
+        import torch
+
+        return (torch.as_tensor(a) * torch.as_tensor(b)).sum(dim=1)
+
+
+def dense(arguments: argparse.Namespace) -> None:
+    from datasets import Dataset
+    from sentence_transformers.util import mine_hard_negatives
+
+    generator = np.random.default_rng(0)
+    corpus = unit(generator, arguments.documents, arguments.dimensions)
+    queries = unit(generator, arguments.queries, arguments.dimensions)
+    documents = [f"d{i}" for i in range(len(corpus))]
+    marked = [documents[i] for i in generator.integers(0, len(corpus), len(queries))]
+    texts = [f"q{i}" for i in range(len(queries))]
+    examples = pa.table([texts, texts, [[text] for text in marked], *[[[]] * len(texts)] * 4], schema=EXAMPLES)
+    others = pa.table(
+        {"id": documents, "text": documents, "groups": pa.array([[]] * len(documents), pa.list_(pa.string()))}
+    )
+    pairs = Dataset.from_dict({"query": texts, "doc": marked})
+    rows = {}
+    for name, rule, options in (
+        ("no filter", MiningRule(negatives=NEGATIVES), {}),
+        ("margin 0.05", MiningRule(negatives=NEGATIVES, relative_margin=0.05, rank_max=51), {"relative_margin": 0.05}),
+    ):
+        ours, theirs = ReadyVectors(queries, corpus), ReadyVectors(queries, corpus)
+        spent, _ = timed(
+            lambda embed=ours, rule=rule: mine(
+                examples, others, kind="pairs", rule=rule, embed=embed, seed=0, ledger=Ledger("synthetic")
+            )
+        )
+        rows[f"medi, {name}"] = spent - ours.seconds
+        with redirect_stdout(StringIO()):
+            spent, _ = timed(
+                lambda embed=theirs, options=options: mine_hard_negatives(
+                    pairs,
+                    embed,
+                    corpus=documents,
+                    num_negatives=NEGATIVES,
+                    output_format="n-tuple",
+                    verbose=False,
+                    **options,
+                )
+            )
+        rows[f"sentence-transformers, {name}"] = spent - theirs.seconds / 2
+        print(f"{name}: ours {rows[f'medi, {name}']:.2f} s, theirs {rows[f'sentence-transformers, {name}']:.2f} s, ")
+        print(f"  {rows[f'sentence-transformers, {name}'] / rows[f'medi, {name}']:.1f} times as fast")
+    product, _ = timed(lambda: [queries[i : i + 1024].astype(np.float32) @ corpus.astype(np.float32).T for i in (0,)])
+    print(f"the bare product of all pairs would take {product * len(queries) / 1024:.2f} s in float32")
+
+
+def lexical(arguments: argparse.Namespace) -> None:
+    import bm25s
+    from rank_bm25 import BM25Okapi
+
+    generator = np.random.default_rng(0)
+    words = np.array([f"w{i}" for i in range(200_000)])
+    share = 1 / np.arange(1, len(words) + 1)
+    share /= share.sum()
+    lengths = generator.integers(20, 120, arguments.documents)
+    drawn = np.split(words[generator.choice(len(words), lengths.sum(), p=share)], np.cumsum(lengths)[:-1])
+    corpus = [" ".join(document) for document in drawn]
+    queries = [" ".join(generator.choice(words, 8, p=share)) for _ in range(arguments.queries)]
+
+    def ours() -> tuple[float, float, Any]:
+        build, index = timed(lambda: BM25.build(tokenize(pl.Series(corpus))))
+        search, found = timed(lambda: index.topk(tokenize(pl.Series(queries)), 100))
+        return build, search, found
+
+    def theirs() -> tuple[float, float, Any]:
+        def make() -> Any:
+            index = bm25s.BM25(method="atire")
+            index.index(bm25s.tokenize(corpus, stopwords=None, show_progress=False), show_progress=False)
+            return index
+
+        build, index = timed(make)
+        search, found = timed(
+            lambda: index.retrieve(
+                bm25s.tokenize(queries, stopwords=None, show_progress=False),
+                k=100,
+                n_threads=2,
+                show_progress=False,
+            )
+        )
+        return build, search, found
+
+    for name, work in (("medi", ours), ("bm25s", theirs)):
+        build, search, found = work()
+        print(f"{name}: index {build:.2f} s, top 100 of {len(queries)} queries {search:.2f} s")
+        if name == "medi":
+            mine_total, mine_search, ranking = build + search, search, found
+        else:
+            print(
+                f"  medi: whole job {(build + search) / mine_total:.1f}, search {search / mine_search:.2f} times as fast"
+            )
+    tokens = [re.findall(r"\w+", text) for text in corpus]
+    build, index = timed(lambda: BM25Okapi(tokens))
+    few = queries[:3]
+    search, scores = timed(lambda: [index.get_scores(text.split()) for text in few])
+    per_query = search / len(few)
+    print(f"rank-bm25: index {build:.2f} s, scores of a query {1000 * per_query:.0f} ms")
+    print(f"  medi: {per_query * len(queries) / mine_search:.0f} times as fast a query")
+    for row, score in enumerate(scores):
+        assert np.allclose(score[ranking.ids[row]], ranking.scores[row], rtol=1e-5), "scores differ"
+
+
+def anonymous_memory() -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"RssAnon:\s+(\d+)", status)[1]) << 10
+
+
+def memory(arguments: argparse.Namespace) -> None:
+    """In a process of its own, so that nothing else counts."""
+    if arguments.child:
+        import torch  # noqa: F401, loaded before the measurement starts
+
+        corpus = np.load(arguments.child / "corpus.npy", mmap_mode="r")
+        queries = np.load(arguments.child / "queries.npy", mmap_mode="r")
+        peak, done = [anonymous_memory()], threading.Event()
+
+        def watch() -> None:
+            while not done.wait(0.02):
+                peak[0] = max(peak[0], anonymous_memory())
+
+        base = peak[0]
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        seconds, _ = timed(lambda: topk(queries, corpus, 100))
+        done.set()
+        watcher.join()
+        pairs = len(queries) * len(corpus)
+        print(f"top 100 of {len(queries)} queries among {len(corpus)} x {corpus.shape[1]}: {seconds:.1f} s,")
+        print(
+            f"  {2 * pairs * corpus.shape[1] / seconds / 1e9:.0f} GFLOP/s, peak {(peak[0] - base) / 2**20:.0f} MiB above"
+        )
+        print(f"  {base / 2**20:.0f} MiB of the idle process")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        generator = np.random.default_rng(0)
+        shape = (arguments.documents, arguments.dimensions)
+        corpus = np.lib.format.open_memmap(f"{folder}/corpus.npy", "w+", np.float16, shape)
+        for start in range(0, len(corpus), 65536):
+            block = corpus[start : start + 65536]
+            block[:] = unit(generator, len(block), arguments.dimensions)
+        corpus.flush()
+        np.save(f"{folder}/queries.npy", unit(generator, arguments.queries, arguments.dimensions))
+        subprocess.run([sys.executable, __file__, "memory", "--child", folder], check=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["dense", "lexical", "memory"])
+    parser.add_argument("--queries", type=int)
+    parser.add_argument("--documents", type=int)
+    parser.add_argument("--dimensions", type=int)
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    usual = {"dense": (20_000, 50_000, 384), "lexical": (2000, 100_000, 0), "memory": (10_000, 1_000_000, 768)}
+    for name, value in zip(("queries", "documents", "dimensions"), usual[arguments.what], strict=True):
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, value)
+    {"dense": dense, "lexical": lexical, "memory": memory}[arguments.what](arguments)
+
+
+if __name__ == "__main__":
+    main()
