@@ -68,11 +68,15 @@ class BM25:
 
     def scores(self, queries: pl.Series) -> SparseMatrix:
         """Scores of tokenised queries, float64 CSR [queries, documents]; what is not stored is zero."""
+        return self._counts(queries) @ self.weights
+
+    def _counts(self, queries: pl.Series) -> SparseMatrix:
+        """How often each term stands in each query, float64 CSR [queries, terms]."""
         rows, hashes = _flat(queries)
         codes = _codes(hashes, self.terms)
         known = codes != NOTHING
         counts = (np.ones(int(known.sum())), (rows[known], codes[known]))
-        return sparse.coo_matrix(counts, shape=(len(queries), len(self.terms))).tocsr() @ self.weights
+        return sparse.coo_matrix(counts, shape=(len(queries), len(self.terms))).tocsr()
 
     def topk(self, queries: pl.Series, k: int, excluded: BoolMatrix | None = None) -> Ranking:
         """The k best documents of each tokenised query, ties by id; documents without a term of it are not ranked.
@@ -89,12 +93,12 @@ class BM25:
             raise MiningError(f"k is {k}; ask for at least 1 candidate")
         starts = range(0, max(1, len(queries)), QUERIES_PER_BLOCK)
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
-            blocks = list(threads.map(partial(self._block, queries, k, excluded), starts))
+            blocks = list(threads.map(partial(self._block, self._counts(queries), k, excluded), starts))
         return Ranking(np.concatenate([b.ids for b in blocks]), np.concatenate([b.scores for b in blocks]))
 
-    def _block(self, queries: pl.Series, k: int, excluded: BoolMatrix | None, start: int) -> Ranking:
+    def _block(self, counts: SparseMatrix, k: int, excluded: BoolMatrix | None, start: int) -> Ranking:
         """The best documents of one block of queries."""
-        block = self.scores(queries.slice(start, QUERIES_PER_BLOCK))
+        block = counts[start : start + QUERIES_PER_BLOCK] @ self.weights
         if excluded is None:
             barred = sparse.csr_matrix(block.shape, dtype=bool)
         else:

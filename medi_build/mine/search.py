@@ -278,7 +278,7 @@ def _survivors(original: Any, corpus: Vectors, exclusions: Exclusions, plan: _Pa
 
 
 def _largest(tile: Any, depth: int) -> tuple[Any, Any]:
-    """The largest scores of each row of a tile with their columns, at least ``depth`` if it has as many.
+    """The ``depth`` largest scores of each row of a tile, or all if it has fewer, with their columns; unordered.
 
     The groups with the largest maxima hold the largest scores, and there are far fewer groups than scores.
     """
@@ -287,14 +287,16 @@ def _largest(tile: Any, depth: int) -> tuple[Any, Any]:
     rows, columns = tile.shape
     groups = columns // GROUP
     if groups < 2 * depth:
-        top = torch.topk(tile, min(depth, columns), dim=1, sorted=False)
-        return top.values, top.indices
-    maxima = tile[:, : GROUP * groups].view(rows, GROUP, groups).amax(dim=1)
-    best = torch.topk(maxima, depth, dim=1, sorted=False).indices
-    within = (best[:, None, :] + groups * torch.arange(GROUP, device=tile.device)[None, :, None]).flatten(1)
-    rest = torch.arange(GROUP * groups, columns, device=tile.device).expand(rows, -1)
-    within = torch.cat([within, rest], dim=1)
-    return tile.gather(1, within), within
+        all_at_once = torch.topk(tile, min(depth, columns), dim=1, sorted=False)
+        return all_at_once.values, all_at_once.indices
+    grouped = tile[:, : GROUP * groups].unflatten(1, (GROUP, groups))
+    best = torch.topk(grouped.amax(dim=1), depth, dim=1, sorted=False).indices
+    members = grouped.gather(2, best[:, None, :].expand(rows, GROUP, depth)).flatten(1)
+    rest = tile[:, GROUP * groups :]
+    top = torch.topk(torch.cat([members, rest], dim=1), depth, dim=1, sorted=False)
+    column = best.gather(1, top.indices % depth) + top.indices // depth * groups
+    inside = top.indices < GROUP * depth
+    return top.values, torch.where(inside, column, top.indices - GROUP * depth + GROUP * groups)
 
 
 def _on_device(labels: Labels | None, device: Device) -> tuple[Any, Any, bool] | None:
