@@ -76,11 +76,24 @@ class _Remote:
         return cache_dir / self.source / place / PurePosixPath(self.name).name
 
 
-def locate(card: Card, split: str, data_dir: Path | None, cache_dir: Path | None = None) -> Located:
+Listings = dict[Path, list[tuple[tuple[str, ...], Path]]]
+"""Folder -> the files below it, by the parts of their relative path: made once for many cards."""
+
+
+def locate(
+    card: Card, split: str, data_dir: Path | None, cache_dir: Path | None = None, listings: Listings | None = None
+) -> Located:
     """Look for a dataset's files in ``data_dir/<source>/`` and below, then among the downloads in ``cache_dir``.
 
     A name or glob may have folders in it. Of several matches the one nearest to the top wins; a glob takes all matches
     of that depth, sorted. The patterns of an extra role are alternatives: one that matches is enough.
+
+    Args:
+        card: the dataset.
+        split: which of its files.
+        data_dir: the user's folder of raw files.
+        cache_dir: cache of downloads.
+        listings: what is found in the folders is kept here, for the next call.
 
     Raises:
         ContentError: the card has no such split.
@@ -90,9 +103,12 @@ def locate(card: Card, split: str, data_dir: Path | None, cache_dir: Path | None
     if split not in card.files:
         raise ContentError(f"{card.name}: no split {split!r}; its card has {', '.join(card.files)}")
     folder = data_dir / card.source if data_dir else None
+    listings = {} if listings is None else listings
 
     def lookup(pattern: str) -> list[Path]:
-        return _search(folder, pattern) or (_downloaded(_remotes(card, pattern), cache_dir) if cache_dir else [])
+        return _search(folder, pattern, listings) or (
+            _downloaded(_remotes(card, pattern), cache_dir) if cache_dir else []
+        )
 
     rows = {pattern: lookup(pattern) for pattern in card.files[split]}
     found = {"rows": tuple(dict.fromkeys(path for paths in rows.values() for path in paths))}
@@ -119,11 +135,13 @@ def _is_whole(path: Path, remote: _Remote, pin: Pin | None) -> bool:
     return path.stat().st_size == pin.size and remote.sha256 in ("", pin.sha256)
 
 
-def _search(folder: Path | None, pattern: str) -> list[Path]:
-    if folder is None or not folder.is_dir():
+def _search(folder: Path | None, pattern: str, listings: Listings) -> list[Path]:
+    if folder is None:
         return []
+    if folder not in listings:
+        listings[folder] = [(path.relative_to(folder).parts, path) for path in _files_below(folder)]
     parts = pattern.split("/")
-    matches = [path for path in _files_below(folder) if _ends_with(path.relative_to(folder).parts, parts)]
+    matches = [path for relative, path in listings[folder] if _ends_with(relative, parts)]
     top = min((len(path.parts) for path in matches), default=0)
     matches = sorted(path for path in matches if len(path.parts) == top)
     if len(matches) > 1 and not _is_glob(pattern):

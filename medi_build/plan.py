@@ -10,7 +10,7 @@ from medi_build.adapters.base import Inputs
 from medi_build.cards import Card
 from medi_build.content import Content, select_names
 from medi_build.errors import ContentError, MissingInputError, did_you_mean
-from medi_build.fetch import Located, locate
+from medi_build.fetch import Listings, Located, locate
 from medi_build.instruct import Template
 from medi_build.recipe import Recipe
 
@@ -97,13 +97,14 @@ def resolve(
         )
     folder = content.sample_data if recipe.bundled_data and data is None else data
     units: list[Unit] = []
+    listings: Listings = {}
     left_out: dict[str, tuple[str, ...]] = {}
     for name in names:
         card = content.cards[name]
         if recipe.split not in card.files:
             left_out[name] = (f"no split {recipe.split!r} (has {', '.join(card.files)})",)
             continue
-        located = locate(card, recipe.split, folder, downloads)
+        located = locate(card, recipe.split, folder, downloads, listings)
         if located.missing and (recipe.offline or card.download is None):
             left_out[name] = located.missing
             continue

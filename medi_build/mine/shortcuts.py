@@ -2,7 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
+import polars as pl
 
 from medi_build.ledger import Ledger
 
@@ -16,7 +16,7 @@ def length_auc(positive: npt.NDArray[np.int64], negative: npt.NDArray[np.int64])
     """
     if not len(positive) or not len(negative):
         return 0.5
-    ranks = rankdata(np.concatenate([positive, negative]))
+    ranks = pl.Series(np.concatenate([positive, negative])).rank("average").to_numpy()
     above = ranks[: len(positive)].sum() - len(positive) * (len(positive) + 1) / 2
     area = float(above / (len(positive) * len(negative)))
     return max(area, 1 - area)
