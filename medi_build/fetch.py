@@ -106,9 +106,8 @@ def locate(
     listings = {} if listings is None else listings
 
     def lookup(pattern: str) -> list[Path]:
-        return _search(folder, pattern, listings) or (
-            _downloaded(_remotes(card, pattern), cache_dir) if cache_dir else []
-        )
+        local = _search(folder, pattern, listings)
+        return local or (_downloaded(_remotes(card, pattern), cache_dir) if cache_dir else [])
 
     rows = {pattern: lookup(pattern) for pattern in card.files[split]}
     found = {"rows": tuple(dict.fromkeys(path for paths in rows.values() for path in paths))}
