@@ -71,7 +71,8 @@ class Bars(Silent):
 
     def stage(self, dataset: str, stage: str) -> None:
         """Name the dataset and the stage."""
-        self._bars.reset(self._stage, description=f"{stage}  {dataset}", total=None)
+        self._bars.remove_task(self._stage)  # a reset would keep the old total
+        self._stage = self._bars.add_task(f"{stage}  {dataset}", total=None)
 
     def advance(self, done: int, total: int) -> None:
         """Move the stage's bar."""
