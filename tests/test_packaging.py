@@ -13,8 +13,6 @@ import pytest
 
 from tests.conftest import ROOT
 
-pytest.importorskip("hatchling", reason="builds the wheel with hatchling, without a network")
-
 
 def run(*command: str | Path, cwd: Path) -> str:
     """Standard output of a command that has to succeed; it sees no environment that leads to the checkout."""
