@@ -3,7 +3,7 @@
     python benchmarks/mining_job.py --pairs ../shared/data/embedding_training_data/quora_duplicates.qqp_subset.jsonl.gz
 
 Both take the same pairs and the same encoder and give one negative per pair, each at its defaults: theirs the best
-ranked, ours the `paper` rule and `positive-aware`. Rounds are interleaved; loading of model and libraries is not counted.
+ranked, ours the `paper` rule and `positive-aware`. Rounds are interleaved; no loading is counted.
 """
 
 import argparse
