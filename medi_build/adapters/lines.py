@@ -91,7 +91,7 @@ def _first_line(path: Path) -> bytes:
                 if text:
                     return text
     except (OSError, EOFError, zlib.error):
-        pass  # whoever reads the rows meets the same fault and tells it
+        return b""  # whoever reads the rows meets the same fault and tells it
     return b""
 
 

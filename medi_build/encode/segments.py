@@ -15,6 +15,7 @@ import numpy.typing as npt
 import xxhash
 
 from medi_build.errors import StoreError
+from medi_build.write.atomic import sync_folder
 
 FORMAT_VERSION = 1
 SUFFIX = ".vectors"
@@ -121,15 +122,6 @@ def write_segment(folder: Path, keys: Keys, vectors: npt.NDArray[np.float16], fl
         temporary.unlink(missing_ok=True)
     sync_folder(folder)
     return path
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def find(high: npt.NDArray[np.uint64], low: npt.NDArray[np.uint64], wanted: Keys) -> npt.NDArray[np.int64]:

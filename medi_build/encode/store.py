@@ -29,10 +29,10 @@ from medi_build.encode.segments import (
     Keys,
     Segment,
     find,
-    sync_folder,
     write_segment,
 )
 from medi_build.errors import StoreError
+from medi_build.write.atomic import sync_folder
 
 _ABOUT = "encoder.json"
 _MERGE_ABOVE = 16

@@ -79,7 +79,7 @@ def atomic_file(path: Path) -> Iterator[HashingFile]:
             raw.flush()
             os.fsync(raw.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise OutputError(
             f"{path}: cannot be written ({error.strerror or error}); make room or choose another --out, then "
@@ -102,8 +102,8 @@ def entry(path: Path, relative_to: Path, file: HashingFile, rows: int = 0) -> Fi
     return FileEntry(path=path.relative_to(relative_to).as_posix(), rows=rows, size=file.size, sha256=file.sha256)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable."""
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
