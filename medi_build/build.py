@@ -189,6 +189,7 @@ class _Run:
             teacher=self.teacher,
             instructions=instructions if recipe.mine_with_instructions else ("", ""),
             symmetric=options.adapter == "pairs" and options.symmetric,
+            judged_negatives=unit.card.judged_negatives,
             seed=recipe.seed,
             ledger=ledger,
         )

@@ -99,6 +99,9 @@ class Card(_Strict):
     citation: str
     expected_rows: dict[str, int | Unconfirmed] = Field(default_factory=dict, description="split -> raw rows")
     instruction: InstructionSpec
+    judged_negatives: bool = Field(
+        False, description="the given negatives are known to be wrong, so no filter of mining touches them"
+    )
     cap: int = Field(200_000, ge=0, description="most examples kept before mining; 0: all")
     max_loss: float = Field(
         0.5, ge=0.0, le=1.0, description="share of raw rows that may be dropped as bad; more fails the build"

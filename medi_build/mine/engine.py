@@ -20,6 +20,7 @@ def mine(
     embed: Embed,
     instructions: tuple[str, str] = ("", ""),
     symmetric: bool = False,
+    judged_negatives: bool = False,
     seed: int,
     ledger: Ledger,
     teacher: Embed | None = None,
@@ -34,6 +35,7 @@ def mine(
         embed: encodes texts under an instruction.
         instructions: those of the query and of the document side, for encoding only; empty in the paper.
         symmetric: both sides are alike, so queries are candidates too (kind "pairs" only).
+        judged_negatives: given negatives are known to be wrong, so no filter of the rule touches them.
         seed: for every choice that is not by score.
         ledger: dropped rows are counted in stage "mine", rejected candidates in notes ``rejected_{reason}``.
         teacher: the encoder that ``rule.teacher`` names, if it names one.
@@ -61,6 +63,7 @@ def mine(
             teacher=teacher,
             instructions=instructions,
             symmetric=symmetric,
+            judged_negatives=judged_negatives,
             seed=seed,
             ledger=ledger,
         )

@@ -37,6 +37,7 @@ def mine_pairs(
     teacher: Embed | None,
     instructions: tuple[str, str],
     symmetric: bool,
+    judged_negatives: bool,
     seed: int,
     ledger: Ledger,
 ) -> tuple[Found, Vocabulary]:
@@ -50,7 +51,7 @@ def mine_pairs(
     rows, chosen = choose_positives(pairs, keys, flatten(examples, "positives").rows, ledger)
     if not len(rows):
         return empty("dense", rule), pairs.vocabulary
-    scene = build_scene(examples, pairs, rule, embed, teacher, instructions, seed, ledger)
+    scene = build_scene(examples, pairs, judged_negatives, rule, embed, teacher, instructions, seed, ledger)
     kept = ~inconsistent(pairs, rows, chosen, scene.queries, scene.corpus, rule, seed, ledger)
     rows, chosen = rows[kept], chosen[kept]
     by_query = np.argsort(pairs.query_of_row[rows], kind="stable")
@@ -105,12 +106,13 @@ def _negatives(
         given_risk = scene.evidence.risk(of_row, given.ids, given.scores, ranking.rows(local))
         risk = np.concatenate([given_risk, risk[local, rule.rank_min :]], axis=1)
     allowed = (candidates.ids != NOTHING) & ~repeated(candidates.ids)
-    allowed = _filtered(scene, rows, positives, candidates, allowed, risk, rule, ledger)
+    spared = (candidates.ranks == GIVEN) & scene.judged_negatives
+    allowed = _filtered(scene, rows, positives, candidates, allowed, spared, risk, rule, ledger)
     if scene.cross_encoder is not None:
         allowed = first_allowed(allowed, rule.cross_encoder_candidates)
         judged = _judged(scene, of_row, positives, np.where(allowed, candidates.ids, NOTHING))
         if rule.cross_encoder_max is not None:
-            allowed = reject(allowed, judged[:, 1:] > rule.cross_encoder_max, "cross_encoder", ledger)
+            allowed = reject(allowed, judged[:, 1:] > rule.cross_encoder_max, "cross_encoder", ledger, spared)
         if rule.cross_encoder_scores:
             own_scores, candidates = judged[:, 0], candidates._replace(scores=judged[:, 1:])
     return own_scores, pick(candidates, allowed, rule, all_keys[rows])
@@ -165,6 +167,7 @@ def _filtered(
     positives: Ints,
     candidates: Candidates,
     allowed: Bools,
+    spared: Bools,
     risk: npt.NDArray[np.float64] | None,
     rule: MiningRule,
     ledger: Ledger,
@@ -172,7 +175,7 @@ def _filtered(
     """Apply the rule's filters; each counts what it removed of what those before it had left."""
     of_row = scene.pairs.query_of_row[rows]
     ids, scores = candidates.ids, candidates.scores
-    out = partial(reject, ledger=ledger)
+    out = partial(reject, ledger=ledger, spared=spared)
     allowed = out(allowed, scores > scene.ceiling, "ceiling")
     if rule.max_length_ratio is not None:
         lengths = scene.pairs.vocabulary.lengths()
@@ -187,7 +190,7 @@ def _filtered(
         allowed = out(allowed, vetoed > rule.teacher_max, "teacher")
     if rule.reject_answer:
         allowed = out(allowed, _answered(scene, rows, np.where(allowed, ids, NOTHING)), "answer_in_passage")
-    return _by_score(scene, of_row, scores, allowed, risk, rule, ledger)
+    return _by_score(scene, of_row, scores, allowed, spared, risk, rule, ledger)
 
 
 def _by_score(
@@ -195,6 +198,7 @@ def _by_score(
     of_row: Ints,
     scores: npt.NDArray[np.float32],
     sound: Bools,
+    spared: Bools,
     risk: npt.NDArray[np.float64] | None,
     rule: MiningRule,
     ledger: Ledger,
@@ -206,11 +210,12 @@ def _by_score(
         of_row: [r] distinct query of each row.
         scores: [r, c] cosines of the candidates.
         sound: [r, c] candidates that the other filters have left.
+        spared: [r, c] candidates that no filter touches.
         risk: [r, c], or None.
         rule: the knobs.
         ledger: where rejections are counted.
     """
-    out = partial(reject, ledger=ledger)
+    out = partial(reject, ledger=ledger, spared=spared)
     allowed = out(sound, scores < scene.floor, "floor")
     if risk is not None and rule.risk_max is not None:
         allowed = out(allowed, risk > rule.risk_max, "risk")

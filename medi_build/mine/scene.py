@@ -30,6 +30,7 @@ class Scene:
 
     Attributes:
         pairs: the dataset as numbers.
+        judged_negatives: its given negatives are known to be wrong.
         queries: float16 [q, d] vectors of the distinct queries.
         corpus: float16 [documents, d] vectors of the document side.
         positive_scores: float32 [p], cosine of each given positive with its query.
@@ -45,6 +46,7 @@ class Scene:
     """
 
     pairs: Pairs
+    judged_negatives: bool
     queries: Vectors
     corpus: Vectors
     positive_scores: npt.NDArray[np.float32]
@@ -62,6 +64,7 @@ class Scene:
 def build_scene(
     examples: pa.Table,
     pairs: Pairs,
+    judged_negatives: bool,
     rule: MiningRule,
     embed: Embed,
     teacher: Embed | None,
@@ -94,6 +97,7 @@ def build_scene(
     lexical = _lexical(pairs) if rule.lexical or rule.risk_max is not None else None
     return Scene(
         pairs,
+        judged_negatives,
         queries,
         corpus,
         positive_scores,

@@ -70,11 +70,19 @@ def repeated(ids: Ints) -> Bools:
     return result
 
 
-def reject(allowed: Bools, bad: Bools, reason: str, ledger: Ledger) -> Bools:
-    """Take the bad ones out of the allowed ones and count what that removed as ``rejected_{reason}``."""
-    hit = allowed & bad
+def reject(allowed: Bools, bad: Bools, reason: str, ledger: Ledger, spared: Bools | None = None) -> Bools:
+    """Take the bad ones out of the allowed ones and count what that removed as ``rejected_{reason}``.
+
+    Args:
+        allowed: [r, c].
+        bad: [r, c].
+        reason: why they are bad.
+        ledger: where they are counted.
+        spared: [r, c], candidates that stay although they are bad, or None.
+    """
+    hit = allowed & bad if spared is None else allowed & bad & ~spared
     ledger.note(f"rejected_{reason}", int(hit.sum()))
-    return allowed & ~bad
+    return allowed & ~hit
 
 
 def pick(candidates: Candidates, allowed: Bools, rule: MiningRule, row_keys: Keys) -> Candidates:

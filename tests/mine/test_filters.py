@@ -105,6 +105,24 @@ def test_given_negatives_pass_the_margin_too():
     assert ledger.notes["rejected_margin"] == 4
 
 
+def test_judged_negatives_pass_every_filter_and_come_first():
+    rows = [{**QUERY, "negatives": ["given-near@10", "given-far@89"]}]
+    rule = MiningRule(negatives=3, relative_margin=0.05, near_duplicate=0.9, ceiling=0.9, max_length_ratio=2.5)
+    got, ledger = run(rows, rule, CIRCLE, embed=angles(0), judged_negatives=True)
+    assert names(got[0]) == ["given-near", "given-far", "n4"]
+    _, mined_alone = run([QUERY], rule, CIRCLE, embed=angles(0))
+    assert {k: v for k, v in ledger.notes.items() if "rejected" in k} == {
+        k: v for k, v in mined_alone.notes.items() if "rejected" in k
+    } | {"rejected_given_is_positive_or_query": 0}
+
+
+def test_a_judgement_does_not_save_a_negative_that_is_a_positive():
+    rows = [{**QUERY, "negatives": ["p@20"]}]
+    got, ledger = run(rows, MiningRule(), CIRCLE, embed=angles(0), judged_negatives=True)
+    assert names(got[0]) == ["n0"]
+    assert ledger.notes["rejected_given_is_positive_or_query"] == 1
+
+
 def test_too_few_left_is_counted_and_none_left_is_dropped():
     rows = [QUERY, {"query": "other@0", "positives": ["low@84"]}]
     got, ledger = run(rows, MiningRule(negatives=4, relative_margin=0.05), CIRCLE, embed=angles(0))
