@@ -14,7 +14,7 @@ from medi_build.adapt import AdaptJob, AdaptResult, adapt
 from medi_build.adapters.base import Inputs
 from medi_build.content import load_content
 from medi_build.engine import LocalExecutor
-from medi_build.errors import MissingInputError
+from medi_build.errors import MiningError, MissingInputError
 from medi_build.fetch import fetch_missing
 from medi_build.instruct import Instructions, render
 from medi_build.ledger import Ledger
@@ -153,7 +153,10 @@ class _Run:
             phrasings = phrasings[:1]
         self.progress.stage(name, "mine")
         examples = adapted.examples()
-        mined = self._mine(unit, adapted, examples, phrasings[0], ledger)
+        try:
+            mined = self._mine(unit, adapted, examples, phrasings[0], ledger)
+        except MiningError as error:
+            raise MiningError(f"{name}: {error}") from error
         if self.options.limit_per_dataset is None:  # a card's promise is for its own pool, not for a handful of rows
             check_loss(unit, ledger)
         self.progress.stage(name, "write")

@@ -90,7 +90,8 @@ def build_scene(
     floor, ceiling = -np.inf, np.inf if rule.ceiling is None else rule.ceiling
     if rule.floor_quantile is not None:
         unrelated = filters.random_pair_scores(queries, corpus[: pairs.pool], pairs.barred, CALIBRATION_PAIRS, seed)
-        floor = float(np.quantile(unrelated, rule.floor_quantile))
+        floor = float(np.quantile(unrelated, rule.floor_quantile)) if len(unrelated) else floor
+        ledger.note("floor_not_calibrated", int(not len(unrelated)))
     if rule.ceiling_quantile is not None:
         ceiling = min(ceiling, float(np.quantile(positive_scores, rule.ceiling_quantile)))
     answers = flatten(examples, "answers")
