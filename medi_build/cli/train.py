@@ -46,6 +46,9 @@ def train_command(
     max_source_length: Annotated[
         int | None, typer.Option(help="Window in tokens, instruction included.  [default: the model's]")
     ] = None,
+    hard_negatives: Annotated[
+        int | None, typer.Option(min=1, help="Negatives of a row that are used.  [default: all there are]")
+    ] = None,
     cached: Annotated[
         bool, typer.Option("--cached", help="Gradient caching, for large batches in little memory.")
     ] = False,
@@ -84,6 +87,7 @@ def train_command(
         "learning_rate": learning_rate,
         "cl_temperature": cl_temperature,
         "max_source_length": max_source_length,
+        "hard_negatives": hard_negatives,
         "cached": cached,
         "precision": precision.value,
         "eval_steps": eval_steps,

@@ -38,12 +38,16 @@ class Ragged:
 
 @dataclass(frozen=True)
 class RowKeys:
-    """What the planner knows of the rows; texts are 64-bit hashes. All arrays have one entry per row."""
+    """What the planner knows of the rows; texts are 64-bit hashes. All arrays have one entry per row.
+
+    ``hard_negatives`` are those beyond ``neg``.
+    """
 
     task: Ints
     query: Hashes
     pos: Hashes
     neg: Hashes
+    hard_negatives: Ragged
     labels: Ragged
     groups: Ragged
 

@@ -1,6 +1,7 @@
 """Checkpoints that can be trusted: a receipt, written last, names the run they belong to and the files' digests."""
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,19 @@ def write_receipt(checkpoint: Path, fingerprint: dict[str, str]) -> None:
     part.replace(checkpoint / RECEIPT)
 
 
+def drop_older_checkpoints(output_dir: Path, most: int, best: Path | None) -> None:
+    """Keep the ``most`` newest checkpoints, or one fewer and the best.
+
+    A receipt goes before the files it vouches for, so that one killed half-way leaves no checkpoint that looks whole.
+    """
+    checkpoints = _checkpoints(output_dir)
+    kept = {*checkpoints[:1], *(path for path in checkpoints if path == best)}
+    others = [path for path in checkpoints if path not in kept]
+    for path in others[max(0, most - len(kept)) :]:
+        (path / RECEIPT).unlink(missing_ok=True)
+        shutil.rmtree(path)
+
+
 def newest_checkpoint(output_dir: Path, fingerprint: dict[str, str]) -> Path | None:
     """The newest whole checkpoint of this run; None if there is none.
 
@@ -39,12 +53,17 @@ def newest_checkpoint(output_dir: Path, fingerprint: dict[str, str]) -> Path | N
     Raises:
         TrainError: it belongs to a run with other settings or data, or a file of it has changed.
     """
-    numbered = [(int(path.name.split("-")[1]), path) for path in output_dir.glob("checkpoint-*") if path.is_dir()]
-    for _, checkpoint in sorted(numbered, reverse=True):
+    for checkpoint in _checkpoints(output_dir):
         if (checkpoint / RECEIPT).is_file():
             _check(checkpoint, fingerprint)
             return checkpoint
     return None
+
+
+def _checkpoints(output_dir: Path) -> list[Path]:
+    """The folders of all checkpoints, the newest first."""
+    folders = [path for path in output_dir.glob("checkpoint-*") if path.is_dir() and path.name[11:].isdigit()]
+    return sorted(folders, key=lambda path: int(path.name[11:]), reverse=True)
 
 
 def _check(checkpoint: Path, fingerprint: dict[str, str]) -> None:

@@ -1,7 +1,7 @@
 """Rows of one task that must not meet in a batch, and where to put them.
 
-A row *shows* its query, positive, classes and pages, and *rejects* its negative (with the negative's classes, where
-that text is known as a query of the task). Two rows conflict where both show the same thing, or one rejects what the
+A row *shows* its query, positive, classes and pages, and *rejects* its negatives (with their classes, where such a
+text is known as a query of the task). Two rows conflict where both show the same thing, or one rejects what the
 other shows. Two rows may reject the same thing.
 """
 
@@ -118,15 +118,18 @@ def find_conflicts(keys: "RowKeys", rows: Ints, *, same_class: bool) -> TaskConf
         same_class: rows of one class conflict as well.
     """
     n = np.arange(len(rows))
+    more_owners, more = _entries(keys.hard_negatives, rows)
+    negatives = np.concatenate([n, more_owners]), np.concatenate([keys.neg[rows], more])
     parts: list[tuple[int, Ints, Hashes]] = [
         (0, n, keys.query[rows]),
         (1, n, keys.pos[rows]),
-        (2, n, keys.neg[rows]),
-        (4, *_ragged(keys.groups, rows, salt=4)),
+        (2, *negatives),
+        (4, *_salted(*_entries(keys.groups, rows), salt=4)),
     ]
     if same_class:
-        owners, labels = _ragged(keys.labels, rows, salt=3)
-        parts += [(3, owners, labels), (_NEGATIVE_CLASS, *_negatives_labels(keys, rows, owners, labels))]
+        owners, labels = _salted(*_entries(keys.labels, rows), salt=3)
+        rejected = _negatives_labels(*negatives, keys.query[rows], owners, labels)
+        parts += [(3, owners, labels), (_NEGATIVE_CLASS, *rejected)]
     kind = np.concatenate([np.full(len(owner), code) for code, owner, _ in parts])
     owner = np.concatenate([owner for _, owner, _ in parts])
     _, key = np.unique(np.concatenate([values for _, _, values in parts]), return_inverse=True)
@@ -152,24 +155,37 @@ def _by_row(owner: Ints, key: Ints, rejects: npt.NDArray[np.bool_]) -> dict[int,
     return uses
 
 
-def _ragged(lists: "Ragged", rows: Ints, salt: int) -> tuple[Ints, Hashes]:
-    """Owner (position in ``rows``) and salted value of every entry of the rows' lists."""
+def _entries(lists: "Ragged", rows: Ints) -> tuple[Ints, Hashes]:
+    """Owner (position in ``rows``) and value of every entry of the rows' lists."""
     lengths = lists.offsets[rows + 1] - lists.offsets[rows]
     owners = np.repeat(np.arange(len(rows)), lengths)
     within = np.arange(len(owners)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    values = lists.values[np.repeat(lists.offsets[rows], lengths) + within]
+    return owners, lists.values[np.repeat(lists.offsets[rows], lengths) + within]
+
+
+def _salted(owners: Ints, values: Hashes, salt: int) -> tuple[Ints, Hashes]:
+    """The same entries with values that no text has, nor an entry under another salt."""
     with np.errstate(over="ignore"):
         return owners, values * np.uint64(0x9E3779B97F4A7C15) + np.uint64(salt)
 
 
-def _negatives_labels(keys: "RowKeys", rows: Ints, owners: Ints, labels: Hashes) -> tuple[Ints, Hashes]:
-    """The classes of the rows' negatives, where a negative's text is the query of a row of the task."""
-    texts, first = np.unique(keys.query[rows], return_index=True)
-    neg = keys.neg[rows]
-    at = np.minimum(np.searchsorted(texts, neg), len(texts) - 1)
-    known = np.flatnonzero(texts[at] == neg)
+def _negatives_labels(
+    holders: Ints, negatives: Hashes, queries: Hashes, owners: Ints, labels: Hashes
+) -> tuple[Ints, Hashes]:
+    """The classes of the rows' negatives, where a negative's text is the query of a row of the task.
+
+    Args:
+        holders: row of each negative.
+        negatives: hash of each negative's text.
+        queries: hash of each row's query.
+        owners: row of each label, ascending.
+        labels: hash of each label.
+    """
+    texts, first = np.unique(queries, return_index=True)
+    at = np.minimum(np.searchsorted(texts, negatives), len(texts) - 1)
+    known = np.flatnonzero(texts[at] == negatives)
     source = first[at[known]]
     starts, ends = np.searchsorted(owners, source), np.searchsorted(owners, source, side="right")
     lengths = ends - starts
     within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return np.repeat(known, lengths), labels[np.repeat(starts, lengths) + within]
+    return np.repeat(holders[known], lengths), labels[np.repeat(starts, lengths) + within]

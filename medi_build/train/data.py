@@ -4,6 +4,7 @@ A batch needs random rows, which compressed Parquet and JSON cannot give; the Ar
 batch. It is made beside the output, and again only if the source changes.
 """
 
+import dataclasses
 import json
 import os
 from collections import Counter
@@ -21,24 +22,30 @@ import xxhash
 
 from medi_build.errors import TrainError
 from medi_build.train.batches import Hashes, Ints, Ragged, RowKeys
-from medi_build.train.source import SIDES, read_triplets, training_files
+from medi_build.train.source import LISTS, SIDES, read_triplets, training_files
 
-FORMAT = 1
+FORMAT = 2
 """To be raised by hand whenever the files that `prepare` writes change."""
 
 STORED = pa.schema(
     [
         *((f"{side}_instruction", pa.int32()) for side in SIDES),  # index into the table of instructions
         *((f"{side}_text", pa.string()) for side in SIDES),
+        ("hard_negatives", pa.list_(pa.string())),  # texts under the instruction of ``neg``
     ]
 )
 
 
 class Rows(NamedTuple):
-    """Some rows, column-wise: for each side the instructions and the texts."""
+    """Some rows, column-wise: for each side the instructions and the texts, and the texts of further negatives.
 
+    ``numbers`` count the rows over all files of the source, from 0, bad ones left out.
+    """
+
+    numbers: list[int]
     instructions: dict[str, list[str]]
     texts: dict[str, list[str]]
+    hard_negatives: list[list[str]]
 
 
 @dataclass(frozen=True)
@@ -66,8 +73,7 @@ class TrainingData:
                 query=saved["query"],
                 pos=saved["pos"],
                 neg=saved["neg"],
-                labels=Ragged(saved["label_offsets"], saved["labels"]),
-                groups=Ragged(saved["group_offsets"], saved["groups"]),
+                **{name: Ragged(saved[f"{name}_offsets"], saved[name]) for name in LISTS},
             )
 
     @cached_property
@@ -91,6 +97,7 @@ class TrainingData:
         """Instructions and texts of some rows, in their order."""
         instructions: dict[str, list[str]] = {side: [] for side in SIDES}
         texts: dict[str, list[str]] = {side: [] for side in SIDES}
+        hard_negatives: list[list[str]] = []
         known = self.info["instructions"]
         where = np.searchsorted(self._ends, rows, side="right")
         for row, index in zip(rows, where.tolist(), strict=True):
@@ -99,7 +106,8 @@ class TrainingData:
             for number, side in enumerate(SIDES):
                 instructions[side].append(known[batch.column(number)[at].as_py()])
                 texts[side].append(batch.column(len(SIDES) + number)[at].as_py())
-        return Rows(instructions, texts)
+            hard_negatives.append(batch.column(2 * len(SIDES))[at].as_py())
+        return Rows(list(rows), instructions, texts, hard_negatives)
 
     def rows_with_instructions(self, instructions: Iterable[str]) -> Ints:
         """Ascending rows that have one of the instructions on any side."""
@@ -182,12 +190,15 @@ class _Store:
         batch = self._without_empty_texts(batch)
         arrays = {f"{side}_instruction": self._numbers(batch[f"{side}_instruction"]) for side in SIDES}
         arrays |= {f"{side}_text": batch[f"{side}_text"] for side in SIDES}
+        hashes = {side: _hashes(batch[f"{side}_text"]) for side in SIDES}
+        lists = {name: batch[name] for name in LISTS}
+        lists["hard_negatives"] = arrays["hard_negatives"] = self._good_hard_negatives(batch, hashes)
         for side in SIDES:
-            self._keep(side, _hashes(batch[f"{side}_text"]))
+            self._keep(side, hashes[side])
         self._keep("task", np.array([self._task(name) for name in batch["task"].to_pylist()], np.int64))
-        for name in ("labels", "groups"):
-            self._keep(name, _hashes(batch[name].flatten()))
-            self._keep(f"{name[:-1]}_lengths", pc.list_value_length(batch[name]).to_numpy())
+        for name, values in lists.items():
+            self._keep(name, _hashes(values.flatten()))
+            self._keep(f"{name}_lengths", pc.list_value_length(values).to_numpy())
         self.rows += len(batch)
         return pa.RecordBatch.from_arrays([arrays[name] for name in STORED.names], schema=STORED)
 
@@ -214,9 +225,7 @@ class _Store:
     def _without_empty_texts(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         keep = np.ones(len(batch), bool)
         for side in SIDES:
-            text = batch[f"{side}_text"]
-            empty = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(pc.fill_null(text, ""))), 0)
-            empty = empty.to_numpy(zero_copy_only=False)
+            empty = _blank(batch[f"{side}_text"])
             if empty.any() and not self.skip_bad_rows:
                 where = batch["where"][int(np.argmax(empty))].as_py()
                 raise TrainError(
@@ -228,15 +237,48 @@ class _Store:
         self.skipped = +self.skipped
         return batch if keep.all() else batch.filter(pa.array(keep))
 
+    def _good_hard_negatives(self, batch: pa.RecordBatch, known: dict[str, Hashes]) -> pa.Array:
+        """The further negatives without those that say nothing: empty, or a text that the row has already."""
+        lists = batch["hard_negatives"]
+        owners = np.repeat(np.arange(len(lists)), pc.list_value_length(lists).to_numpy())
+        texts = lists.flatten()
+        hashes = _hashes(texts)
+        empty = _blank(texts)
+        if empty.any() and not self.skip_bad_rows:
+            where = batch["where"][int(owners[np.argmax(empty)])].as_py()
+            raise TrainError(
+                f"{where}: a text of hard_negatives is empty; mend the file, or skip such texts with --skip-bad-rows"
+            )
+        faults = {"empty_hard_negative": empty}
+        faults |= {f"hard_negative_is_{side}": hashes == known[side][owners] for side in ("pos", "query")}
+        _, first = np.unique(np.stack([owners.astype(np.uint64), hashes]), axis=1, return_index=True)
+        repeated = np.ones(len(hashes), bool)
+        repeated[first] = False
+        faults["hard_negative_repeated"] = repeated | (hashes == known["neg"][owners])
+        keep = np.ones(len(hashes), bool)
+        for reason, fault in faults.items():
+            self.skipped[reason] += int((fault & keep).sum())
+            keep &= ~fault
+        self.skipped = +self.skipped
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(owners[keep], minlength=len(batch)))])
+        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), texts.filter(pa.array(keep)))
+
+
+def _blank(texts: pa.Array) -> npt.NDArray[np.bool_]:
+    """Which texts are missing or hold no more than white space."""
+    blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(pc.fill_null(texts, ""))), 0)
+    found: npt.NDArray[np.bool_] = blank.to_numpy(zero_copy_only=False)
+    return found
+
 
 def _hashes(texts: pa.Array) -> Hashes:
-    values = texts.cast(pa.binary()).to_pylist()
+    values = pc.fill_null(texts, "").cast(pa.binary()).to_pylist()
     return np.fromiter((xxhash.xxh3_64_intdigest(value) for value in values), np.uint64, len(values))
 
 
 def _save_keys(path: Path, store: _Store) -> None:
-    columns: dict[str, Any] = {name: store.column(name) for name in ("task", *SIDES, "labels", "groups")}
-    for name in ("label", "group"):
+    columns: dict[str, Any] = {name: store.column(name) for name in ("task", *SIDES, *LISTS)}
+    for name in LISTS:
         columns[f"{name}_offsets"] = np.concatenate([[0], np.cumsum(store.column(f"{name}_lengths"))])
     with path.open("wb") as file:
         np.savez(file, **columns)
@@ -273,13 +315,23 @@ def take_keys(keys: RowKeys, rows: Ints) -> RowKeys:
         query=keys.query[rows],
         pos=keys.pos[rows],
         neg=keys.neg[rows],
+        hard_negatives=_take(keys.hard_negatives, rows),
         labels=_take(keys.labels, rows),
         groups=_take(keys.groups, rows),
     )
 
 
-def _take(lists: Ragged, rows: Ints) -> Ragged:
+def first_hard_negatives(keys: RowKeys, most: int) -> RowKeys:
+    """The keys with at most so many further negatives of each row."""
+    rows = np.arange(len(keys.task))
+    return dataclasses.replace(keys, hard_negatives=_take(keys.hard_negatives, rows, most))
+
+
+def _take(lists: Ragged, rows: Ints, most: int | None = None) -> Ragged:
+    """The lists of some rows, or their first ``most`` entries."""
     lengths = lists.offsets[rows + 1] - lists.offsets[rows]
+    if most is not None:
+        lengths = np.minimum(lengths, most)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
     return Ragged(offsets, lists.values[np.repeat(lists.offsets[rows], lengths) + within])

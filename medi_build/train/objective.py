@@ -1,7 +1,7 @@
 """The INSTRUCTOR training objective, vectorised, plain or with gradient caching.
 
 The public trainer (Su et al. 2023, `train.py`) is the definition; the tests hold its per-pair loop as the oracle.
-All three columns of a batch are encoded as one list of texts, sorted by length and cut into chunks by a budget of
+All columns of a batch are encoded as one list of texts, sorted by length and cut into chunks by a budget of
 tokens, so that hardly any padding is computed. The order of the rows does not change the loss.
 """
 
@@ -19,23 +19,29 @@ from medi_build.errors import TrainError
 Features = Mapping[str, Tensor]
 """One tokenised column: ``input_ids`` and ``attention_mask`` int64 [n, t], and further tensors with a row per text."""
 
-COLUMNS = ("query", "pos", "neg")
-
 
 def instructor_loss(
-    query: Tensor, pos: Tensor, neg: Tensor, temperature: float, *, in_batch_negatives: bool = True
+    query: Tensor,
+    pos: Tensor,
+    neg: Tensor,
+    temperature: float,
+    *,
+    present: Tensor | None = None,
+    in_batch_negatives: bool = True,
 ) -> Tensor:
-    """The loss of one batch (MEDI.md section 6; `compute_loss` of the public trainer).
+    """The loss of one batch (`compute_loss` of the public trainer, which knows one negative a row).
 
     ``CE([q_i.p_i, q_i.n_1 .. q_i.n_B] / t, 0) + CE(p_i.[q_1 .. q_B] / t, i)``, means over the rows: other rows'
-    positives are not in the first denominator, negatives are not in the second.
+    positives are not in the first denominator, negatives are not in the second. Further negatives of the rows stand
+    beside ``n_1 .. n_B``.
 
     Args:
         query: float [b, d], not necessarily normalised.
         pos: float [b, d].
-        neg: float [b, d], one hard negative a row.
+        neg: float [b, d], one hard negative a row, or [k, b, d], up to k a row.
         temperature: divides the cosines; 0.01 in the paper.
-        in_batch_negatives: if false, only each row's own negative counts. For classification, where another row's
+        present: bool [k, b], which of the negatives there are; all if not given.
+        in_batch_negatives: if false, only each row's own negatives count. For classification, where another row's
             query or negative may well be of the same class; the second term vanishes.
 
     Returns:
@@ -44,10 +50,16 @@ def instructor_loss(
     dtype = torch.promote_types(query.dtype, torch.float32)
     query, pos, neg = (functional.normalize(vectors.to(dtype), dim=-1) for vectors in (query, pos, neg))
     own_positive = (query * pos).sum(dim=-1, keepdim=True)
+    neg = neg.view(-1, *query.shape)
+    if in_batch_negatives:
+        negative, there = query @ neg.flatten(0, 1).T, None if present is None else present.flatten()
+    else:
+        negative, there = (query * neg).sum(dim=-1).T, None if present is None else present.T
+    if there is not None:
+        negative = negative.masked_fill(~there, -torch.inf)
+    forward = _cross_entropy_of_first(torch.cat([own_positive, negative], dim=1) / temperature)
     if not in_batch_negatives:
-        own_negative = (query * neg).sum(dim=-1, keepdim=True)
-        return _cross_entropy_of_first(torch.cat([own_positive, own_negative], dim=1) / temperature)
-    forward = _cross_entropy_of_first(torch.cat([own_positive, query @ neg.T], dim=1) / temperature)
+        return forward
     rows = torch.arange(len(query), device=query.device)
     return forward + functional.cross_entropy(pos @ query.T / temperature, rows)
 
@@ -61,7 +73,7 @@ def merge_columns(columns: Iterable[Features]) -> tuple[dict[str, Tensor], Tenso
     """Put all columns' texts into one batch, shortest first.
 
     Args:
-        columns: tokenised columns of the same number of rows, right-padded, each to its own width.
+        columns: tokenised columns, right-padded, each to its own width.
 
     Returns:
         The merged features, and ``order`` [n] int64: merged row ``i`` is row ``order[i]`` of the columns laid end
@@ -84,9 +96,10 @@ def merge_columns(columns: Iterable[Features]) -> tuple[dict[str, Tensor], Tenso
 
 
 class InstructorLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
-    """The objective as a sentence-transformers loss over the columns query, pos and neg.
+    """The objective as a sentence-transformers loss over the columns query, pos, neg, and further negatives.
 
-    ``labels`` [b] is 0 for the rows of a batch that leaves out in-batch negatives, else 1; a batch has one kind.
+    A column of further negatives has a text for each row with that many, in the order of the rows. ``labels`` [b, 2]
+    says whether in-batch negatives count (0 or 1; a batch has one kind), and how many negatives each row has.
     Under several processes each holds an equal slice of the batch: the vectors are gathered with their gradients,
     so that the loss and the averaged gradients are those of one process with the whole batch.
     """
@@ -98,6 +111,7 @@ class InstructorLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
         tokens_per_forward: int = 16_384,
         *,
         cached: bool = False,
+        negatives: int = 1,
     ) -> None:
         """Wrap ``model``.
 
@@ -107,6 +121,7 @@ class InstructorLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
             tokens_per_forward: texts go through the model in chunks of at most so many tokens.
             cached: embed without gradients first, then chunk by chunk with them (GradCache, arXiv 2101.06983):
                 memory for one chunk only, one more forward pass.
+            negatives: the most that a row has, the same in every process.
 
         Raises:
             TrainError: for a temperature that is not positive or a budget below one token.
@@ -121,6 +136,7 @@ class InstructorLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
         self.mini_batch_num_tokens = tokens_per_forward
         self.mini_batch_size = 1  # unused with a token budget, but the mixin reads it
         self.uses_gradient_cache = cached
+        self.negatives = negatives
         self._order = torch.empty(0, dtype=torch.long)
 
     def forward(self, features: Iterable[Features], labels: Tensor) -> Tensor:
@@ -132,19 +148,25 @@ class InstructorLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
         ranges = _minibatch_ranges(merged, 1, self.mini_batch_num_tokens)
         return self.calculate_loss([list(_chunk_vectors(self.model, merged, ranges))], labels)
 
-    def calculate_loss(
-        self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
-    ) -> Tensor:
+    def calculate_loss(self, reps: list[list[Tensor]], labels: Tensor, *, with_backward: bool = False) -> Tensor:
         """The loss from the chunks' vectors (one list, in merged order), backpropagated to them if asked."""
         vectors = torch.cat(reps[0])
-        vectors = vectors[torch.argsort(self._order)].view(len(COLUMNS), -1, vectors.shape[-1])
+        vectors = _lay_out(vectors[torch.argsort(self._order)], labels[:, 1], self.negatives)
         if _world_size() > 1:
             gathered = all_gather(vectors.contiguous())  # type: ignore[no-untyped-call]
             vectors = torch.cat(list(gathered), dim=1)
+            labels = torch.cat(_gather(labels))
+        present = _present(labels[:, 1], self.negatives)
         with torch.autocast(vectors.device.type, enabled=False):
-            query, pos, neg = vectors
-            in_batch = labels is None or bool(labels.all())
-            loss = instructor_loss(query, pos, neg, self.temperature, in_batch_negatives=in_batch)
+            query, pos, *neg = vectors
+            loss = instructor_loss(
+                query,
+                pos,
+                torch.stack(neg),
+                self.temperature,
+                present=None if self.negatives == 1 else present,
+                in_batch_negatives=bool(labels[:, 0].all()),
+            )
         if with_backward:
             loss.backward()  # type: ignore[no-untyped-call]
             loss = loss.detach()
@@ -156,7 +178,28 @@ class InstructorLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
             "temperature": self.temperature,
             "tokens_per_forward": self.mini_batch_num_tokens,
             "cached": self.uses_gradient_cache,
+            "negatives": self.negatives,
         }
+
+
+def _present(counts: Tensor, most: int) -> Tensor:
+    """Which of up to ``most`` negatives each row has, bool [most, b]."""
+    return torch.arange(most, device=counts.device)[:, None] < counts
+
+
+def _lay_out(vectors: Tensor, counts: Tensor, most: int) -> Tensor:
+    """Columns laid end to end to [2 + most, b, d]; zeros where a row has fewer negatives than ``most``."""
+    rows = len(counts)
+    negatives = vectors.new_zeros(most, rows, vectors.shape[1])
+    negatives[_present(counts, most)] = vectors[2 * rows :]
+    return torch.cat([vectors[: 2 * rows].view(2, rows, -1), negatives])
+
+
+def _gather(values: Tensor) -> list[Tensor]:
+    """Every process's tensor; all have one shape, and no gradient."""
+    found = [torch.empty_like(values) for _ in range(_world_size())]
+    torch.distributed.all_gather(found, values.contiguous())
+    return found
 
 
 def embed_columns(model: nn.Module, columns: Iterable[Features], tokens_per_forward: int) -> Tensor:

@@ -9,13 +9,14 @@ from medi_build.errors import TrainError, did_you_mean
 from medi_build.train.batches import BatchSettings, Classes
 
 INSTRUCTOR = "instructor"
+TRIPLET = "TripletLoss"
 LOSSES = (
     INSTRUCTOR,
     "MultipleNegativesRankingLoss",
     "CachedMultipleNegativesRankingLoss",
     "MultipleNegativesSymmetricRankingLoss",
     "CachedMultipleNegativesSymmetricRankingLoss",
-    "TripletLoss",
+    TRIPLET,
 )
 """Our objective, and sentence-transformers' losses over (anchor, positive, negative), by their class names."""
 
@@ -34,6 +35,8 @@ class TrainSettings:
         model_revision: commit of a model from the hub.
         loss: one of `LOSSES`.
         cl_temperature: divides the cosines; the paper's 0.01.
+        hard_negatives: how many negatives of a row are used, ``neg`` first; all there are if not given (TripletLoss
+            knows one). A row that has fewer is used with those it has.
         max_source_length: window in tokens, instruction included; the model's own if not given.
         cached: gradient caching: memory for one chunk of `tokens_per_forward` only, one more forward pass.
         tokens_per_forward: texts go through the model in chunks of so many tokens; 16,384 on a GPU and 512 on the
@@ -48,7 +51,7 @@ class TrainSettings:
         seed: of batches, dropout and the held-out rows.
         task_cap: see `BatchSettings`.
         task_temperature: see `BatchSettings`.
-        classes: see `Classes`; sentence-transformers' losses read "own-negative" as "apart".
+        classes: see `Classes`; losses that need in-batch negatives read "own-negative" as "apart".
         precision: of the forward passes (autocast); the weights stay float32.
         pool_instruction: let the pooling see the instruction, unlike INSTRUCTOR.
         eval_rows_per_task: rows of each task held out for evaluation, at most a tenth; 0 for none.
@@ -67,6 +70,7 @@ class TrainSettings:
     model_revision: str | None = None
     loss: str = INSTRUCTOR
     cl_temperature: float = 0.01
+    hard_negatives: int | None = None
     max_source_length: int | None = None
     cached: bool = False
     tokens_per_forward: int | None = None
@@ -98,6 +102,7 @@ class TrainSettings:
             raise TrainError(f"loss {self.loss!r} is not one of {', '.join(LOSSES)}{did_you_mean(self.loss, LOSSES)}")
         checks = [
             ("cl_temperature", self.cl_temperature, self.cl_temperature > 0, "above 0"),
+            ("hard_negatives", self.hard_negatives, (self.hard_negatives or 1) >= 1, "at least 1"),
             ("max_source_length", self.max_source_length, (self.max_source_length or 8) >= 8, "at least 8"),
             ("tokens_per_forward", self.tokens_per_forward, (self.tokens_per_forward or 1) >= 1, "at least 1"),
             ("gradient_accumulation_steps", self.gradient_accumulation_steps, self.gradient_accumulation_steps >= 1,
@@ -120,7 +125,7 @@ class TrainSettings:
 
     def batches(self, processes: int) -> BatchSettings:
         """The settings of the batch planner."""
-        apart = self.loss != INSTRUCTOR and self.classes == "own-negative"
+        apart = self.loss not in (INSTRUCTOR, TRIPLET) and self.classes == "own-negative"
         return BatchSettings(
             batch_size=self.train_batch_size,
             processes=processes,

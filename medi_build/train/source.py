@@ -20,14 +20,15 @@ _CHARACTERS_PER_READ = 1 << 22
 _LONGEST_ELEMENT = 1 << 26
 
 SIDES = ("query", "pos", "neg")
+LISTS = ("hard_negatives", "labels", "groups")
+"""Lists of strings that a record may have: texts of further negatives, classes, gold pages."""
 _LISTS = pa.list_(pa.string())
 TRIPLETS = pa.schema(
     [
         *((f"{side}_{part}", pa.string()) for side in SIDES for part in ("instruction", "text")),
         ("task", pa.string()),  # the task id as digits, or its name in old files
         ("where", pa.string()),  # for error messages: file and row
-        ("labels", _LISTS),
-        ("groups", _LISTS),
+        *((name, _LISTS) for name in LISTS),
     ]
 )
 _OLD_SUFFIX = "Input:"
@@ -73,7 +74,7 @@ def _parquet_triplets(path: Path) -> Iterator[pa.RecordBatch]:
     names = set(file.schema_arrow.names)
     if missing := sorted({*SIDES, "task_id"} - names):
         raise TrainError(f"{path}: has no column {', '.join(missing)}; the columns are {', '.join(sorted(names))}")
-    optional = [name for name in ("labels", "groups") if name in names]
+    optional = [name for name in LISTS if name in names]
     row = 0
     for batch in file.iter_batches(ROWS_PER_BATCH, columns=[*SIDES, "task_id", *optional]):
         where = pa.array([f"{path.name}, row {row + i}" for i in range(len(batch))])
@@ -81,8 +82,8 @@ def _parquet_triplets(path: Path) -> Iterator[pa.RecordBatch]:
         for side in SIDES:
             columns[f"{side}_instruction"], columns[f"{side}_text"] = _halves(batch[side], side, where)
         empty = pa.array([[]] * len(batch), _LISTS)
-        for name in ("labels", "groups"):
-            columns[name] = batch[name].cast(_LISTS) if name in optional else empty
+        for name in LISTS:
+            columns[name] = pc.coalesce(batch[name].cast(_LISTS), empty) if name in optional else empty
         yield pa.RecordBatch.from_arrays([columns[name] for name in TRIPLETS.names], schema=TRIPLETS)
         row += len(batch)
 
@@ -107,8 +108,8 @@ def _json_triplets(path: Path) -> Iterator[pa.RecordBatch]:
             raise TrainError(f"{where}: is {_shown(value)}; it has to be an object with query, pos, neg and task_id")
         task_key = _check_keys(value, task_key, where)
         halves = [half for side in SIDES for half in _pair(value[side], side, where)]
-        labels, groups = (_strings(value.get(name, []), name, where) for name in ("labels", "groups"))
-        block.append((*halves, _task(value[task_key], task_key, where), where, labels, groups))
+        lists = [_strings(value.get(name, []), name, where) for name in LISTS]
+        block.append((*halves, _task(value[task_key], task_key, where), where, *lists))
         if len(block) == ROWS_PER_BATCH:
             yield _to_batch(block)
             block = []

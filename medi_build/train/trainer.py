@@ -9,19 +9,19 @@ import sentence_transformers.sentence_transformer.losses as st_losses
 import torch
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback, set_seed
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback, set_seed
 
 from medi_build.encode.load import find_model, load_model, window_of
 from medi_build.errors import TrainError
 from medi_build.train.batches import Ints, Plan, PlannedSampler, own_negative_tasks, plan_batches
-from medi_build.train.checkpoints import newest_checkpoint, run_fingerprint, write_receipt
-from medi_build.train.collate import TripletCollator, instructions_that_fill, leave_instructions_out
-from medi_build.train.data import TrainingData, hold_out, prepare, take_keys
+from medi_build.train.checkpoints import drop_older_checkpoints, newest_checkpoint, run_fingerprint, write_receipt
+from medi_build.train.collate import CUT, ROWS, TripletCollator, instructions_that_fill, leave_instructions_out
+from medi_build.train.data import TrainingData, first_hard_negatives, hold_out, prepare, take_keys
 from medi_build.train.evaluate import ACCURACY, TripletEvaluator
 from medi_build.train.export import merge_adapters, save_model
 from medi_build.train.objective import InstructorLoss
 from medi_build.train.report import Trained, write_card, write_plot
-from medi_build.train.settings import INSTRUCTOR, TrainSettings
+from medi_build.train.settings import INSTRUCTOR, TRIPLET, TrainSettings
 
 DATA_FOLDER = "training-data"
 TOKENS_PER_FORWARD = {True: 16_384, False: 512}
@@ -34,6 +34,9 @@ class PlannedTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
     def __init__(self, *, data: TrainingData, plan: Plan, collator: TripletCollator, **kwargs: Any) -> None:
         super().__init__(data_collator=collator, **kwargs)
         self.data, self.plan = data, plan
+        self.cut = torch.zeros((), dtype=torch.long, device=self.args.device)
+        for printer in (PrinterCallback, ProgressCallback):  # one line for each of 330 tasks is no way to tell
+            self.remove_callback(printer)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """This process's slices of the planned batches."""
@@ -50,27 +53,55 @@ class PlannedTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """None: we write the card ourselves, once."""
 
-    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """The loss, which has to be a number."""
-        result = super().compute_loss(*args, **kwargs)
+        rows = inputs.pop(ROWS)
+        self.cut += inputs.pop(CUT)
+        result = super().compute_loss(model, inputs, *args, **kwargs)
         loss = result[0] if isinstance(result, tuple) else result
         if not torch.isfinite(loss):
+            task, numbers = int(self.data.keys.task[int(rows[0])]), rows.tolist()
             raise TrainError(
-                f"the loss is {loss.item()} at step {self.state.global_step + 1}; lower learning_rate "
-                f"({self.args.learning_rate}), raise cl_temperature, or train in float32 or bfloat16"
+                f"the loss is {loss.item()} at step {self.state.global_step + 1}, task {task}, records {numbers} of "
+                f"{self.data.info['source']}; lower learning_rate ({self.args.learning_rate}), raise cl_temperature, "
+                "or train in float32 or bfloat16"
             )
         return result
 
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log, with the number of texts that were cut to the window since the last time, over all processes."""
+        cut = int(self.accelerator.reduce(self.cut.clone()))
+        self.cut.zero_()
+        super().log({**logs, CUT: cut}, *args, **kwargs)
+
 
 class _Receipts(TrainerCallback):  # type: ignore[misc]
-    """Marks each checkpoint as whole once everything of it is written."""
+    """Marks each checkpoint as whole once everything of it is written, and only then removes older ones."""
 
-    def __init__(self, fingerprint: dict[str, str]) -> None:
-        self.fingerprint = fingerprint
+    def __init__(self, fingerprint: dict[str, str], most: int | None) -> None:
+        self.fingerprint, self.most = fingerprint, most
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        folder = Path(args.output_dir)
         if state.is_world_process_zero:
-            write_receipt(Path(args.output_dir) / f"checkpoint-{state.global_step}", self.fingerprint)
+            write_receipt(folder / f"checkpoint-{state.global_step}", self.fingerprint)
+            if self.most:
+                best = state.best_model_checkpoint
+                drop_older_checkpoints(folder, self.most, Path(best) if best else None)
+
+
+class _Lines(TrainerCallback):  # type: ignore[misc]
+    """Tells the loss and the held-out accuracy, a line each time."""
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self.report = report
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
+        at = f"step {state.global_step:,} of {state.max_steps:,}:"
+        if "loss" in logs:
+            self.report(f"{at} loss {logs['loss']:.4f}, learning rate {logs['learning_rate']:.2e}")
+        if (accuracy := logs.get(f"eval_{ACCURACY}")) is not None:
+            self.report(f"{at} held-out triplet accuracy {accuracy:.4f}")
 
 
 def train(
@@ -84,7 +115,7 @@ def train(
     Args:
         settings: what to train on what, and how.
         callbacks: further callbacks of the Hugging Face trainer.
-        report: takes the lines that tell what happens.
+        report: takes the lines that tell what happens, in the first process.
 
     Raises:
         TrainError: bad data (names the row), settings that make no sense, a NaN loss, a corrupted checkpoint.
@@ -92,42 +123,48 @@ def train(
     """
     set_seed(settings.seed)
     args = _arguments(settings)
+    tell = report if args.process_index == 0 else _say_nothing
     tokens_per_forward = settings.tokens_per_forward or TOKENS_PER_FORWARD[args.device.type == "cuda"]
     data = _prepare(settings, args)
     model, window = load_for_training(settings)
     run = _plan_run(settings, data, model.tokenizer, window, args.world_size)
-    for line in run.plan.report.lines():
-        report(line)
-    if run.skipped:
-        report("left out: " + ", ".join(f"{count:,} {reason}" for reason, count in sorted(run.skipped.items())))
+    for line in run.lines(settings):
+        tell(line)
     fingerprint = run_fingerprint(settings, run.plan, data.info["digest"])
     checkpoint = newest_checkpoint(settings.output_dir, fingerprint) if settings.resume else None
     evaluator = None
     if len(run.evaluation):
-        evaluator = TripletEvaluator(data, run.evaluation, run.collator, tokens_per_forward)
+        triplets = TripletCollator(model.tokenizer, window, np.empty(0, np.int64))
+        evaluator = TripletEvaluator(data, run.evaluation, triplets, tokens_per_forward)
+    receipts = _Receipts(fingerprint, args.save_total_limit)
+    args.save_total_limit = None
     trainer = PlannedTrainer(
         data=data,
         plan=run.plan,
         collator=run.collator,
         model=model,
         args=_with_steps(args, len(run.plan), evaluates=evaluator is not None),
-        loss=make_loss(settings, model, tokens_per_forward),
+        loss=make_loss(settings, model, tokens_per_forward, run.collator.negatives),
         evaluator=evaluator,
-        callbacks=[_Receipts(fingerprint), *callbacks],
+        callbacks=[receipts, _Lines(tell), *callbacks],
     )
-    before = evaluator(model)[ACCURACY] if evaluator else None
+    before = evaluator(model) if evaluator else {}
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    after = evaluator(model)[ACCURACY] if evaluator else None
+    after = evaluator(model) if evaluator else {}
     trained = Trained(
         settings.output_dir,
         list(trainer.state.log_history),
-        None if before is None or after is None else (before, after),
+        (before[ACCURACY], after[ACCURACY]) if evaluator else None,
         run.skipped,
         int(checkpoint.name.split("-")[1]) if checkpoint else 0,
     )
     if trainer.is_world_process_zero():
         _save(model, settings, data, run.plan, trained)
     return trained
+
+
+def _say_nothing(_: str) -> None:
+    """What the other processes tell."""
 
 
 class _Run(NamedTuple):
@@ -138,15 +175,34 @@ class _Run(NamedTuple):
     collator: TripletCollator
     skipped: dict[str, int]
 
+    def lines(self, settings: TrainSettings) -> list[str]:
+        """What there is to train on, as text."""
+        lines = self.plan.report.lines()
+        most = self.collator.negatives
+        if most > 1:
+            texts = (2 + most) * settings.train_batch_size
+            lines.append(f"a row has up to {most} hard negatives, a batch up to {texts:,} texts")
+        lines.append(f"{len(self.evaluation):,} rows held out")
+        if self.skipped:
+            lines.append("left out: " + ", ".join(f"{count:,} {reason}" for reason, count in self.skipped.items()))
+        return lines
+
 
 def _plan_run(settings: TrainSettings, data: TrainingData, tokenizer: Any, window: int, processes: int) -> _Run:
     rows, skipped = _usable_rows(data, tokenizer, window, settings.skip_bad_rows)
     training, evaluation = hold_out(take_keys(data.keys, rows), settings.eval_rows_per_task, settings.seed)
     keys = take_keys(data.keys, rows[training])
+    negatives = 1 + int(np.diff(keys.hard_negatives.offsets).max(initial=0))
+    if settings.loss == TRIPLET:
+        negatives = 1
+    elif settings.hard_negatives is not None:
+        negatives = min(negatives, settings.hard_negatives)
     batch_settings = settings.batches(processes)
-    plan = plan_batches(keys, batch_settings)
+    plan = plan_batches(first_hard_negatives(keys, negatives - 1), batch_settings)
     plan = Plan(rows[training][plan.rows], plan.offsets, plan.report)
-    collator = TripletCollator(tokenizer, window, own_negative_tasks(keys, batch_settings))
+    own_negatives = own_negative_tasks(keys, batch_settings)
+    level = settings.loss != INSTRUCTOR
+    collator = TripletCollator(tokenizer, window, own_negatives, negatives=negatives, level=level)
     return _Run(plan, rows[evaluation], collator, skipped)
 
 
@@ -169,11 +225,13 @@ def load_for_training(settings: TrainSettings) -> tuple[Any, int]:
     return model, window
 
 
-def make_loss(settings: TrainSettings, model: Any, tokens_per_forward: int) -> torch.nn.Module:
+def make_loss(settings: TrainSettings, model: Any, tokens_per_forward: int, negatives: int) -> torch.nn.Module:
     """Our objective, or a loss of sentence-transformers with the same temperature and chunks."""
     if settings.loss == INSTRUCTOR:
-        return InstructorLoss(model, settings.cl_temperature, tokens_per_forward, cached=settings.cached)
-    options: dict[str, Any] = {} if settings.loss == "TripletLoss" else {"scale": 1.0 / settings.cl_temperature}
+        return InstructorLoss(
+            model, settings.cl_temperature, tokens_per_forward, cached=settings.cached, negatives=negatives
+        )
+    options: dict[str, Any] = {} if settings.loss == TRIPLET else {"scale": 1.0 / settings.cl_temperature}
     if settings.loss.startswith("Cached"):
         options["mini_batch_num_tokens"] = tokens_per_forward
     loss: torch.nn.Module = getattr(st_losses, settings.loss)(model, **options)
@@ -189,7 +247,7 @@ def _prepare(settings: TrainSettings, args: SentenceTransformerTrainingArguments
 def _usable_rows(data: TrainingData, tokenizer: Any, window: int, skip: bool) -> tuple[Ints, dict[str, int]]:
     """The rows that can teach something, and how many were left out for what.
 
-    A row whose negative is its positive asks for the impossible and is always left out.
+    A row whose negative is its positive or its query asks for the impossible and is always left out.
     """
     skipped = dict(data.info["skipped"])
     full = instructions_that_fill(data, tokenizer, window)
@@ -202,10 +260,16 @@ def _usable_rows(data: TrainingData, tokenizer: Any, window: int, skip: bool) ->
             f"{full[instruction]} tokens and leaves no room for text in a window of {window} ({len(bad)} such rows): "
             f"{instruction[:80]!r}; raise max_source_length, or skip such rows with --skip-bad-rows"
         )
-    same = np.setdiff1d(np.flatnonzero(data.keys.neg == data.keys.pos), bad)
-    counts = {"instruction_fills_window": len(bad), "negative_is_positive": len(same)}
-    skipped |= {reason: count for reason, count in counts.items() if count}
-    return np.setdiff1d(np.arange(len(data)), [*bad, *same]), skipped
+    left_out = {"instruction_fills_window": bad}
+    for side, texts in (("positive", data.keys.pos), ("query", data.keys.query)):
+        left_out[f"negative_is_{side}"] = np.flatnonzero(data.keys.neg == texts)
+    usable = np.arange(len(data))
+    for reason, rows in left_out.items():
+        remaining = np.setdiff1d(usable, rows)
+        if gone := len(usable) - len(remaining):
+            skipped[reason] = gone
+        usable = remaining
+    return usable, skipped
 
 
 def _arguments(settings: TrainSettings) -> SentenceTransformerTrainingArguments:

@@ -16,7 +16,7 @@ from medi_build.errors import TrainError
 from medi_build.records import RECORDS
 from medi_build.train import source as source_module
 from medi_build.train.batches import Ragged, RowKeys
-from medi_build.train.data import hold_out, prepare, take_keys
+from medi_build.train.data import first_hard_negatives, hold_out, prepare, take_keys
 from medi_build.train.source import _values
 
 
@@ -193,7 +193,7 @@ def test_prepared_data_is_reused_until_the_source_changes(tmp_path: Path) -> Non
 def make_keys(task: list[int], query: list[int]) -> RowKeys:
     none = Ragged(np.zeros(len(task) + 1, np.int64), np.empty(0, np.uint64))
     hashes = np.array([xxhash.xxh3_64_intdigest(str(q).encode()) for q in query], np.uint64)
-    return RowKeys(np.array(task, np.int64), hashes, hashes, hashes, none, none)
+    return RowKeys(np.array(task, np.int64), hashes, hashes, hashes, none, none, none)
 
 
 @settings(max_examples=100, deadline=None)
@@ -219,6 +219,7 @@ def test_take_keys() -> None:
         keys.query,
         keys.pos,
         keys.neg,
+        Ragged(np.array([0, 3, 4, 6]), np.arange(6).astype("u8")),
         Ragged(np.array([0, 2, 2, 3]), np.arange(3).astype("u8")),
         keys.groups,
     )
@@ -226,3 +227,40 @@ def test_take_keys() -> None:
     assert some.task.tolist() == [2, 1]
     assert some.labels.offsets.tolist() == [0, 1, 3]
     assert some.labels.values.tolist() == [2, 0, 1]
+    assert some.hard_negatives.values.tolist() == [4, 5, 0, 1, 2]
+    fewer = first_hard_negatives(some, 1)
+    assert fewer.hard_negatives.offsets.tolist() == [0, 1, 2]
+    assert fewer.hard_negatives.values.tolist() == [4, 0]
+
+
+def test_further_negatives_are_kept_and_bad_ones_counted(tmp_path: Path) -> None:
+    records = [record(i) for i in range(4)]
+    records[0]["hard_negatives"] = ["one", "two", "one", records[0]["neg"][1]]
+    records[2]["hard_negatives"] = [records[2]["pos"][1], "three", records[2]["query"][1]]
+    for data in (
+        prepare(write_json(tmp_path / "medi-data.json", records), tmp_path / "cache"),
+        prepare(write_shards(tmp_path / "build", records), tmp_path / "cache"),
+    ):
+        assert data.rows([2, 0, 1]).hard_negatives == [["three"], ["one", "two"], []]
+        assert data.keys.hard_negatives.offsets.tolist() == [0, 2, 2, 3, 3]
+        assert data.keys.hard_negatives.values[2] == xxhash.xxh3_64_intdigest(b"three")
+        assert data.info["skipped"] == {
+            "hard_negative_is_pos": 1,
+            "hard_negative_is_query": 1,
+            "hard_negative_repeated": 2,
+        }
+    records[3]["hard_negatives"] = ["four", " "]
+    path = write_json(tmp_path / "bad.json", records)
+    with pytest.raises(TrainError, match=r"record 3: a text of hard_negatives is empty"):
+        prepare(path, tmp_path / "cache")
+    data = prepare(path, tmp_path / "cache", skip_bad_rows=True)
+    assert data.rows([3]).hard_negatives == [["four"]]
+    assert data.info["skipped"]["empty_hard_negative"] == 1
+
+
+def test_foreign_parquet_may_have_nulls_where_lists_may_be_empty(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist([record(i) | {"labels": None, "hard_negatives": ["x"] * (i % 2)} for i in range(3)])
+    pq.write_table(table.set_column(4, "labels", pa.array([["a"], None, ["b"]])), tmp_path / "x.parquet")
+    data = prepare(tmp_path / "x.parquet", tmp_path / "cache")
+    assert data.keys.labels.offsets.tolist() == [0, 1, 1, 2]
+    assert data.rows([0, 1]).hard_negatives == [[], ["x"]]

@@ -59,7 +59,10 @@ def test_two_processes_equal_one(tiny_model: Path, tmp_path: Path) -> None:
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | {"dropout_rate": 0.0}))
     data = tmp_path / "medi-data.json"
-    data.write_text(json.dumps(toy_records(80)))  # 36 rows of each task to train on: batches of 6 either way
+    records = toy_records(80)  # 36 rows of each task to train on: batches of 6 either way
+    for i, record in enumerate(records):
+        record["hard_negatives"] = [f"{number} more ships than {i}" for number in range(i % 4)]
+    data.write_text(json.dumps(records))
     fixed: dict[str, Any] = {"source": data, "model_name_or_path": str(model), "train_batch_size": 6, "max_steps": 6}
     fixed |= {"eval_steps": 6, "logging_steps": 1, "learning_rate": 1e-3, "cl_temperature": 0.1}
     fixed |= {"tokens_per_forward": 150, "extra": {"use_cpu": True, "disable_tqdm": True}}

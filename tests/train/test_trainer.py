@@ -22,6 +22,7 @@ from medi_build.train.objective import instructor_loss
 from medi_build.train.report import Trained
 from medi_build.train.settings import TrainSettings, from_public_arguments
 from medi_build.train.trainer import load_for_training, train
+from tests.train.conftest import TOPICS
 
 
 def settings_for(data: Path, model: Path, out: Path, **changes: Any) -> TrainSettings:
@@ -182,6 +183,28 @@ def test_the_first_loss_is_the_objective_of_the_planned_batch(toy_data: Path, ti
     assert losses(trained)[0][1] == pytest.approx(instructor_loss(*vectors, 0.1).item(), abs=1e-4)
 
 
+@pytest.mark.parametrize(("loss", "wanted"), [("instructor", None), ("MultipleNegativesRankingLoss", None),
+                                              ("instructor", 2), ("TripletLoss", None)])  # fmt: skip
+def test_further_negatives_are_trained_on(
+    toy_data: Path, tiny_model: Path, tmp_path: Path, loss: str, wanted: int | None
+) -> None:
+    """They change the loss, except where only the first is asked for or the loss knows one."""
+    records = json.loads(toy_data.read_text())
+    for i, record in enumerate(records):
+        record["hard_negatives"] = [f"{topic} number {i}" for topic in TOPICS[: i % 4]]
+    path = tmp_path / "medi-data.json"
+    path.write_text(json.dumps(records))
+    few: dict[str, Any] = {"max_steps": 2, "eval_steps": 2, "loss": loss, "classes": "mixed"}
+    told: list[str] = []
+    trained = train(settings_for(path, tiny_model, tmp_path / "a", hard_negatives=wanted, **few), report=told.append)
+    without = run(settings_for(toy_data, tiny_model, tmp_path / "b", **few))
+    one = run(settings_for(path, tiny_model, tmp_path / "c", hard_negatives=1, **few))
+    assert losses(one) == losses(without)
+    assert (losses(trained) == losses(without)) == (loss == "TripletLoss")
+    most = 1 if loss == "TripletLoss" else wanted or 4
+    assert (f"a row has up to {most} hard negatives, a batch up to {(2 + most) * 8} texts" in told) == (most > 1)
+
+
 @pytest.mark.parametrize("changes", [
     {"cached": True, "tokens_per_forward": 200},
     {"loss": "CachedMultipleNegativesRankingLoss", "tokens_per_forward": 200},
@@ -189,6 +212,7 @@ def test_the_first_loss_is_the_objective_of_the_planned_batch(toy_data: Path, ti
     {"loss": "TripletLoss"},
     {"precision": "bfloat16", "extra": {"disable_tqdm": True}},
     {"lora_rank": 2},
+    {"hard_negatives": 2, "cached": True},
     {"gradient_accumulation_steps": 2, "task_cap": 10},
     {"pool_instruction": True, "eval_rows_per_task": 0},
 ])  # fmt: skip
