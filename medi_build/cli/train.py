@@ -1,5 +1,6 @@
 """``medi train``: from a built dataset to a model."""
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,8 +34,15 @@ def register(app: typer.Typer) -> None:
 def train_command(
     context: typer.Context,
     source: Annotated[Path, typer.Argument(help="Folder of `medi build`, a Parquet file, or any medi-data.json.")],
-    model: Annotated[str, typer.Option(help="Encoder to start from: hub id or folder.")],
-    output_dir: Annotated[Path, typer.Option(help="Gets the model, its card, the plot and the checkpoints.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", "--model-name-or-path", "--model_name_or_path", help="To start from: hub id or folder."
+        ),
+    ],
+    output_dir: Annotated[
+        Path, typer.Option("--output-dir", "--output_dir", help="Gets the model, its card, the plot and checkpoints.")
+    ],
     loss: Annotated[
         str, typer.Option(help="`instructor`, or one of sentence-transformers' losses by name.")
     ] = "instructor",
@@ -73,9 +81,12 @@ def train_command(
     from medi_build.train.settings import TrainSettings, from_public_arguments
     from medi_build.train.trainer import train
 
-    fields, notes = from_public_arguments(_extra_options(context.args))
-    for note in notes:
-        CONSOLE.print(note, markup=False)
+    if str(source).startswith("--"):
+        raise typer.BadParameter(f"name the data before the further options: medi train DATA ... {source} ...")
+    processes, first = int(os.environ.get("WORLD_SIZE", "1")), os.environ.get("RANK", "0") == "0"
+    fields, notes = from_public_arguments(_extra_options(context.args), processes)
+    for note in notes if first else ():
+        CONSOLE.print(note, markup=False, soft_wrap=True)
     named: dict[str, Any] = {
         "source": source,
         "model_name_or_path": model,
@@ -96,7 +107,11 @@ def train_command(
         "skip_bad_rows": skip_bad_rows,
         "export": export.value,
     }
-    trained = train(TrainSettings(**{**named, **fields}), report=lambda line: CONSOLE.print(line, markup=False))
+    trained = train(
+        TrainSettings(**{**named, **fields}), report=lambda line: CONSOLE.print(line, markup=False, soft_wrap=True)
+    )
+    if not first:
+        return
     if trained.accuracy:
         before, after = trained.accuracy
         OUT.print(f"held-out triplet accuracy: {before:.3f} before, {after:.3f} after")

@@ -77,7 +77,7 @@ def load_model(files: ModelFiles) -> "SentenceTransformer":
     try:
         listed = _listed_modules(files.folder)
         public = any(_PUBLIC_PACKAGE in module["type"] for module in listed)
-        with _quiet():
+        with quiet():
             model = _from_public_package(files.folder, listed) if public else _from_folder(files.folder)
     except Exception as error:  # whatever the libraries below raise about broken files
         raise EncoderError(
@@ -102,8 +102,8 @@ def load_model(files: ModelFiles) -> "SentenceTransformer":
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back the libraries' own progress bar: loading takes a moment, and the caller has bars of its own."""
+def quiet() -> Iterator[None]:
+    """Hold back transformers' progress bars of loading and saving, which take a moment."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

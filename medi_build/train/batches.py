@@ -40,7 +40,8 @@ class Ragged:
 class RowKeys:
     """What the planner knows of the rows; texts are 64-bit hashes. All arrays have one entry per row.
 
-    ``hard_negatives`` are those beyond ``neg``.
+    ``hard_negatives`` are those beyond ``neg``; ``pos_ids`` holds one id or none, ``rival_ids`` those of positives that
+    may be false negatives for the row.
     """
 
     task: Ints
@@ -50,6 +51,8 @@ class RowKeys:
     hard_negatives: Ragged
     labels: Ragged
     groups: Ragged
+    pos_ids: Ragged
+    rival_ids: Ragged
 
 
 @dataclass(frozen=True)

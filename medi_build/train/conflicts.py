@@ -1,7 +1,8 @@
 """Rows of one task that must not meet in a batch, and where to put them.
 
 A row *shows* its query, positive, classes and pages, and *rejects* its negatives (with their classes, where such a
-text is known as a query of the task). Two rows conflict where both show the same thing, or one rejects what the
+text is known as a query of the task), and its rivals: positives of other rows that mining found at least as near to its
+query as its own. Two rows conflict where both show the same thing, or one rejects what the
 other shows. Two rows may reject the same thing.
 """
 
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 Ints = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
 
-KINDS = ("query", "positive", "negative", "class", "page")
-_REJECTS = KINDS.index("negative")
+KINDS = ("query", "positive", "negative", "class", "page", "rival")
 _NEGATIVE_CLASS = len(KINDS)  # reported as "class"
+_POSITIVE_ID = len(KINDS) + 1  # reported as "rival"
+_REJECTS = (KINDS.index("negative"), KINDS.index("rival"), _NEGATIVE_CLASS)
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,8 @@ def find_conflicts(keys: "RowKeys", rows: Ints, *, same_class: bool) -> TaskConf
         (1, n, keys.pos[rows]),
         (2, *negatives),
         (4, *_salted(*_entries(keys.groups, rows), salt=4)),
+        (5, *_salted(*_entries(keys.rival_ids, rows), salt=5)),
+        (_POSITIVE_ID, *_salted(*_entries(keys.pos_ids, rows), salt=5)),
     ]
     if same_class:
         owners, labels = _salted(*_entries(keys.labels, rows), salt=3)
@@ -133,7 +137,7 @@ def find_conflicts(keys: "RowKeys", rows: Ints, *, same_class: bool) -> TaskConf
     kind = np.concatenate([np.full(len(owner), code) for code, owner, _ in parts])
     owner = np.concatenate([owner for _, owner, _ in parts])
     _, key = np.unique(np.concatenate([values for _, _, values in parts]), return_inverse=True)
-    rejects = (kind == _REJECTS) | (kind == _NEGATIVE_CLASS)
+    rejects = np.isin(kind, _REJECTS)
     shown_by = _rows_per_key(key[~rejects], owner[~rejects], int(key.max()) + 1)
     rejected_by = np.bincount(key[rejects], minlength=len(shown_by))
     contested = ((shown_by >= 2) | ((shown_by >= 1) & (rejected_by >= 1)))[key]

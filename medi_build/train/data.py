@@ -24,7 +24,7 @@ from medi_build.errors import TrainError
 from medi_build.train.batches import Hashes, Ints, Ragged, RowKeys
 from medi_build.train.source import LISTS, SIDES, read_triplets, training_files
 
-FORMAT = 2
+FORMAT = 3
 """To be raised by hand whenever the files that `prepare` writes change."""
 
 STORED = pa.schema(
@@ -315,9 +315,7 @@ def take_keys(keys: RowKeys, rows: Ints) -> RowKeys:
         query=keys.query[rows],
         pos=keys.pos[rows],
         neg=keys.neg[rows],
-        hard_negatives=_take(keys.hard_negatives, rows),
-        labels=_take(keys.labels, rows),
-        groups=_take(keys.groups, rows),
+        **{name: _take(getattr(keys, name), rows) for name in LISTS},
     )
 
 

@@ -14,6 +14,8 @@ from medi_build.train.settings import TrainSettings
 
 _MOST_TASKS = 400
 _MOST_PROMPTS = 200
+_POINTS_AVERAGED = 20
+"""The loss of single batches jumps from task to task; the plot's mean runs over the curve's length by this."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,9 @@ class Trained:
     Attributes:
         output_dir: the model in sentence-transformers' form, README.md, training.svg, checkpoints.
         history: the trainer's log: points with ``step`` and ``loss`` or ``eval_triplet_accuracy``.
-        accuracy: held-out triplet accuracy before and after; None without held-out rows.
+        accuracy: held-out triplet accuracy before and after, mean over tasks; None without held-out rows.
+        by_task: held-out triplet accuracy after, by task id.
+        texts_cut: texts of all batches that did not fit the window.
         skipped: rows left out, by reason.
         resumed_from: the step the run was continued from, 0 for a fresh one.
     """
@@ -31,12 +35,20 @@ class Trained:
     output_dir: Path
     history: list[dict[str, Any]]
     accuracy: tuple[float, float] | None
+    by_task: dict[int, float]
+    texts_cut: int
     skipped: dict[str, int]
     resumed_from: int
 
 
-def write_plot(history: Sequence[dict[str, Any]], path: Path) -> None:
-    """Loss and held-out accuracy over the steps, as SVG; the same history gives the same bytes."""
+def write_plot(history: Sequence[dict[str, Any]], accuracy: tuple[float, float] | None, path: Path) -> None:
+    """Loss and held-out accuracy over the steps, as SVG; the same history gives the same bytes.
+
+    Args:
+        history: as in `Trained`.
+        accuracy: as in `Trained`.
+        path: file to write.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -44,18 +56,29 @@ def write_plot(history: Sequence[dict[str, Any]], path: Path) -> None:
 
     with mpl.rc_context({"svg.hashsalt": "medi"}):
         figure, loss_axis = pyplot.subplots(figsize=(8, 4.5))
-        losses = [(point["step"], point["loss"]) for point in history if "loss" in point]
-        loss_axis.plot(*zip(*losses, strict=True), color="tab:blue", label="loss") if losses else None
-        loss_axis.set(xlabel="step", ylabel="training loss")
-        accuracy = [(point["step"], point[f"eval_{ACCURACY}"]) for point in history if f"eval_{ACCURACY}" in point]
-        if accuracy:
+        steps, losses = _curve(history, "loss")
+        loss_axis.plot(steps, losses, color="tab:blue", alpha=0.35, linewidth=1, label="loss")
+        span = max(1, len(losses) // _POINTS_AVERAGED)
+        means = [sum(losses[max(0, i + 1 - span) : i + 1]) / min(span, i + 1) for i in range(len(losses))]
+        loss_axis.plot(steps, means, color="tab:blue", label=f"mean of {span} points" if span > 1 else None)
+        loss_axis.set(xlabel="step", ylabel="training loss", ylim=(0, None))
+        steps, values = _curve(history, f"eval_{ACCURACY}")
+        if values and accuracy:
             axis = loss_axis.twinx()
-            axis.plot(*zip(*accuracy, strict=True), color="tab:orange", marker="o", label="held-out triplet accuracy")
-            axis.set_ylabel("held-out triplet accuracy")
-        figure.legend(loc="upper center", ncols=2, frameon=False)
+            axis.plot([0, *steps], [accuracy[0], *values], color="tab:orange", marker="o", label="held-out accuracy")
+            best = steps[values.index(max(values))]
+            axis.plot([best], [max(values)], "*", color="tab:red", markersize=14, label=f"saved: step {best}")
+            axis.set_ylabel("held-out triplet accuracy, mean over tasks")
+        figure.legend(loc="upper center", ncols=4, frameon=False)
         figure.tight_layout(rect=(0, 0, 1, 0.94))
         figure.savefig(path, format="svg", metadata={"Date": None})
         pyplot.close(figure)
+
+
+def _curve(history: Sequence[dict[str, Any]], name: str) -> tuple[list[int], list[float]]:
+    """Steps and values of the points that have ``name``."""
+    points = [point for point in history if name in point]
+    return [point["step"] for point in points], [point[name] for point in points]
 
 
 def write_card(settings: TrainSettings, data: TrainingData, plan: Plan, trained: Trained) -> None:
@@ -82,14 +105,19 @@ def write_card(settings: TrainSettings, data: TrainingData, plan: Plan, trained:
         f"- dataset: `{name}`\n- manifest digest: `{manifest.get('digest', 'none: not a build folder')}`\n"
         f"- digest of the files read: `{data.info['digest']}`\n- rows: {len(data):,}; "
         + "; ".join(plan.report.lines())
-        + (f"\n- rows left out: {trained.skipped}" if trained.skipped else "")
+        + (f"\n- left out: {_counts(trained.skipped)}" if trained.skipped else "")
+        + (f"\n- texts cut to the window: {trained.texts_cut:,}" if trained.texts_cut else "")
         + f"\n- licences of the datasets: {', '.join(licences) or 'not stated in the data'}",
         _results(trained),
         "## Settings\n" + "\n".join(f"- {key}: {value}" for key, value in vars(settings).items()),
         _prompts(data),
-        _task_table(tasks, plan),
+        _task_table(tasks, plan, trained),
     ]
     (settings.output_dir / "README.md").write_text("\n\n".join(part for part in parts if part) + "\n")
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
 
 
 def _results(trained: Trained) -> str:
@@ -119,9 +147,15 @@ def _tasks(source: Path, data: TrainingData) -> dict[int, dict[str, str]]:
     return tasks
 
 
-def _task_table(tasks: dict[int, dict[str, str]], plan: Plan) -> str:
-    lines = ["## Tasks", "| id | task | licence | rows | rows trained on |", "|---|---|---|---|---|"]
+def _task_table(tasks: dict[int, dict[str, str]], plan: Plan, trained: Trained) -> str:
+    lines = [
+        "## Tasks",
+        "| id | task | licence | rows | rows trained on | held-out accuracy |",
+        "|---|---|---|---:|---:|---:|",
+    ]
     for number, (rows, drawn) in list(plan.report.tasks.items())[:_MOST_TASKS]:
         task = tasks.get(number, {})
-        lines.append(f"| {number} | {task.get('task_name', '')} | {task.get('licence', '')} | {rows:,} | {drawn:,} |")
+        accuracy = f"{trained.by_task[number]:.3f}" if number in trained.by_task else ""
+        name, licence = task.get("task_name", ""), task.get("licence", "")
+        lines.append(f"| {number} | {name} | {licence} | {rows:,} | {drawn:,} | {accuracy} |")
     return "\n".join(lines)

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from medi_build.errors import TrainError, did_you_mean
 from medi_build.train.batches import BatchSettings, Classes
@@ -100,19 +102,14 @@ class TrainSettings:
         """Raise `TrainError` for settings that make no sense."""
         if self.loss not in LOSSES:
             raise TrainError(f"loss {self.loss!r} is not one of {', '.join(LOSSES)}{did_you_mean(self.loss, LOSSES)}")
+        for name, least in _LEAST.items():
+            if (value := getattr(self, name)) is not None and not value >= least:
+                raise TrainError(f"{name} is {value}, but must be at least {least}")
         checks = [
             ("cl_temperature", self.cl_temperature, self.cl_temperature > 0, "above 0"),
-            ("hard_negatives", self.hard_negatives, (self.hard_negatives or 1) >= 1, "at least 1"),
-            ("max_source_length", self.max_source_length, (self.max_source_length or 8) >= 8, "at least 8"),
-            ("tokens_per_forward", self.tokens_per_forward, (self.tokens_per_forward or 1) >= 1, "at least 1"),
-            ("gradient_accumulation_steps", self.gradient_accumulation_steps, self.gradient_accumulation_steps >= 1,
-             "at least 1"),
             ("learning_rate", self.learning_rate, self.learning_rate > 0, "above 0"),
             ("warmup_ratio", self.warmup_ratio, 0 <= self.warmup_ratio < 1, "at least 0 and below 1"),
-            ("eval_rows_per_task", self.eval_rows_per_task, self.eval_rows_per_task >= 0, "at least 0"),
-            ("logging_steps", self.logging_steps, self.logging_steps >= 1, "at least 1"),
-            ("lora_rank", self.lora_rank, self.lora_rank >= 0, "at least 0"),
-        ]  # fmt: skip
+        ]
         for name, value, good, allowed in checks:
             if not good:
                 raise TrainError(f"{name} is {value}, but must be {allowed}")
@@ -138,14 +135,19 @@ class TrainSettings:
         )
 
 
-_RENAMED = {
-    "per_device_train_batch_size": "train_batch_size",
-    "save_steps": "eval_steps",
-    "num_train_epochs": "num_train_epochs",
+_LEAST = {
+    "hard_negatives": 1,
+    "max_source_length": 8,
+    "tokens_per_forward": 1,
+    "gradient_accumulation_steps": 1,
+    "eval_rows_per_task": 0,
+    "logging_steps": 1,
+    "lora_rank": 0,
 }
-_UNUSED = {
+_RENAMED = {"save_steps": "eval_steps"}
+_PRECISIONS: dict[str, Precision] = {"bf16": "bfloat16", "fp16": "float16"}
+_PUBLIC_SCRIPT = {
     "cache_dir": "the public script looks for medi-data.json there; name the data itself",
-    "do_train": "medi train always trains",
     "overwrite_output_dir": "use --no-resume to start afresh",
     "overwrite_cache": "prepared data is made anew when the source changes",
     "preprocessing_num_workers": "texts are tokenised batch by batch",
@@ -153,51 +155,93 @@ _UNUSED = {
     "tokenizer_name": "the model's own tokenizer is used",
     "config_name": "the model's own config is used",
     "use_auth_token": "log in to the hub with `hf auth login`",
-    "resize_position_embeddings": "never used by the public script",
     "pad_to_max_length": "batches are padded to their longest text",
-    "sub_sample_ratio": "never used by the public script",
-    "processed_data_dir": "never used by the public script",
     "max_train_samples": "use --max-steps",
     "max_examples": "use --max-steps",
     "debug_mode": "use --max-steps",
+    "max_eval_samples": "use --eval_rows_per_task",
     "add_prompt_to_document": "instructions are the data's matter",
+    "source_prefix": "instructions are the data's matter",
+    "train_file": "name the data itself",
+    "validation_file": "rows of each task are held out; see --eval_rows_per_task",
+    **dict.fromkeys(
+        ("resize_position_embeddings", "sub_sample_ratio", "processed_data_dir", "lang", "dataset_name",
+         "dataset_config_name", "sample_selection_train_file_path", "text_column", "summary_column", "test_file",
+         "def_only", "val_max_target_length", "max_predict_samples", "num_beams", "ignore_pad_token_for_loss",
+         "forced_bos_token", "sortish_sampler", "predict_with_generate", "generation_max_length",
+         "generation_num_beams", "generation_config"),
+        "it has none in the public script's training, either",
+    ),
+}  # fmt: skip
+_HELD_OUT = "held-out triplets are evaluated every --eval_steps; --eval_rows_per_task 0 for none"
+_BEST = "the checkpoint with the best held-out accuracy is kept"
+_BATCHES = "batches are planned ahead, see --classes and --task_cap; no row is dropped"
+REPLACED = {
+    "do_train": "medi train always trains",
+    "do_eval": _HELD_OUT,
+    "do_predict": "medi train only trains",
+    "eval_strategy": _HELD_OUT,
+    "evaluation_strategy": _HELD_OUT,
+    "prediction_loss_only": _HELD_OUT,
+    "per_device_eval_batch_size": "evaluation goes by --tokens_per_forward",
+    "load_best_model_at_end": _BEST,
+    "metric_for_best_model": _BEST,
+    "greater_is_better": _BEST,
+    "resume_from_checkpoint": "a run goes on from its newest whole checkpoint; --no-resume to start afresh",
+    "dataloader_drop_last": _BATCHES,
+    "train_sampling_strategy": _BATCHES,
+    "group_by_length": _BATCHES,
+    "batch_sampler": _BATCHES,
+    "multi_dataset_batch_sampler": _BATCHES,
+    "remove_unused_columns": "records have no other columns",
+    "prompts": "instructions are the data's matter",
 }
+"""Arguments of the trainer whose part another one plays here."""
 
 
-def from_public_arguments(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def from_public_arguments(arguments: Mapping[str, Any], processes: int = 1) -> tuple[dict[str, Any], list[str]]:
     """Translate the public script's arguments into fields of `TrainSettings`.
+
+    Args:
+        arguments: by name; values may be strings, as on a command line.
+        processes: how many train together.
 
     Returns:
         The fields (arguments of the Hugging Face trainer under ``extra``), and a note for each argument without effect.
 
     Raises:
-        TrainError: for an argument that neither we nor the trainer know.
+        TrainError: for an argument that neither we nor the trainer know, or a value of another type than it takes.
     """
     from sentence_transformers import SentenceTransformerTrainingArguments
 
-    ours = set(TrainSettings.__dataclass_fields__) - {"extra"}
-    trainers = set(SentenceTransformerTrainingArguments.__dataclass_fields__)
+    ours = get_type_hints(TrainSettings)
+    del ours["extra"]
+    trainers = get_type_hints(SentenceTransformerTrainingArguments)
     fields: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     notes = []
     for name, value in arguments.items():
         if name in ours or name in _RENAMED:
-            fields[_RENAMED.get(name, name)] = _number(name, value)
-        elif name in _UNUSED:
-            notes.append(f"--{name} has no effect: {_UNUSED[name]}")
+            kept = _RENAMED.get(name, name)
+            fields[kept] = _typed(name, value, ours[kept])
+        elif name == "per_device_train_batch_size":
+            fields["train_batch_size"] = processes * _typed(name, value, int)
+        elif name in _PRECISIONS:
+            if _typed(name, value, bool):
+                fields["precision"] = _PRECISIONS[name]
+        elif reason := _PUBLIC_SCRIPT.get(name, REPLACED.get(name)):
+            notes.append(f"--{name} has no effect: {reason}")
         elif name in trainers:
-            extra[name] = _number(name, value)
+            extra[name] = _typed(name, value, trainers[name])
         else:
-            known = [*ours, *_RENAMED, *_UNUSED, *trainers]
+            known = [*ours, *_RENAMED, *_PUBLIC_SCRIPT, *REPLACED, *trainers]
             raise TrainError(f"--{name} is no argument of medi train{did_you_mean(name, known)}")
     return {**fields, "extra": extra}, notes
 
 
-def _number(name: str, value: Any) -> Any:
-    """Numbers that came as strings, such as ``1e-4`` from a command line; anything else as it is."""
-    if not isinstance(value, str) or name in ("loss", "model_name_or_path"):
-        return value
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    """The value as its field has it: ``1e-4`` is text to YAML, and a name may look like a number."""
     try:
-        return float(value)
-    except ValueError:
-        return value
+        return TypeAdapter(kind, config=ConfigDict(coerce_numbers_to_str=True)).validate_python(value)
+    except ValidationError as error:
+        raise TrainError(f"--{name} is {value!r}: {error.errors()[0]['msg'].lower()}") from error

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -20,8 +21,9 @@ _CHARACTERS_PER_READ = 1 << 22
 _LONGEST_ELEMENT = 1 << 26
 
 SIDES = ("query", "pos", "neg")
-LISTS = ("hard_negatives", "labels", "groups")
-"""Lists of strings that a record may have: texts of further negatives, classes, gold pages."""
+LISTS = ("hard_negatives", "labels", "groups", "pos_ids", "rival_ids")
+"""Lists of strings that a record may have: texts of further negatives, classes, gold pages, the id of its positive (one
+or none) and those of other rows' positives that may be false negatives for it."""
 _LISTS = pa.list_(pa.string())
 TRIPLETS = pa.schema(
     [
@@ -75,8 +77,9 @@ def _parquet_triplets(path: Path) -> Iterator[pa.RecordBatch]:
     if missing := sorted({*SIDES, "task_id"} - names):
         raise TrainError(f"{path}: has no column {', '.join(missing)}; the columns are {', '.join(sorted(names))}")
     optional = [name for name in LISTS if name in names]
+    ids = ["pos_id"] if "pos_id" in names else []
     row = 0
-    for batch in file.iter_batches(ROWS_PER_BATCH, columns=[*SIDES, "task_id", *optional]):
+    for batch in file.iter_batches(ROWS_PER_BATCH, columns=[*SIDES, "task_id", *optional, *ids]):
         where = pa.array([f"{path.name}, row {row + i}" for i in range(len(batch))])
         columns: dict[str, pa.Array] = {"where": where, "task": batch["task_id"].cast(pa.string())}
         for side in SIDES:
@@ -84,6 +87,8 @@ def _parquet_triplets(path: Path) -> Iterator[pa.RecordBatch]:
         empty = pa.array([[]] * len(batch), _LISTS)
         for name in LISTS:
             columns[name] = pc.coalesce(batch[name].cast(_LISTS), empty) if name in optional else empty
+        if ids:
+            columns["pos_ids"] = pa.ListArray.from_arrays(np.arange(len(batch) + 1, dtype=np.int32), batch["pos_id"])
         yield pa.RecordBatch.from_arrays([columns[name] for name in TRIPLETS.names], schema=TRIPLETS)
         row += len(batch)
 

@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformerTrainer, SentenceTransforme
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, set_seed
 
-from medi_build.encode.load import find_model, load_model, window_of
+from medi_build.encode.load import find_model, load_model, quiet, window_of
 from medi_build.errors import TrainError
 from medi_build.train.batches import Ints, Plan, PlannedSampler, own_negative_tasks, plan_batches
 from medi_build.train.checkpoints import drop_older_checkpoints, newest_checkpoint, run_fingerprint, write_receipt
@@ -21,7 +21,7 @@ from medi_build.train.evaluate import ACCURACY, TripletEvaluator
 from medi_build.train.export import merge_adapters, save_model
 from medi_build.train.objective import InstructorLoss
 from medi_build.train.report import Trained, write_card, write_plot
-from medi_build.train.settings import INSTRUCTOR, TRIPLET, TrainSettings
+from medi_build.train.settings import INSTRUCTOR, REPLACED, TRIPLET, TrainSettings
 
 DATA_FOLDER = "training-data"
 TOKENS_PER_FORWARD = {True: 16_384, False: 512}
@@ -91,10 +91,15 @@ class _Receipts(TrainerCallback):  # type: ignore[misc]
 
 
 class _Lines(TrainerCallback):  # type: ignore[misc]
-    """Tells the loss and the held-out accuracy, a line each time."""
+    """Tells the loss and the held-out accuracy, a line each time, and has the last step logged and evaluated."""
 
     def __init__(self, report: Callable[[str], None]) -> None:
         self.report = report
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == state.max_steps:
+            control.should_log = True
+            control.should_evaluate = args.eval_strategy != "no"
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
         at = f"step {state.global_step:,} of {state.max_steps:,}:"
@@ -149,15 +154,20 @@ def train(
         callbacks=[receipts, _Lines(tell), *callbacks],
     )
     before = evaluator(model) if evaluator else {}
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with quiet():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     after = evaluator(model) if evaluator else {}
     trained = Trained(
         settings.output_dir,
         list(trainer.state.log_history),
         (before[ACCURACY], after[ACCURACY]) if evaluator else None,
+        {int(name.rsplit("_", 1)[1]): value for name, value in after.items() if name != ACCURACY},
+        sum(point.get(CUT, 0) for point in trainer.state.log_history),
         run.skipped,
         int(checkpoint.name.split("-")[1]) if checkpoint else 0,
     )
+    if trained.texts_cut:
+        tell(f"{trained.texts_cut:,} texts were cut to the window of {window} tokens")
     if trainer.is_world_process_zero():
         _save(model, settings, data, run.plan, trained)
     return trained
@@ -296,9 +306,12 @@ def _arguments(settings: TrainSettings) -> SentenceTransformerTrainingArguments:
         "save_steps": settings.eval_steps,
         "eval_steps": settings.eval_steps,
     }
-    if clash := sorted(set(ours) & set(given)):
+    if clash := sorted({*ours, *REPLACED} & set(given)):
         raise TrainError(f"extra arguments {', '.join(clash)} are set by medi itself; use the fields of TrainSettings")
-    args = SentenceTransformerTrainingArguments(**{**defaults, **given, **ours})
+    try:
+        args = SentenceTransformerTrainingArguments(**{**defaults, **given, **ours})
+    except (TypeError, ValueError, ImportError) as error:
+        raise TrainError(f"the trainer does not take these arguments: {error}") from error
     if args.n_gpu > 1:
         raise TrainError(
             f"one process sees {args.n_gpu} GPUs; start one process for each (`torchrun --nproc-per-node {args.n_gpu}"
@@ -323,8 +336,15 @@ def _with_steps(
 def _save(model: Any, settings: TrainSettings, data: TrainingData, plan: Plan, trained: Trained) -> None:
     if settings.lora_rank:
         merge_adapters(model)
-    save_model(model, settings.output_dir)
+    broken = [name for name, weights in model.state_dict().items() if not torch.isfinite(weights).all()]
+    if broken:
+        raise TrainError(
+            f"{len(broken)} weights of the trained model are not finite ({broken[0]} and others), so it is not saved; "
+            f"lower learning_rate ({settings.learning_rate}), or train in float32 or bfloat16"
+        )
+    with quiet():
+        save_model(model, settings.output_dir)
     if settings.export == "instructor":
         save_model(model, settings.output_dir / "instructor", form="instructor")
-    write_plot(trained.history, settings.output_dir / "training.svg")
+    write_plot(trained.history, trained.accuracy, settings.output_dir / "training.svg")
     write_card(settings, data, plan, trained)

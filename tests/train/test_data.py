@@ -193,7 +193,7 @@ def test_prepared_data_is_reused_until_the_source_changes(tmp_path: Path) -> Non
 def make_keys(task: list[int], query: list[int]) -> RowKeys:
     none = Ragged(np.zeros(len(task) + 1, np.int64), np.empty(0, np.uint64))
     hashes = np.array([xxhash.xxh3_64_intdigest(str(q).encode()) for q in query], np.uint64)
-    return RowKeys(np.array(task, np.int64), hashes, hashes, hashes, none, none, none)
+    return RowKeys(np.array(task, np.int64), hashes, hashes, hashes, none, none, none, none, none)
 
 
 @settings(max_examples=100, deadline=None)
@@ -222,6 +222,8 @@ def test_take_keys() -> None:
         Ragged(np.array([0, 3, 4, 6]), np.arange(6).astype("u8")),
         Ragged(np.array([0, 2, 2, 3]), np.arange(3).astype("u8")),
         keys.groups,
+        keys.pos_ids,
+        keys.rival_ids,
     )
     some = take_keys(keys, np.array([2, 0]))
     assert some.task.tolist() == [2, 1]

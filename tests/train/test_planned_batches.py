@@ -26,17 +26,20 @@ def ragged(lists: list[list[int]]) -> Ragged:
     return Ragged(offsets, np.array([value for values in lists for value in values], np.uint64))
 
 
-Row = tuple[int, int, int, int, list[int], list[int], list[int]]  # task, query, pos, neg, labels, groups, more
+Row = tuple[int, int, int, int, list[int], list[int], list[int], list[int]]
+"""Task, query, positive, negative, labels, groups, further negatives, rivals; a positive's id is the positive itself."""
 
 
 def make_keys(rows: list[Row]) -> RowKeys:
-    columns = list(zip(*rows, strict=True)) if rows else [()] * 7
+    columns = list(zip(*rows, strict=True)) if rows else [()] * 8
     return RowKeys(
         np.array(columns[0], np.int64),
         *(np.array(column, np.uint64) for column in columns[1:4]),
         hard_negatives=ragged(list(columns[6])),
         labels=ragged(list(columns[4])),
         groups=ragged(list(columns[5])),
+        pos_ids=ragged([[value] for value in columns[2]]),
+        rival_ids=ragged(list(columns[7])),
     )
 
 
@@ -45,6 +48,7 @@ def false_negatives(a: Row, b: Row, *, same_class: bool) -> bool:
     shown_a, shown_b = {a[1], a[2]}, {b[1], b[2]}
     rejected_a, rejected_b = {a[3], *a[6]}, {b[3], *b[6]}
     same = bool(shown_a & shown_b or rejected_a & shown_b or rejected_b & shown_a or set(a[5]) & set(b[5]))
+    same = same or a[2] in b[7] or b[2] in a[7]
     return same or (same_class and bool(set(a[4]) & set(b[4])))
 
 
@@ -54,7 +58,7 @@ def data(draw: st.DrawFn, most: int = 60) -> list[Row]:
     text = st.integers(1, vocabulary)
     some = st.lists(st.integers(1, draw(st.sampled_from([2, 40]))), max_size=2, unique=True)
     more = st.lists(text, max_size=3)
-    row = st.tuples(st.integers(1, draw(st.integers(1, 4))), text, text, text, some, some, more)
+    row = st.tuples(st.integers(1, draw(st.integers(1, 4))), text, text, text, some, some, more, more)
     return draw(st.lists(row, min_size=1, max_size=most))
 
 
@@ -104,7 +108,7 @@ def test_processes_get_equal_slices_that_make_the_batch(
 
 
 def test_every_row_is_reached_under_a_cap() -> None:
-    rows: list[Row] = [(1, 3 * i, 3 * i + 1, 3 * i + 2, [], [], []) for i in range(100)]
+    rows: list[Row] = [(1, 3 * i, 3 * i + 1, 3 * i + 2, [], [], [], []) for i in range(100)]
     plan = plan_batches(make_keys(rows), BatchSettings(batch_size=8, task_cap=30, epochs=10))
     seen = Counter(plan.rows.tolist())
     assert len(plan.rows) == 300
@@ -112,14 +116,14 @@ def test_every_row_is_reached_under_a_cap() -> None:
 
 
 def test_the_plan_is_a_function_of_data_and_seed() -> None:
-    rows: list[Row] = [(i % 3, i, i + 1000, i + 2000, [], [i % 7], []) for i in range(200)]
+    rows: list[Row] = [(i % 3, i, i + 1000, i + 2000, [], [i % 7], [], []) for i in range(200)]
     plans = [plan_batches(make_keys(rows), BatchSettings(batch_size=16, seed=seed)) for seed in (1, 1, 2)]
     assert batches_of(plans[0]) == batches_of(plans[1])
     assert batches_of(plans[0]) != batches_of(plans[2])
 
 
 def test_passes_differ_but_hold_the_same_rows() -> None:
-    rows: list[Row] = [(1, i, i + 1000, i + 2000, [], [], []) for i in range(64)]
+    rows: list[Row] = [(1, i, i + 1000, i + 2000, [], [], [], []) for i in range(64)]
     plan = plan_batches(make_keys(rows), BatchSettings(batch_size=16, epochs=2))
     first, second = plan.rows[:64], plan.rows[64:]
     assert sorted(first) == sorted(second)
@@ -127,14 +131,14 @@ def test_passes_differ_but_hold_the_same_rows() -> None:
 
 
 def test_batches_of_a_task_are_level() -> None:
-    rows: list[Row] = [(1, i, i + 1000, i + 2000, [], [], []) for i in range(130)]
+    rows: list[Row] = [(1, i, i + 1000, i + 2000, [], [], [], []) for i in range(130)]
     plan = plan_batches(make_keys(rows), BatchSettings(batch_size=64))
     assert sorted(np.diff(plan.offsets)) == [43, 43, 44]
 
 
 def test_a_query_that_repeats_fills_many_batches_without_slowing_down() -> None:
     count = 20_000
-    rows: list[Row] = [(1, 7 if i % 2 else i + 10, i + 100_000, i + 200_000, [], [], []) for i in range(count)]
+    rows: list[Row] = [(1, 7 if i % 2 else i + 10, i + 100_000, i + 200_000, [], [], [], []) for i in range(count)]
     plan = plan_batches(make_keys(rows), BatchSettings(batch_size=64))
     assert sorted(plan.rows.tolist()) == list(range(count))
     assert len(plan) == count // 2
@@ -143,7 +147,11 @@ def test_a_query_that_repeats_fills_many_batches_without_slowing_down() -> None:
 
 def test_classes_are_kept_apart_with_those_of_the_negatives() -> None:
     # Row 0 is of class 1; row 1 of class 2, and its negative is the text of row 2, which is of class 1.
-    rows: list[Row] = [(1, 10, 11, 12, [1], [], []), (1, 20, 21, 30, [2], [], []), (1, 30, 31, 32, [1], [], [])]
+    rows: list[Row] = [
+        (1, 10, 11, 12, [1], [], [], []),
+        (1, 20, 21, 30, [2], [], [], []),
+        (1, 30, 31, 32, [1], [], [], []),
+    ]
     plan = plan_batches(make_keys(rows), BatchSettings(batch_size=4, classes="apart"))
     assert all(len(batch) == 1 for batch in batches_of(plan))
     mixed = plan_batches(make_keys(rows), BatchSettings(batch_size=4, classes="mixed"))
@@ -151,17 +159,17 @@ def test_classes_are_kept_apart_with_those_of_the_negatives() -> None:
 
 
 def test_further_negatives_are_kept_from_rows_that_show_them() -> None:
-    rows: list[Row] = [(1, 10, 11, 12, [], [], [21]), (1, 20, 21, 22, [], [], [])]
+    rows: list[Row] = [(1, 10, 11, 12, [], [], [21], []), (1, 20, 21, 22, [], [], [], [])]
     apart = plan_batches(make_keys(rows), BatchSettings(batch_size=4))
     assert sorted(batches_of(apart)) == [[0], [1]]
     # Row 0's further negative is the text of row 2, whose class row 1 has as well.
-    rows = [(1, 10, 11, 12, [1], [], [30]), (1, 20, 21, 22, [2], [], []), (1, 30, 31, 32, [2], [], [])]
+    rows = [(1, 10, 11, 12, [1], [], [30], []), (1, 20, 21, 22, [2], [], [], []), (1, 30, 31, 32, [2], [], [], [])]
     plan = plan_batches(make_keys(rows), BatchSettings(batch_size=4, classes="apart"))
     assert all(len(batch) == 1 for batch in batches_of(plan))
 
 
 def test_tasks_with_classes_can_leave_out_in_batch_negatives() -> None:
-    rows: list[Row] = [(5, 1, 2, 3, [9], [], [])] * 6 + [(4, i, i + 50, i + 90, [], [], []) for i in range(6)]
+    rows: list[Row] = [(5, 1, 2, 3, [9], [], [], [])] * 6 + [(4, i, i + 50, i + 90, [], [], [], []) for i in range(6)]
     keys = make_keys(rows)
     assert own_negative_tasks(keys, BatchSettings()).tolist() == [5]
     assert own_negative_tasks(keys, BatchSettings(classes="apart")).tolist() == []
@@ -186,7 +194,7 @@ def test_draws_follow_cap_and_temperature(sizes: list[int], cap: int | None, tem
 
 
 def test_steps_count_batches() -> None:
-    rows: list[Row] = [(1, i, i + 1000, i + 2000, [], [], []) for i in range(40)]
+    rows: list[Row] = [(1, i, i + 1000, i + 2000, [], [], [], []) for i in range(40)]
     assert len(plan_batches(make_keys(rows), BatchSettings(batch_size=8, steps=13))) == 13
     assert len(plan_batches(make_keys(rows), BatchSettings(batch_size=8, epochs=0.4))) == 2
 
@@ -219,3 +227,14 @@ def test_impossible_settings_are_refused(bad: dict[str, int]) -> None:
 def test_no_rows() -> None:
     with pytest.raises(TrainError, match="no rows"):
         plan_batches(make_keys([]), BatchSettings())
+
+
+def test_rivals_are_kept_apart() -> None:
+    rows: list[Row] = [
+        (1, 10, 11, 12, [], [], [], [21]),
+        (1, 20, 21, 22, [], [], [], []),
+        (1, 30, 31, 32, [], [], [], []),
+    ]
+    plan = plan_batches(make_keys(rows), BatchSettings(batch_size=4))
+    assert not any({0, 1} <= set(batch) for batch in batches_of(plan))
+    assert plan.report.contested["rival"] == 2
