@@ -12,6 +12,8 @@ from medi_build.train.batches import BatchSettings, Classes
 
 INSTRUCTOR = "instructor"
 TRIPLET = "TripletLoss"
+CUSTOM = "custom"
+"""A loss that the caller of `trainer.train` makes."""
 LOSSES = (
     INSTRUCTOR,
     "MultipleNegativesRankingLoss",
@@ -35,7 +37,7 @@ class TrainSettings:
         model_name_or_path: encoder to start from.
         output_dir: gets the model, its card, the plot, and the checkpoints.
         model_revision: commit of a model from the hub.
-        loss: one of `LOSSES`.
+        loss: one of `LOSSES`, or `CUSTOM`.
         cl_temperature: divides the cosines; the paper's 0.01.
         hard_negatives: how many negatives of a row are used, ``neg`` first; all there are if not given (TripletLoss
             knows one). A row that has fewer is used with those it has.
@@ -100,7 +102,7 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         """Raise `TrainError` for settings that make no sense."""
-        if self.loss not in LOSSES:
+        if self.loss not in (*LOSSES, CUSTOM):
             raise TrainError(f"loss {self.loss!r} is not one of {', '.join(LOSSES)}{did_you_mean(self.loss, LOSSES)}")
         for name, least in _LEAST.items():
             if (value := getattr(self, name)) is not None and not value >= least:

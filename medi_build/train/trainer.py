@@ -21,7 +21,7 @@ from medi_build.train.evaluate import ACCURACY, TripletEvaluator
 from medi_build.train.export import merge_adapters, save_model
 from medi_build.train.objective import InstructorLoss
 from medi_build.train.report import Trained, write_card, write_plot
-from medi_build.train.settings import INSTRUCTOR, REPLACED, TRIPLET, TrainSettings
+from medi_build.train.settings import CUSTOM, INSTRUCTOR, REPLACED, TRIPLET, TrainSettings
 
 DATA_FOLDER = "training-data"
 TOKENS_PER_FORWARD = {True: 16_384, False: 512}
@@ -112,6 +112,7 @@ class _Lines(TrainerCallback):  # type: ignore[misc]
 def train(
     settings: TrainSettings,
     *,
+    loss: Callable[[Any], torch.nn.Module] | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     report: Callable[[str], None] = print,
 ) -> Trained:
@@ -119,6 +120,8 @@ def train(
 
     Args:
         settings: what to train on what, and how.
+        loss: for ``settings.loss`` "custom", makes the loss for a SentenceTransformer; it gets the columns query,
+            pos, neg and further negatives, all with a text in every row, and labels that mean nothing to it.
         callbacks: further callbacks of the Hugging Face trainer.
         report: takes the lines that tell what happens, in the first process.
 
@@ -126,6 +129,8 @@ def train(
         TrainError: bad data (names the row), settings that make no sense, a NaN loss, a corrupted checkpoint.
         EncoderError: the model cannot be loaded.
     """
+    if (loss is not None) != (settings.loss == CUSTOM):
+        raise TrainError(f"loss is {settings.loss!r} and a loss of one's own is {loss}; 'custom' goes with one")
     set_seed(settings.seed)
     args = _arguments(settings)
     tell = report if args.process_index == 0 else _say_nothing
@@ -143,16 +148,19 @@ def train(
         evaluator = TripletEvaluator(data, run.evaluation, triplets, tokens_per_forward)
     receipts = _Receipts(fingerprint, args.save_total_limit)
     args.save_total_limit = None
-    trainer = PlannedTrainer(
-        data=data,
-        plan=run.plan,
-        collator=run.collator,
-        model=model,
-        args=_with_steps(args, len(run.plan), evaluates=evaluator is not None),
-        loss=make_loss(settings, model, tokens_per_forward, run.collator.negatives),
-        evaluator=evaluator,
-        callbacks=[receipts, _Lines(tell), *callbacks],
-    )
+    try:
+        trainer = PlannedTrainer(
+            data=data,
+            plan=run.plan,
+            collator=run.collator,
+            model=model,
+            args=_with_steps(args, len(run.plan), evaluates=evaluator is not None),
+            loss=loss(model) if loss else make_loss(settings, model, tokens_per_forward, run.collator.negatives),
+            evaluator=evaluator,
+            callbacks=[receipts, _Lines(tell), *callbacks],
+        )
+    except (ImportError, RuntimeError, ValueError) as error:  # such as no package for report_to
+        raise TrainError(f"the trainer cannot be set up: {error}") from error
     before = evaluator(model) if evaluator else {}
     with quiet():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sentence_transformers.sentence_transformer.losses as st_losses
 import torch
 from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback
@@ -205,6 +206,19 @@ def test_further_negatives_are_trained_on(
     assert (f"a row has up to {most} hard negatives, a batch up to {(2 + most) * 8} texts" in told) == (most > 1)
 
 
+def test_a_loss_of_ones_own(toy_data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    settings = settings_for(toy_data, tiny_model, tmp_path / "run", max_steps=2, eval_steps=2, loss="custom")
+
+    def matryoshka(model: Any) -> torch.nn.Module:
+        return st_losses.MatryoshkaLoss(model, st_losses.MultipleNegativesRankingLoss(model), [12, 4])
+
+    assert len(losses(run(settings, loss=matryoshka))) == 2
+    with pytest.raises(TrainError, match="goes with one"):
+        run(settings)
+    with pytest.raises(TrainError, match="goes with one"):
+        run(replace(settings, loss="instructor"), loss=matryoshka)
+
+
 @pytest.mark.parametrize("changes", [
     {"cached": True, "tokens_per_forward": 200},
     {"loss": "CachedMultipleNegativesRankingLoss", "tokens_per_forward": 200},
@@ -234,8 +248,14 @@ def test_gradient_checkpointing_changes_nothing(
 
 
 def test_a_loss_that_is_no_number_stops_the_run(toy_data: Path, tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainError, match=r"the loss is nan at step [234]"):
-        run(settings_for(toy_data, tiny_model, tmp_path / "run", learning_rate=1e38, warmup_ratio=0.0))
+    settings = settings_for(toy_data, tiny_model, tmp_path / "run", learning_rate=1e38, warmup_ratio=0.0)
+    with pytest.raises(
+        TrainError, match=r"the loss is nan at step [234], task [12], records \[[\d, ]+\] of .*medi-data"
+    ):
+        run(settings)
+    with pytest.raises(TrainError, match=r"not finite .* not saved"):
+        run(replace(settings, output_dir=tmp_path / "one step", max_steps=1, eval_rows_per_task=0))
+    assert not (tmp_path / "one step" / "model.safetensors").exists()
 
 
 def test_an_instruction_that_fills_the_window_is_named_or_skipped(tiny_model: Path, tmp_path: Path) -> None:
@@ -249,17 +269,47 @@ def test_an_instruction_that_fills_the_window_is_named_or_skipped(tiny_model: Pa
     with pytest.raises(TrainError, match=r"record 17 .*leaves no room.*1 such rows"):
         run(settings)
     records[20]["neg"][1] = records[20]["pos"][1]
+    records[21]["neg"][1] = records[21]["query"][1]
     path.write_text(json.dumps(records))
     told: list[str] = []
     trained = train(replace(settings, skip_bad_rows=True), report=told.append)
-    assert trained.skipped == {"instruction_fills_window": 1, "negative_is_positive": 1}
+    assert trained.skipped == {"instruction_fills_window": 1, "negative_is_positive": 1, "negative_is_query": 1}
     assert any("1 negative_is_positive" in line for line in told)
 
 
 def test_max_source_length_is_used(toy_data: Path, tiny_model: Path, tmp_path: Path) -> None:
-    settings = settings_for(toy_data, tiny_model, tmp_path / "run", max_source_length=32)
+    settings = settings_for(toy_data, tiny_model, tmp_path / "run", max_source_length=32, eval_rows_per_task=0)
     model, window = load_for_training(settings)
     assert window == model.max_seq_length == 32
+    widths: list[int] = []
+
+    class Watch(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, model: Any, **_: Any) -> None:
+            model[0].register_forward_pre_hook(lambda _, inputs: widths.append(inputs[0]["input_ids"].shape[1]))
+
+    told: list[str] = []
+    trained = train(settings, callbacks=[Watch()], report=told.append)
+    assert max(widths) == 32
+    saved = SentenceTransformer(str(trained.output_dir), device="cpu")
+    assert saved.max_seq_length == 32
+    rows = json.loads(toy_data.read_text())
+    texts = [saved.tokenizer(side[0] + side[1])["input_ids"] for row in rows for side in (row["query"], row["pos"])]
+    assert any(len(text) > 32 for text in texts)
+    assert told[-1] == f"{trained.texts_cut:,} texts were cut to the window of 32 tokens"
+    assert f"cut to the window: {trained.texts_cut}" in (trained.output_dir / "README.md").read_text()
+
+
+def test_texts_cut_are_counted_once_over_a_whole_run_even_if_it_breaks(
+    toy_data: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    short: dict[str, Any] = {"max_source_length": 32, "eval_rows_per_task": 0, "logging_steps": 2, "max_steps": 9}
+    whole = run(settings_for(toy_data, tiny_model, tmp_path / "whole", **short))
+    wide = run(settings_for(toy_data, tiny_model, tmp_path / "wide", **{**short, "max_source_length": 512}))
+    settings = settings_for(toy_data, tiny_model, tmp_path / "broken", **short)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, callbacks=[StopAt(7)])
+    assert run(settings).texts_cut == whole.texts_cut > 0
+    assert wide.texts_cut == 0
 
 
 @pytest.mark.parametrize("bad", [
@@ -269,6 +319,11 @@ def test_max_source_length_is_used(toy_data: Path, tiny_model: Path, tmp_path: P
     {"warmup_ratio": 1.5},
     {"train_batch_size": 0},
     {"max_source_length": 2},
+    {"max_source_length": 0},
+    {"hard_negatives": 0},
+    {"extra": {"load_best_model_at_end": False}},
+    {"extra": {"lr_scheduler_type": "sideways"}},
+    {"extra": {"report_to": "pigeons"}},
     {"extra": {"learning_rate": 1.0}},
 ])  # fmt: skip
 def test_impossible_settings_are_refused(toy_data: Path, tiny_model: Path, tmp_path: Path, bad: dict[str, Any]) -> None:
@@ -288,5 +343,20 @@ def test_the_public_scripts_arguments_are_known() -> None:
     )
     assert fields == {"cl_temperature": 0.1, "train_batch_size": 4, "extra": {"adam_beta2": 0.9}}
     assert len(notes) == 2
+    fields, notes = from_public_arguments(
+        {"per_device_train_batch_size": 4, "bf16": True, "fp16": "false", "save_steps": "1000", "run_name": 7,
+         "eval_strategy": "epoch", "num_beams": 4}, processes=2
+    )  # fmt: skip
+    assert fields == {
+        "train_batch_size": 8,
+        "precision": "bfloat16",
+        "eval_steps": 1000,
+        "extra": {"run_name": "7"},
+    }
+    assert [note.split()[0] for note in notes] == ["--eval_strategy", "--num_beams"]
     with pytest.raises(TrainError, match=r"did you mean 'cl_temperature'"):
         from_public_arguments({"cl_temprature": 1})
+    with pytest.raises(TrainError, match=r"--lora_rank is 'four'.*integer"):
+        from_public_arguments({"lora_rank": "four"})
+    with pytest.raises(TrainError, match=r"--adam_beta2 is 'x'.*number"):
+        from_public_arguments({"adam_beta2": "x"})
