@@ -24,6 +24,7 @@ from medi_build.mine.select import GIVEN, Bools, Candidates, depth, pick, reject
 from medi_build.mining_rule import MiningRule
 
 ROWS_AT_ONCE = 16384
+RIVALS_AT_MOST = 16
 GIVEN_AT_MOST = 256
 """Given negatives of one row that are looked at; more would make every row's matrix as wide."""
 
@@ -60,14 +61,14 @@ def mine_pairs(
     for start in range(0, len(rows), ROWS_AT_ONCE):
         part = by_query[start : start + ROWS_AT_ONCE]
         places = chosen[part]
-        scores, negatives = _negatives(scene, rows[part], places, keys, rule, ledger)
+        scores, negatives, rivals = _negatives(scene, rows[part], places, keys, rule, ledger)
         parts.append(
             Found(
                 rows=rows[part],
                 positives=pairs.positives[places, 1],
-                positive_ids=pairs.positive_ids.gather(places),
                 positive_scores=scores,
                 negatives=negatives,
+                rivals=rivals,
                 miner=miner,
             )
         )
@@ -76,7 +77,7 @@ def mine_pairs(
 
 def _negatives(
     scene: Scene, rows: Ints, places: Ints, all_keys: Keys, rule: MiningRule, ledger: Ledger
-) -> tuple[npt.NDArray[np.float32], Candidates]:
+) -> tuple[npt.NDArray[np.float32], Candidates, Ints]:
     """The negatives of some rows: candidates of their distinct queries, filtered and picked row by row.
 
     Args:
@@ -88,7 +89,7 @@ def _negatives(
         ledger: where rejections are counted.
 
     Returns:
-        The positives' scores [r] and the chosen negatives [r, n].
+        The positives' scores [r], the chosen negatives [r, n] and the rivals [r, s] (see `Found`).
     """
     pairs = scene.pairs
     if pairs.pool == 0:
@@ -96,8 +97,8 @@ def _negatives(
     of_row = pairs.query_of_row[rows]
     wanted, local = np.unique(of_row, return_inverse=True)
     ranking, risk = _ranked(scene, wanted, rule, ledger)
-    rivals: Bools = scene.is_positive[np.maximum(ranking.ids, 0)] & (ranking.scores >= scene.lowest[wanted, None])
-    ledger.note("possible_in_batch_false_negatives", int(np.count_nonzero(rivals[local].any(axis=1))))
+    rivals = _rivals(scene, wanted, ranking)[local]
+    ledger.note("possible_in_batch_false_negatives", int(np.count_nonzero((rivals != NOTHING).any(axis=1))))
 
     positives, own_scores = pairs.positives[places, 1], scene.positive_scores[places]
     given = _given(scene, rows, ledger)
@@ -115,7 +116,16 @@ def _negatives(
             allowed = reject(allowed, judged[:, 1:] > rule.cross_encoder_max, "cross_encoder", ledger, spared)
         if rule.cross_encoder_scores:
             own_scores, candidates = judged[:, 0], candidates._replace(scores=judged[:, 1:])
-    return own_scores, pick(candidates, allowed, rule, all_keys[rows])
+    return own_scores, pick(candidates, allowed, rule, all_keys[rows]), rivals
+
+
+def _rivals(scene: Scene, wanted: Ints, ranking: Ranking) -> Ints:
+    """The first `RIVALS_AT_MOST` ranked positives of other queries that reach the query's lowest positive, or -1."""
+    near = ranking.scores >= scene.lowest[wanted, None]
+    rivals = near & (ranking.ids != NOTHING) & scene.is_positive[np.maximum(ranking.ids, 0)]
+    first = np.argsort(~rivals, axis=1, kind="stable")[:, :RIVALS_AT_MOST]
+    ids = np.take_along_axis(ranking.ids, first, axis=1)
+    return np.where(np.take_along_axis(rivals, first, axis=1), ids, NOTHING)
 
 
 def _ranked(

@@ -38,7 +38,6 @@ class Pairs:
         query_of_row: int64 [rows], number of each row's distinct query.
         query_texts: int64 [q], the distinct queries' numbers in the vocabulary.
         positives: int64 [p, 2], (row, text) of each given positive that is not the query itself.
-        positive_ids: [p] their published ids.
         negatives: int64 [n, 2], (row, text) of each given negative.
         barred: bool CSR [q, vocabulary], texts that are never negatives of a query.
     """
@@ -49,7 +48,6 @@ class Pairs:
     query_of_row: Ints
     query_texts: Ints
     positives: Ints
-    positive_ids: pl.Series
     negatives: Ints
     barred: BoolMatrix
 
@@ -65,11 +63,13 @@ def load(examples: pa.Table, documents: pa.Table | None, *, symmetric: bool, sam
     documents = DOCUMENTS.empty_table() if documents is None else documents
     ids, queries = column(examples, "id"), column(examples, "query")
     positives, negatives = flatten(examples, "positives"), flatten(examples, "negatives")
-    positive_ids = member_ids(ids, positives, "p")
     own = Segment(queries, ids)
     given = Segment(negatives.values, member_ids(ids, negatives, "n"))
     # Documents first, so that a passage that is also a positive is published under its own id.
-    candidates = [Segment(column(documents, "text"), column(documents, "id")), Segment(positives.values, positive_ids)]
+    candidates = [
+        Segment(column(documents, "text"), column(documents, "id")),
+        Segment(positives.values, member_ids(ids, positives, "p")),
+    ]
     order = [*candidates, own, given] if symmetric else [*candidates, given, own]
     vocabulary = Vocabulary.build(order)
     document_texts, positive_texts = vocabulary.segments[:2]
@@ -91,7 +91,6 @@ def load(examples: pa.Table, documents: pa.Table | None, *, symmetric: bool, sam
         query_of_row=query_of_row,
         query_texts=query_texts,
         positives=np.stack([positives.rows[usable], positive_texts[usable]], axis=1),
-        positive_ids=positive_ids.filter(pl.Series(usable)),
         negatives=np.stack([negatives.rows, negative_texts], axis=1),
         barred=barred.tocsr(),
     )

@@ -163,8 +163,8 @@ def _per_row(inputs: _Inputs, positives: Ranking, chosen: Candidates, miner: str
     return Found(
         rows=inputs.rows[kept],
         positives=ids[kept],
-        positive_ids=inputs.vocabulary.id(ids[kept]),
         positive_scores=positives.scores[texts, 0],
         negatives=chosen.rows(texts),
+        rivals=np.empty((len(kept), 0), dtype=np.int64),
         miner=miner,
     )

@@ -24,17 +24,19 @@ class Found:
     Attributes:
         rows: int64 [r], rows of the examples table.
         positives: int64 [r], numbers of texts in the vocabulary.
-        positive_ids: [r] published ids of these positives.
         positive_scores: float32 [r], cosine with the query.
         negatives: [r, n], hardest first; the first column may be empty (id -1) only where all are.
+        rivals: int64 [r, s], positives of other rows that are at least as near to the query as its lowest positive,
+            nearest first, -1 where there are fewer: in a batch they may be false negatives. Where labels or outputs
+            tell right from wrong there are none.
         miner: name of the method that ranked the negatives.
     """
 
     rows: Ints
     positives: Ints
-    positive_ids: pl.Series
     positive_scores: npt.NDArray[np.float32]
     negatives: Candidates
+    rivals: Ints
     miner: str
 
 
@@ -46,23 +48,24 @@ def empty(miner: str, rule: MiningRule) -> Found:
         np.empty((0, rule.negatives), dtype=np.float32),
         np.empty((0, rule.negatives), dtype=np.int32),
     )
-    return Found(none, none, pl.Series([], dtype=pl.String), np.empty(0, dtype=np.float32), nothing, miner)
+    return Found(none, none, np.empty(0, dtype=np.float32), nothing, none[:, None], miner)
 
 
 def join(parts: list[Found]) -> Found:
     """Parts found one after another, as one, sorted by row."""
     rows = np.concatenate([part.rows for part in parts])
     order = np.argsort(rows, kind="stable")
+    width = max(part.rivals.shape[1] for part in parts)
     return Found(
         rows[order],
         np.concatenate([part.positives for part in parts])[order],
-        pl.concat([part.positive_ids for part in parts]).gather(order),
         np.concatenate([part.positive_scores for part in parts])[order],
         Candidates(
             np.concatenate([part.negatives.ids for part in parts]),
             np.concatenate([part.negatives.scores for part in parts]),
             np.concatenate([part.negatives.ranks for part in parts]),
         ).rows(order),
+        np.concatenate([_widened(part.rivals, width) for part in parts])[order],
         parts[0].miner,
     )
 
@@ -77,12 +80,12 @@ def to_table(found: Found, vocabulary: Vocabulary, rule: MiningRule, ledger: Led
     ledger.note("fewer_negatives_than_asked", int(((counts > 0) & (counts < rule.negatives)).sum()))
     kept = np.flatnonzero(counts)
     ids, scores, ranks = found.negatives.rows(kept)
-    further = ids[:, 1:] != NOTHING
-    offsets = np.concatenate([[0], np.cumsum(further.sum(axis=1))]).astype(np.int32)
+    further, rivals = ids[:, 1:] != NOTHING, found.rivals[kept]
+    offsets = _offsets(further)
     columns = {
         "row": pa.array(found.rows[kept]),
         "pos": _strings(vocabulary.text(found.positives[kept])),
-        "pos_id": _strings(found.positive_ids.gather(kept)),
+        "pos_id": _strings(vocabulary.id(found.positives[kept])),
         "neg": _strings(vocabulary.text(ids[:, 0])),
         "neg_id": _strings(vocabulary.id(ids[:, 0])),
         "pos_score": pa.array(found.positive_scores[kept]),
@@ -92,11 +95,22 @@ def to_table(found: Found, vocabulary: Vocabulary, rule: MiningRule, ledger: Led
         "hard_negatives": _lists(offsets, _strings(vocabulary.text(ids[:, 1:][further])), "hard_negatives"),
         "hard_negative_scores": _lists(offsets, pa.array(scores[:, 1:][further]), "hard_negative_scores"),
         "hard_negative_ranks": _lists(offsets, pa.array(ranks[:, 1:][further].astype(np.int32)), "hard_negative_ranks"),
+        "rival_ids": _lists(
+            _offsets(rivals != NOTHING), _strings(vocabulary.id(rivals[rivals != NOTHING])), "rival_ids"
+        ),
     }
     table = pa.table(columns, schema=MINED)
     positive, negative = (pc.utf8_length(table[name]).to_numpy().astype(np.int64) for name in ("pos", "neg"))
     note_length_shortcut(positive, negative, ledger)
     return table
+
+
+def _widened(ids: Ints, columns: int) -> Ints:
+    return np.pad(ids, ((0, 0), (0, columns - ids.shape[1])), constant_values=NOTHING)
+
+
+def _offsets(present: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
+    return np.concatenate([[0], np.cumsum(present.sum(axis=1))]).astype(np.int32)
 
 
 def _strings(series: pl.Series) -> pa.Array:

@@ -22,7 +22,7 @@ Hashes = npt.NDArray[np.uint64]
 
 KINDS = ("query", "positive", "negative", "class", "page", "rival")
 _NEGATIVE_CLASS = len(KINDS)  # reported as "class"
-_POSITIVE_ID = len(KINDS) + 1  # reported as "rival"
+_POSITIVE_ID = len(KINDS) + 1
 _REJECTS = (KINDS.index("negative"), KINDS.index("rival"), _NEGATIVE_CLASS)
 
 

@@ -225,10 +225,23 @@ def test_round_trip_drops_rows_whose_query_is_not_found_from_the_positive():
     assert dict(ledger.dropped["mine"]) == {"positive_fails_round_trip": 1}
 
 
-def test_possible_in_batch_false_negatives_are_counted():
-    rows = [{"query": "a@0", "positives": ["b@40"]}, {"query": "c@90", "positives": ["d@10"]}]
-    _, ledger = run(rows, MiningRule(), embed=angles(0))
+def test_rivals_are_other_rows_positives_at_least_as_near_as_ones_own():
+    rows = [
+        {"query": "a@0", "positives": ["b@40", "far@60"]},
+        {"query": "c@90", "positives": ["d@10"]},
+        {"query": "e@180", "positives": ["f@170"]},
+    ]
+    docs = [("near", "no one's positive@5", [])]
+    got, ledger = run(rows, MiningRule(rank_max=5, near_duplicate=1.0), docs, embed=angles(0))
+    # 60 degrees is the lowest positive of a; 80 that of c, for which b, far and f are nearer, the nearest first.
+    assert [row["rival_ids"] for row in got] == [["toy/1#p0"], ["toy/0#p1", "toy/0#p0", "toy/2#p0"], []]
     assert ledger.notes["possible_in_batch_false_negatives"] == 2
+
+
+def test_one_text_has_one_id():
+    rows = [{"query": "a@0", "positives": ["p@20"]}, {"query": "b@90", "positives": ["p@20"]}]
+    got, _ = run(rows, MiningRule(), [*CIRCLE, ("own", "q@50", [])], embed=angles(0))
+    assert [row["pos_id"] for row in got] == ["toy/0#p0", "toy/0#p0"]
 
 
 def test_random_picks_stay_in_the_window_and_hardest_first():

@@ -237,4 +237,4 @@ def test_rivals_are_kept_apart() -> None:
     ]
     plan = plan_batches(make_keys(rows), BatchSettings(batch_size=4))
     assert not any({0, 1} <= set(batch) for batch in batches_of(plan))
-    assert plan.report.contested["rival"] == 2
+    assert plan.report.contested["rival"] == 1

@@ -23,6 +23,7 @@ MINED_ROWS = pa.table(
         [["a cup", "a pot"], []],
         [[0.25, 0.125], []],
         [[1, 2], []],
+        [["t/2#p0"], []],
     ],
     schema=MINED,
 )
