@@ -8,8 +8,9 @@
 ``--mined`` is the same recipe with another mining preset. Random negatives are made here, from the paper build: the
 positive of another row of the task, drawn by a seeded hash. Fifteen Super-NI tasks, chosen by a hash of their names,
 are left out of all training, and their triplets (the paper build's) are the first test; NFCorpus test (nDCG@10), STS
-benchmark test (Spearman) and Banking77 test (accuracy of the nearest class mean) are the others. Each finished run is a
-line of ``--results``; runs that stand there are not made again.
+benchmark test (Spearman) and Banking77 test (accuracy of the nearest class mean) are the others. Before training, all
+are also measured without instructions ("plain"): a model that never saw any may be better off without. Each finished
+run is a line of ``--results``; runs that stand there are not made again.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import math
 import statistics
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,9 @@ from medi_build.train.trainer import train
 
 HELD_OUT_TASKS = 15
 Scores = dict[str, float]
+Rows = list[tuple[str, str]]
+Encode = Callable[[Rows], np.ndarray]
+"""Unit vectors of (instruction, text) rows."""
 
 
 def held_out_tasks(table: pa.Table) -> list[str]:
@@ -63,14 +67,18 @@ def with_random_negatives(table: pa.Table) -> pa.Table:
     return table.set_column(table.schema.get_field_index("neg"), table.schema.field("neg"), column)
 
 
-def triplet_accuracy(model: Instructor, table: pa.Table) -> float:
-    sides = [model.encode(table[side].to_pylist(), normalize_embeddings=True) for side in ("query", "pos", "neg")]
+def under(instruction: str, texts: Iterable[str]) -> Rows:
+    return [(instruction, text) for text in texts]
+
+
+def triplet_accuracy(encode: Encode, table: pa.Table) -> float:
+    sides = [encode(table[side].to_pylist()) for side in ("query", "pos", "neg")]
     right = (sides[0] * (sides[1] - sides[2])).sum(axis=1) > 0
     names = np.array(table["task_name"].to_pylist())
     return statistics.mean(float(right[names == name].mean()) for name in np.unique(names))
 
 
-def nfcorpus(model: Instructor, folder: Path) -> float:
+def nfcorpus(encode: Encode, folder: Path) -> float:
     lines = [json.loads(line) for line in (folder / "corpus.jsonl").open()]
     queries = {q["_id"]: q["text"] for q in map(json.loads, (folder / "queries.jsonl").open())}
     relevant: dict[str, dict[str, int]] = defaultdict(dict)
@@ -79,9 +87,9 @@ def nfcorpus(model: Instructor, folder: Path) -> float:
             relevant[row["query-id"]][row["corpus-id"]] = int(row["score"])
     wanted = sorted(relevant)
     texts = [f"{line['title']} {line['text']}" for line in lines]
-    documents = encode(model, "Represent the medical document for retrieval;", texts)
+    documents = encode(under("Represent the medical document for retrieval;", texts))
     asked = encode(
-        model, "Represent the medical question for retrieving relevant documents;", [queries[q] for q in wanted]
+        under("Represent the medical question for retrieving relevant documents;", [queries[q] for q in wanted])
     )
     best = np.argsort(-(asked @ documents.T), axis=1, kind="stable")[:, :10]
     gains = []
@@ -96,20 +104,20 @@ def discounted(grades: list[int]) -> float:
     return sum(grade / math.log2(rank + 2) for rank, grade in enumerate(grades))
 
 
-def stsb(model: Instructor, folder: Path) -> float:
+def stsb(encode: Encode, folder: Path) -> float:
     rows = [line.rstrip("\n").split("\t") for line in (folder / "sts-test.csv").open(encoding="utf-8")]
     instruction = "Represent the sentence for retrieving duplicate sentences;"
-    left, right = (encode(model, instruction, [row[column] for row in rows]) for column in (5, 6))
+    left, right = (encode(under(instruction, [row[column] for row in rows])) for column in (5, 6))
     return float(spearmanr((left * right).sum(axis=1), [float(row[4]) for row in rows]).statistic)
 
 
-def banking77(model: Instructor, folder: Path) -> float:
+def banking77(encode: Encode, folder: Path) -> float:
     parts = []
     for name in ("train", "test"):
         with (folder / f"{name}.csv").open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         texts = [row["text"] for row in rows]
-        vectors = encode(model, "Represent the bank customer's question for classification by intent;", texts)
+        vectors = encode(under("Represent the bank customer's question for classification by intent;", texts))
         parts.append((vectors, np.array([row["category"] for row in rows])))
     (known, labels), (asked, truth) = parts
     classes = np.unique(labels)
@@ -118,19 +126,19 @@ def banking77(model: Instructor, folder: Path) -> float:
     return float((classes[(asked @ means.T).argmax(axis=1)] == truth).mean())
 
 
-def encode(model: Instructor, instruction: str, texts: list[str]) -> np.ndarray:
-    return model.encode([(instruction, text) for text in texts], normalize_embeddings=True)
-
-
-def evaluate(model_name: str, heldout: pa.Table, options: argparse.Namespace) -> Scores:
+def evaluate(model_name: str, heldout: pa.Table, options: argparse.Namespace, instructed: bool = True) -> Scores:
     model = Instructor(model_name, dtype="auto")
-    tests: dict[str, Callable[[], float]] = {
-        "held-out accuracy": lambda: triplet_accuracy(model, heldout),
-        "NFCorpus nDCG@10": lambda: nfcorpus(model, options.eval / "beir" / "nfcorpus"),
-        "STSb Spearman": lambda: stsb(model, options.eval / "stsbenchmark"),
-        "Banking77 accuracy": lambda: banking77(model, options.eval / "classification" / "banking77"),
+
+    def encode(rows: Rows) -> np.ndarray:
+        rows = [(instruction if instructed else "", text) for instruction, text in rows]
+        return model.encode(rows, normalize_embeddings=True)
+
+    return {
+        "held-out accuracy": triplet_accuracy(encode, heldout),
+        "NFCorpus nDCG@10": nfcorpus(encode, options.eval / "beir" / "nfcorpus"),
+        "STSb Spearman": stsb(encode, options.eval / "stsbenchmark"),
+        "Banking77 accuracy": banking77(encode, options.eval / "classification" / "banking77"),
     }
-    return {name: test() for name, test in tests.items()}
 
 
 def run(records: pa.Table, seed: int, heldout: pa.Table, options: argparse.Namespace) -> Scores:
@@ -190,15 +198,19 @@ def main() -> None:
     if options.mined:
         kinds["mined"] = read_records(options.mined)
     settings = [options.steps, options.batch_size, options.learning_rate, options.temperature, options.window]
-    wanted = [("before", 0, []), *((kind, seed, settings) for seed in options.seeds for kind in kinds)]
+    wanted = [
+        ("before", 0, []),
+        ("before, plain", 0, []),
+        *((kind, seed, settings) for seed in options.seeds for kind in kinds),
+    ]
     done = []
     if options.results.exists():
         done = [tuple(json.loads(line)) for line in options.results.read_text().splitlines()]
     for kind, seed, chosen in wanted:
         if (kind, seed, chosen) in [run[:3] for run in done]:
             continue
-        if kind == "before":
-            scores = evaluate(options.model, heldout, options)
+        if kind.startswith("before"):
+            scores = evaluate(options.model, heldout, options, instructed=kind == "before")
         else:
             records = kinds[kind].filter(pc.invert(pc.is_in(kinds[kind]["task_name"], left_out)))
             scores = run(records, seed, heldout, options)
@@ -206,7 +218,7 @@ def main() -> None:
         print(line(f"{kind} {seed}", [scores]), flush=True)
         with options.results.open("a") as file:
             file.write(json.dumps(done[-1]) + "\n")
-    for kind in ("before", *kinds):
+    for kind in ("before", "before, plain", *kinds):
         print(
             line(
                 kind, [scores for name, seed, chosen, scores in done if (name, seed, chosen) in wanted and name == kind]
