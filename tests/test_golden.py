@@ -55,7 +55,8 @@ PAIRS: dict[str, dict[str, Any]] = {
     },
 }
 """Every form of the pair files, with the options of its card."""
-SHOWN = ("task_name", "id", "query", "pos_id", "pos", "neg_id", "neg", "hard_negatives", "miner", "labels", "groups")
+SHOWN = ("task_name", "id", "query", "pos_id", "pos", "neg_id", "neg", "hard_negatives", "rival_ids", "miner",
+         "labels", "groups")  # fmt: skip
 
 
 def trigrams(texts: Sequence[str], instruction: str = "") -> Embedded:
