@@ -1,14 +1,15 @@
 """Exact top-k by inner product: queries resident, corpus streamed in blocks, nothing of size queries x corpus.
 
-A first pass takes, block by block, some more candidates than asked for from a product in the fastest format of the
-device (bfloat16 or float32 on the CPU, float16 on a GPU). Those that can be among the best are scored again in
-float64. For float16 vectors of norm near one that sum is exact in any order: every product is a multiple of 2**-48,
-and partial sums below 8 need no more than 51 of float64's 53 bits. So the result does not depend on block sizes,
-threads, device or format. A list is final once its k-th exact score is above anything the first pass can have left
-out, by the error bound of that product; the others are searched again, more finely and deeper. A small corpus is
-multiplied in float64 from the start.
+A first pass multiplies in the fastest format of the device (bfloat16 or float32 on the CPU, float16 on a GPU) and
+keeps, block by block, whatever can be among the best by the error bound of that product: the k-th best score so far,
+less twice the error, is a limit that most blocks hardly reach. What is kept is scored again in float64. For float16
+vectors of norm near one that sum is exact in any order: every product is a multiple of 2**-48, and partial sums below
+8 need no more than 51 of float64's 53 bits. So the result does not depend on block sizes, threads, device or format.
+Where the lists have no room for all that the limit lets in, some are not proven to be exact; those are searched again,
+more finely and deeper. A small corpus is multiplied in float64 from the start.
 """
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,13 +24,13 @@ NOTHING = -1
 """The id that stands where a list is shorter than k."""
 
 RESCORE_BYTES = 64 << 20
-RESIDENT_CELLS = 1 << 24
-"""Places of the running lists held at a time: 16M of them take 200 MB."""
+RESIDENT_CELLS = 1 << 23
+"""Places of the running lists held at a time; twice as many may be filled, which takes 200 MB."""
 RESIDENT_ROWS = 65536
-EXACT_FROM_START = 40
+EXACT_FROM_START = 8
 """Below so many candidates per place of the list, a float64 product is cheaper than scoring survivors again."""
 GROUP = 16
-"""Neighbouring scores of which only the largest is looked at first."""
+"""Scores of a tile of which only the largest is looked at first."""
 
 
 class Ranking(NamedTuple):
@@ -56,7 +57,7 @@ class Blocks(NamedTuple):
 
 
 class _Pass(NamedTuple):
-    """How one pass over the corpus is made."""
+    """How one pass over the corpus is made: ``depth`` is the room of a list between two blocks."""
 
     k: int
     depth: int
@@ -184,24 +185,21 @@ def _search(
     import torch
 
     original = _to_device(queries, plan.device, "queries", 0)
-    ids, approximate, error = _survivors(original, corpus, exclusions, plan)
-    error = error.double() + _rounding(plan.dtype) * approximate.abs().nan_to_num(posinf=0).amax(dim=1)
-    exact = approximate
+    lists, error = _survivors(original, corpus, exclusions, plan)
+    ids, exact = lists.ids, lists.scores
     if plan.dtype != torch.float64:
-        # A candidate more than twice the error below the k-th cannot be among the k best.
-        place = min(plan.k, plan.depth)
-        bar = torch.topk(approximate, place, dim=1).values[:, -1] - 2 * error
-        exact = _exact_scores(original, corpus, ids, (approximate >= bar[:, None]) & (ids != NOTHING))
+        wanted = (ids != NOTHING) & (lists.scores >= lists.limit[:, None])
+        ids = ids[:, : int(wanted.sum(dim=1).max())]  # scores fall from left to right
+        exact = _exact_scores(original, corpus, ids, wanted[:, : ids.shape[1]], plan.device)
     order = torch.sort(ids, dim=1).indices
     ids, exact = ids.gather(1, order), exact.gather(1, order)
     order = torch.sort(exact, dim=1, descending=True, stable=True).indices[:, : plan.k]
     ids, exact = ids.gather(1, order), exact.gather(1, order)
     ids[exact == -torch.inf] = NOTHING
 
-    # What the pass left out scored at most `cut` in it, so at most cut + error in truth.
-    cut = approximate.amin(dim=1)
-    complete = (cut == -torch.inf) | torch.tensor(plan.depth >= len(corpus), device=cut.device)
-    final = complete | (exact[:, -1] > cut + error)
+    final = lists.cut == -torch.inf
+    if exact.shape[1] == plan.k:
+        final |= exact[:, -1] > lists.cut + _rounding(plan.dtype) * lists.cut.abs() + error
     return Ranking(*_pad(ids.cpu().numpy(), exact.float().cpu().numpy(), plan.k)), final.cpu().numpy()
 
 
@@ -228,75 +226,174 @@ def _to_device(vectors: Vectors, device: Device, name: str, first_row: int) -> A
     return tensor
 
 
+def _least(dtype: Any) -> float:
+    """Absolute error of writing a sum that is too small for the relative one to hold."""
+    import torch
+
+    return 2.0**-24 if dtype == torch.float16 else 0.0
+
+
 def _norms(original: Any, dtype: Any) -> tuple[Any, Any]:
     """Norm of each row, and norm of what it loses in ``dtype``, a little enlarged for their own rounding."""
     wide = original.float()
     return 1.001 * wide.norm(dim=1), 1.001 * (wide - original.to(dtype).float()).norm(dim=1)
 
 
-def _survivors(original: Any, corpus: Vectors, exclusions: Exclusions, plan: _Pass) -> tuple[Any, Any, Any]:
-    """The best of a pass.
+def _survivors(original: Any, corpus: Vectors, exclusions: Exclusions, plan: _Pass) -> tuple["_Lists", Any]:
+    """The candidates of all queries that a pass leaves, and a bound, float64 [q], of the error of their scores.
 
-    Returns:
-        Their ids [q, depth], unordered, their scores in the pass, float64 [q, depth], and a bound [q] of the
-        scores' error before rounding: |q.c - q'.c'| <= |q - q'| |c| + |q'| |c - c'|, and twice the bound of a sum of
-        d products in float32, in any order (Higham 2002, section 3.1).
+    The bound is that of the sums, before they are rounded to the product's format: |q.c - q'.c'| <= |q - q'| |c| +
+    |q'| |c - c'|, and twice the bound of a sum of d products in float32, in any order (Higham 2002, section 3.1).
     """
     import torch
 
-    count, depth, device = len(original), plan.depth, plan.device
-    ids = torch.full((count, depth), NOTHING, dtype=torch.int64, device=device)
-    wide = torch.float64 if plan.dtype == torch.float64 else torch.float32
-    best = torch.full((count, depth), -torch.inf, dtype=wide, device=device)
+    count, device = len(original), plan.device
     queries = original.to(plan.dtype)
+    query_norm, query_lost = _norms(original, plan.dtype)
     excluded = TiledPairs(exclusions.pairs, len(corpus), *plan.blocks)
     labels = _on_device(exclusions.labels, device)
+    starts = range(0, count, plan.blocks.queries)
+    lists = [_Lists(min(plan.blocks.queries, count - start), plan) for start in starts]
     norm, lost = 0.0, 0.0
     for first in range(0, len(corpus), plan.blocks.corpus):
         block = _to_device(corpus[first : first + plan.blocks.corpus], device, "corpus", first)
         norms, losses = _norms(block, plan.dtype)
         norm, lost = max(norm, float(norms.max())), max(lost, float(losses.max()))
-        block = block.to(plan.dtype)
-        for start in range(0, count, plan.blocks.queries):
-            rows = slice(start, min(start + plan.blocks.queries, count))
+        summing = 0.0 if plan.dtype == torch.float64 else corpus.shape[1] * 2.0**-23
+        error = query_lost * norm + (query_norm + query_lost) * (lost + summing * (norm + lost)) + _least(plan.dtype)
+        error = error.double()
+        columns = len(block)
+        block = torch.nn.functional.pad(block.to(plan.dtype), (0, 0, 0, -columns % GROUP))
+        for start, running in zip(starts, lists, strict=True):
+            rows = slice(start, start + len(running.cut))
             tile = queries[rows] @ block.T
+            tile[:, columns:] = -torch.inf
             if labels is not None:
-                tile.masked_fill_(_forbidden(labels, rows, first, first + len(block)), -torch.inf)
+                tile[:, :columns].masked_fill_(_forbidden(labels, rows, first, first + columns), -torch.inf)
             row, column = excluded.tile(start, first)
             if len(row):
                 tile[torch.from_numpy(row).to(device), torch.from_numpy(column).to(device)] = -torch.inf
-            values, columns = _largest(tile, depth)
-            merged = torch.cat([best[rows], values.to(wide)], dim=1)
-            chosen = torch.topk(merged, depth, dim=1, sorted=False)
-            best[rows] = chosen.values
-            ids[rows] = torch.cat([ids[rows], columns + first], dim=1).gather(1, chosen.indices)
-    ids[best == -torch.inf] = NOTHING
-    query_norm, query_lost = _norms(original, plan.dtype)
-    summing = 0.0 if plan.dtype == torch.float64 else corpus.shape[1] * 2.0**-23
-    error = query_lost * norm + (query_norm + query_lost) * (lost + summing * (norm + lost))
-    return ids, best.double(), error
+            running.add(tile, first, error[rows])
+    for start, running in zip(starts, lists, strict=True):
+        running.keep_best(error[start : start + len(running.cut)])
+    return _joined(lists, plan), error
 
 
-def _largest(tile: Any, depth: int) -> tuple[Any, Any]:
-    """The ``depth`` largest scores of each row of a tile, or all if it has fewer, with their columns; unordered.
+class _Lists:
+    """The candidates of some queries that can be among their k best, as far as the corpus has been read.
 
-    The groups with the largest maxima hold the largest scores, and there are far fewer groups than scores.
+    Attributes:
+        scores: [rows, width], in the pass; -inf where there is no candidate.
+        ids: int64 [rows, width], -1 where there is none.
+        limit: [rows], what scores less in the pass is not among the k best.
+        cut: float64 [rows], the highest score in the pass of what was left out for want of room, or -inf.
     """
+
+    def __init__(self, rows: int, plan: _Pass) -> None:
+        import torch
+
+        wide = torch.float64 if plan.dtype == torch.float64 else torch.float32
+        self._plan = plan
+        self.scores = torch.empty((rows, 0), dtype=wide, device=plan.device)
+        self.ids = torch.empty((rows, 0), dtype=torch.int64, device=plan.device)
+        self.limit = torch.full((rows,), torch.finfo(wide).min, dtype=wide, device=plan.device)
+        self.cut = torch.full((rows,), -torch.inf, dtype=torch.float64, device=plan.device)
+
+    def add(self, tile: Any, first: int, error: Any) -> None:
+        """Take up what a tile of scores [rows, columns] adds.
+
+        Only groups whose largest score reaches the limit are looked into.
+
+        Args:
+            tile: scores of the texts from number ``first`` on; the columns are a multiple of `GROUP`.
+            first: see above.
+            error: float64 [rows], bound of the error of all scores so far.
+        """
+        import torch
+
+        groups = tile.shape[1] // GROUP
+        grouped = tile.unflatten(1, (GROUP, groups))
+        maxima = grouped.amax(dim=1)
+        near = maxima >= self.limit[:, None]
+        crowded = torch.nonzero(near.sum(dim=1) > self._plan.k)[:, 0]
+        if len(crowded):
+            # Each group holds a score as large as its largest: the k-th largest of these is none too high a limit.
+            largest = torch.topk(maxima[crowded], min(groups, self._plan.depth + 1), dim=1).values.to(self.limit.dtype)
+            self._raise(crowded, largest, error[crowded])
+            if groups > self._plan.depth:
+                self._cut(crowded, largest[:, self._plan.depth])
+            near[crowded] = maxima[crowded] >= self.limit[crowded, None]
+        row, group = torch.nonzero(near, as_tuple=True)
+        members = grouped[row, :, group]
+        member, place = torch.nonzero(members >= self.limit[row, None], as_tuple=True)
+        row = row[member]
+        self._append(row, first + place * groups + group[member], members[member, place])
+        if self.ids.shape[1] > 2 * self._plan.depth:
+            self.keep_best(error)
+
+    def keep_best(self, error: Any) -> None:
+        """Sort the lists, best first, and keep no more than there is room for."""
+        import torch
+
+        depth = self._plan.depth
+        best = torch.topk(self.scores, min(depth + 1, self.ids.shape[1]), dim=1)
+        if best.values.shape[1] > depth:
+            self.cut = torch.maximum(self.cut, best.values[:, depth].double())
+        self.scores, self.ids = best.values[:, :depth], self.ids.gather(1, best.indices[:, :depth])
+        self._raise(slice(None), self.scores, error)
+
+    def _append(self, row: Any, ids: Any, scores: Any) -> None:
+        """Put candidates, sorted by row, at the ends of the lists."""
+        import torch
+
+        counts = torch.bincount(row, minlength=len(self.cut))
+        place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
+        for name, missing, values in (("scores", -torch.inf, scores), ("ids", NOTHING, ids)):
+            old = getattr(self, name)
+            new = torch.full((len(counts), int(counts.max())), missing, dtype=old.dtype, device=old.device)
+            new[row, place] = values.to(old.dtype)
+            setattr(self, name, torch.cat([old, new], dim=1))
+
+    def _raise(self, rows: Any, falling: Any, error: Any) -> None:
+        """Raise the limit of some rows to what the k-th of these scores, sorted from the largest on, allows.
+
+        The true value of that score x is at least x - r |x| - e, with the rounding r and the error e; a score y with
+        y + r |y| + e below that belongs to none of the k best.
+        """
+        import torch
+
+        if falling.shape[1] < self._plan.k:
+            return
+        rounding, last = _rounding(self._plan.dtype), falling[:, self._plan.k - 1].double()
+        allowed = last - rounding * last.abs() - 2 * error
+        allowed = (allowed / (1 + rounding * allowed.sign())).to(self.limit.dtype)
+        below = torch.nextafter(allowed, torch.full_like(allowed, -torch.inf))  # whichever way the line above rounded
+        self.limit[rows] = torch.maximum(self.limit[rows], below)
+
+    def _cut(self, rows: Any, cut: Any) -> None:
+        """Leave out from now on what scores no more than this: there would be no room for it."""
+        import torch
+
+        self.cut[rows] = torch.maximum(self.cut[rows], cut.double())
+        above = torch.nextafter(cut, torch.full_like(cut, torch.inf))
+        self.limit[rows] = torch.maximum(self.limit[rows], above)
+
+
+def _joined(parts: list[_Lists], plan: _Pass) -> _Lists:
+    """The lists of several blocks of queries, one below the other."""
     import torch
 
-    rows, columns = tile.shape
-    groups = columns // GROUP
-    if groups < 2 * depth:
-        all_at_once = torch.topk(tile, min(depth, columns), dim=1, sorted=False)
-        return all_at_once.values, all_at_once.indices
-    grouped = tile[:, : GROUP * groups].unflatten(1, (GROUP, groups))
-    best = torch.topk(grouped.amax(dim=1), depth, dim=1, sorted=False).indices
-    members = grouped.gather(2, best[:, None, :].expand(rows, GROUP, depth)).flatten(1)
-    rest = tile[:, GROUP * groups :]
-    top = torch.topk(torch.cat([members, rest], dim=1), depth, dim=1, sorted=False)
-    column = best.gather(1, top.indices % depth) + top.indices // depth * groups
-    inside = top.indices < GROUP * depth
-    return top.values, torch.where(inside, column, top.indices - GROUP * depth + GROUP * groups)
+    whole = _Lists(0, plan)
+    width = max(part.ids.shape[1] for part in parts)
+
+    def below(tensors: list[Any], missing: float) -> Any:
+        return torch.cat([torch.nn.functional.pad(t, (0, width - t.shape[1]), value=missing) for t in tensors])
+
+    whole.scores = below([part.scores for part in parts], -torch.inf)
+    whole.ids = below([part.ids for part in parts], NOTHING)
+    whole.limit = torch.cat([part.limit for part in parts])
+    whole.cut = torch.cat([part.cut for part in parts])
+    return whole
 
 
 def _on_device(labels: Labels | None, device: Device) -> tuple[Any, Any, bool] | None:
@@ -317,24 +414,44 @@ def _forbidden(labels: tuple[Any, Any, bool], rows: slice, first: int, last: int
     return ~shared if must_share else shared
 
 
-def _exact_scores(queries: Any, corpus: Vectors, ids: Any, wanted: Any) -> Any:
-    """float64 [q, depth] inner products of the wanted candidates; -inf for the others."""
+def _exact_scores(queries: Any, corpus: Vectors, ids: Any, wanted: Any, device: Device) -> Any:
+    """float64 [q, width] inner products of the wanted candidates; -inf for the others."""
     import torch
 
-    exact = torch.full(ids.shape, -torch.inf, dtype=torch.float64, device=ids.device)
-    first = torch.sort(wanted, dim=1, descending=True, stable=True).indices
-    counts = wanted.sum(dim=1).tolist()
-    step = max(1, RESCORE_BYTES // (8 * corpus.shape[1] * max(counts, default=1) + 1))
-    for start in range(0, len(ids), step):
-        rows = slice(start, min(start + step, len(ids)))
-        places = first[rows, : max(counts[rows])]
-        # Read in the order of the file: each row once, and a memory map from front to back.
-        numbers, back = np.unique(ids[rows].gather(1, places).clamp(min=0).cpu().numpy(), return_inverse=True)
-        where = torch.from_numpy(back.reshape(places.shape)).to(ids.device)
-        vectors = torch.from_numpy(corpus[numbers]).to(ids.device)[where].double()
-        exact[rows] = exact[rows].scatter(1, places, torch.bmm(vectors, queries[rows].double()[:, :, None])[..., 0])
-    exact[~wanted] = -torch.inf
+    exact = torch.full(ids.shape, -torch.inf, dtype=torch.float64, device=device)
+    at_once = max(1, RESCORE_BYTES // (8 * corpus.shape[1]))
+    for start in range(0, len(ids), at_once):
+        rows = slice(start, start + at_once)
+        left = queries[rows].double()
+        row, place = torch.nonzero(wanted[rows], as_tuple=True)
+        numbers = ids[rows][row, place].cpu().numpy()
+        part = numbers // at_once
+        order = np.argsort(part, kind="stable")
+        ends = np.flatnonzero(np.diff(part[order], append=-1)) + 1
+        for low, high in zip(np.concatenate([[0], ends[:-1]]), ends, strict=True):
+            # Read in the order of the file: each row once, and a memory map from front to back.
+            some = order[low:high]
+            local = numbers[some] - part[some[0]] * at_once
+            used = np.bincount(local, minlength=1) > 0
+            right = torch.from_numpy(corpus[part[some[0]] * at_once + np.flatnonzero(used)]).to(device).double()
+            pairs = torch.from_numpy(some).to(device)
+            column = torch.from_numpy((np.cumsum(used) - 1)[local]).to(device)
+            exact[rows][row[pairs], place[pairs]] = _products(left, right, row[pairs], column)
     return exact
+
+
+def _products(left: Any, right: Any, row: Any, column: Any) -> Any:
+    """Inner products of the rows of two matrices at (row, column), of which the rows ascend."""
+    import torch
+
+    ends = torch.bincount(row, minlength=len(left)).cumsum(0)
+    starts = torch.nn.functional.pad(ends, (1, 0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch calls its sparse tensors a beta state
+        sample = torch.sparse_csr_tensor(
+            starts, column, torch.zeros_like(column, dtype=left.dtype), (len(left), len(right)), check_invariants=False
+        )
+    return torch.sparse.sampled_addmm(sample, left, right.T, beta=0.0).values()
 
 
 def _pad(

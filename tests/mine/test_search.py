@@ -115,6 +115,33 @@ def test_wide_tiles_take_groups(first_pass):
     np.testing.assert_array_equal(found.scores, scores)
 
 
+@pytest.mark.parametrize("order", ["falling", "rising", "mixed"])
+def test_limits_carry_from_tile_to_tile(first_pass, order):
+    """Equal vectors, in tiles of more groups than places: the limit starts low, starts high, or there is no room."""
+    rng = np.random.default_rng(9)
+    queries, corpus = unit(rng, 5, 32), unit(rng, 1200, 32)[rng.integers(0, 1200, 5000)]
+    corpus[rng.integers(0, 5000, 700)] = corpus[17]
+    by_score = np.argsort(corpus.astype(np.float32) @ queries[0], kind="stable")
+    corpus = corpus[{"falling": by_score[::-1], "rising": by_score, "mixed": np.arange(5000)}[order]]
+    queries[1] = corpus[np.flatnonzero((corpus == corpus[17]).all(axis=1))[0]]
+    found = topk(queries, corpus, 4, blocks=Blocks(2, 1024))
+    ids, scores = oracle(queries, corpus, 4, lambda i, j: True)
+    np.testing.assert_array_equal(found.ids, ids)
+    np.testing.assert_array_equal(found.scores, scores)
+
+
+def test_a_score_beyond_the_room_is_not_lost(first_pass):
+    """More texts than a list holds are as near as can be told in 16 bits, the nearest of them last."""
+    near = np.ones((3000, 16), dtype=np.float32)
+    near[:, 1] += 2**-10 * (np.arange(3000) % 3)
+    near[2999, 1] += 2**-9
+    corpus = (near / 4).astype(np.float16)
+    found = topk(corpus[:1], corpus, 2, blocks=Blocks(1, 1024))
+    ids, scores = oracle(corpus[:1], corpus, 2, lambda i, j: True)
+    np.testing.assert_array_equal(found.ids, ids)
+    np.testing.assert_array_equal(found.scores, scores)
+
+
 def test_reads_a_memory_map(tmp_path):
     rng = np.random.default_rng(2)
     corpus = unit(rng, 50)
