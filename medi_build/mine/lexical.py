@@ -1,8 +1,8 @@
-"""BM25 in bulk, as a product of two sparse matrices.
+"""BM25 in bulk, from weights that are worked out once.
 
 The definition is rank-bm25's ``BM25Okapi``: same formula, same floor under negative idf, every repeat of a query
-term counts again. What a term adds to a document's score does not depend on the rest of the query, so the scores of
-a block of queries are [queries, terms] x [terms, documents].
+term counts again. What a term adds to a document's score does not depend on the rest of the query, so the score of a
+document is a sum over the query's terms, always taken from the rarest term to the most common one.
 """
 
 import os
@@ -14,15 +14,23 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 from scipy import sparse
+from scipy.sparse import _sparsetools
 
 from medi_build.errors import MiningError
-from medi_build.mine.exclusions import BoolMatrix, contains
+from medi_build.mine.exclusions import BoolMatrix
 from medi_build.mine.pool import Ints
 from medi_build.mine.search import NOTHING, Ranking, best_per_row
 
-QUERIES_PER_BLOCK = 64
-GROUP = 16
+COMMON = 0.25
+"""Share of the documents above which a term's weights are added for all documents, which is faster than for some."""
+CELLS = 1 << 20
+"""Scores held at a time by each thread, which takes 8 MB; more would not fit a processor's cache."""
+MOST_QUERIES = 64
+"""Queries scored at a time where the documents are few."""
+GROUPS = 16
+"""Groups of scores per place of the list, of which only the largest score is looked at first."""
 SparseMatrix = BoolMatrix
+Floats = npt.NDArray[np.float64]
 
 
 def tokenize(texts: pl.Series) -> pl.Series:
@@ -35,12 +43,14 @@ class BM25:
     """An index of a corpus.
 
     Attributes:
-        terms: uint64 [terms], hashes of the distinct terms, ascending.
+        terms: uint64 [terms], hashes of the distinct terms, by the number of documents they stand in, then by hash.
         weights: float64 CSR [terms, documents], what one occurrence of the term in a query adds to the score.
+        common: float64 [c, documents], the last c rows of the weights, not sparse.
     """
 
     terms: pl.Series
     weights: SparseMatrix
+    common: Floats
 
     @classmethod
     def build(cls, documents: pl.Series, k1: float = 1.5, b: float = 0.75, epsilon: float = 0.25) -> "BM25":
@@ -58,17 +68,19 @@ class BM25:
         weights = sparse.coo_matrix(
             (np.ones(len(rows)), (_codes(hashes, terms), rows)), shape=(len(terms), count)
         ).tocsr()
+        rarest_first = np.argsort(np.diff(weights.indptr), kind="stable")
+        terms, weights = terms.gather(rarest_first), weights[rarest_first]
         frequency = np.diff(weights.indptr)
         idf = np.log(count - frequency + 0.5) - np.log(frequency + 0.5)
         idf = np.where(idf < 0, epsilon * idf.mean(), idf)
         saturation = k1 * (1 - b + b * lengths / lengths.mean())
         weights.data *= (k1 + 1) / (weights.data + saturation[weights.indices])
         weights.data *= np.repeat(idf, frequency)
-        return cls(terms, weights)
+        return cls(terms, weights, weights[np.searchsorted(frequency, COMMON * count, side="right") :].toarray())
 
-    def scores(self, queries: pl.Series) -> SparseMatrix:
-        """Scores of tokenised queries, float64 CSR [queries, documents]; what is not stored is zero."""
-        return self._counts(queries) @ self.weights
+    def scores(self, queries: pl.Series) -> Floats:
+        """Scores of all documents for tokenised queries, float64 [queries, documents]."""
+        return self._scores(self._counts(queries))
 
     def _counts(self, queries: pl.Series) -> SparseMatrix:
         """How often each term stands in each query, float64 CSR [queries, terms]."""
@@ -91,23 +103,49 @@ class BM25:
         """
         if k < 1:
             raise MiningError(f"k is {k}; ask for at least 1 candidate")
-        starts = range(0, max(1, len(queries)), QUERIES_PER_BLOCK)
+        counts = self._counts(queries)
+        step = min(MOST_QUERIES, max(1, CELLS // self.weights.shape[1]))
+        starts = range(0, max(1, len(queries)), step)
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
-            blocks = list(threads.map(partial(self._block, self._counts(queries), k, excluded), starts))
+            blocks = list(threads.map(partial(self._block, counts, k, excluded, step), starts))
         return Ranking(np.concatenate([b.ids for b in blocks]), np.concatenate([b.scores for b in blocks]))
 
-    def _block(self, counts: SparseMatrix, k: int, excluded: BoolMatrix | None, start: int) -> Ranking:
-        """The best documents of one block of queries."""
-        block = counts[start : start + QUERIES_PER_BLOCK] @ self.weights
-        if excluded is None:
-            barred = sparse.csr_matrix(block.shape, dtype=bool)
-        else:
-            barred = excluded[start : start + QUERIES_PER_BLOCK]
-        places = np.flatnonzero(_above_threshold(block, k + np.diff(barred.indptr)))
-        rows = np.searchsorted(block.indptr, places, side="right") - 1
-        documents, values = block.indices[places].astype(np.int64), block.data[places]
-        free = ~contains(barred, rows, documents)
-        return best_per_row(rows[free], documents[free], values[free], block.shape[0], k)
+    def _block(self, counts: SparseMatrix, k: int, excluded: BoolMatrix | None, step: int, start: int) -> Ranking:
+        """The best documents of the ``step`` queries from ``start`` on."""
+        counts = counts[start : start + step]
+        scores = self._scores(counts)
+        if excluded is not None:
+            barred = excluded[start : start + step].tocoo()
+            inside = barred.col < scores.shape[1]
+            scores[barred.row[inside], barred.col[inside]] = -np.inf
+        limits = _lower_bounds(scores, k)
+        # Below a positive limit nothing is lost. Where there is none, a document's score does not tell whether it
+        # holds a term of the query: its weight may be zero, or below.
+        scarce = np.flatnonzero(limits <= 0)
+        limits[scarce] = np.inf
+        held = counts[scarce]
+        holding = self.weights[held.indices]
+        rows = np.repeat(np.repeat(scarce, np.diff(held.indptr)), np.diff(holding.indptr))
+        some = np.unique(rows * scores.shape[1] + holding.indices)
+        places = np.concatenate([np.flatnonzero(scores >= limits[:, None]), some])
+        values = scores.ravel()[places]
+        rows, documents = np.divmod(places[values > -np.inf], scores.shape[1])
+        return best_per_row(rows, documents, values[values > -np.inf], len(scores), k)
+
+    def _scores(self, counts: SparseMatrix) -> Floats:
+        """Scores [queries, documents] from the counts of the terms: the rare terms' sum, then each common term's."""
+        (queries, terms), size = counts.shape, self.weights.shape[1]
+        rare, common = counts[:, : terms - len(self.common)], counts[:, terms - len(self.common) :]
+        found = self.weights[rare.indices]
+        if rare.data.max(initial=1) > 1:
+            found.data *= np.repeat(rare.data, np.diff(found.indptr))
+        # A matrix may store a place several times, which stands for the sum.
+        summed = sparse.csr_matrix((found.data, found.indices, found.indptr[rare.indptr]), (queries, size))
+        scores: Floats = summed.toarray()
+        # What scipy calls for a sparse times a dense matrix; called here, it adds to what is there, without a copy.
+        place = (common.indptr, common.indices, common.data, self.common.ravel(), scores.ravel())
+        _sparsetools.csr_matvecs(queries, len(self.common), size, *place)
+        return scores
 
 
 def fuse(rankings: list[Ranking], k: int, constant: float = 60.0) -> Ranking:
@@ -151,21 +189,17 @@ def _codes(hashes: pl.Series, terms: pl.Series) -> Ints:
     return found["code"].cast(pl.Int64).fill_null(NOTHING).to_numpy()
 
 
-def _above_threshold(block: SparseMatrix, wanted: Ints) -> npt.NDArray[np.bool_]:
-    """Which stored scores may be among the ``wanted[i]`` best of their row i, a few more included.
+def _lower_bounds(scores: Floats, k: int) -> Floats:
+    """For each row a number that its k-th largest score is not below, nor far above; -inf for fewer than k scores.
 
-    The k-th largest maximum of groups of scores is a lower bound of the k-th largest score, and far cheaper.
+    The k-th largest maximum of groups of scores is such a number, and far cheaper than the k-th largest score.
     """
-    sizes = np.diff(block.indptr)
-    groups = -(-sizes // GROUP)
-    rows = np.repeat(np.arange(len(sizes)), groups)
-    places = np.arange(len(rows)) - np.repeat(np.cumsum(groups) - groups, groups)
-    maxima = np.full((len(sizes), int(groups.max(initial=0)) + 1), -np.inf)
-    if len(rows):
-        maxima[rows, places] = np.maximum.reduceat(block.data, block.indptr[rows] + GROUP * places)
-    limits = np.full(len(sizes), -np.inf)
-    for size in np.unique(wanted[wanted < maxima.shape[1]]):
-        some = wanted == size
-        limits[some] = -np.partition(-maxima[some], size - 1, axis=1)[:, size - 1]
-    above: npt.NDArray[np.bool_] = block.data >= np.repeat(limits, sizes)
-    return above
+    rows, columns = scores.shape
+    size = max(1, columns // (GROUPS * k))
+    groups = columns // size
+    if groups < k:
+        return np.full(rows, -np.inf)
+    maxima = scores[:, : groups * size].reshape(rows, size, groups).max(axis=1)
+    # Negated, as numpy is slow at finding a place near the end of a row in which the lowest value comes often.
+    limits: Floats = -np.partition(-maxima, k - 1, axis=1)[:, k - 1]
+    return limits

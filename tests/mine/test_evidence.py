@@ -136,7 +136,7 @@ def test_signs_equal_the_plain_version():
     scores = np.float32([[exact_queries[q] @ exact[i] for i in row] for q, row in zip(asked, ids, strict=True)])
     got = evidence._signs(known, listed, evidence._views(known, probes, asked, ranking), ids, scores)
     for r, q in enumerate(asked):
-        lexical = index.scores(words.gather([q])).toarray()[0]
+        lexical = index.scores(words.gather([q]))[0]
         by_words = sorted(np.flatnonzero(lexical), key=lambda d: (-lexical[d], d))
         near = sorted((p for p in probes if p != q), key=lambda p: -(exact_queries[q] @ exact_queries[p]))[:20]
         for c, d in enumerate(ids[r]):
