@@ -1,5 +1,6 @@
 """`Instructor`: the public INSTRUCTOR package's interface on today's libraries, and files of texts to vectors."""
 
+import codecs
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import torch
 from rich import progress as rich_progress
 
+from medi_build.adapters.base import clean
 from medi_build.adapters.lines import json_lines, parquet_batches
 from medi_build.encode import Encoder
 from medi_build.encode.encoder import Features, Progress
@@ -132,8 +134,8 @@ class Instructor:
             raise TrainError(
                 f"output_value is {output_value!r}; it has to be 'sentence_embedding', 'token_embeddings' or None"
             )
-        if batch_size < 1:
-            raise TrainError(f"batch_size is {batch_size}, but must be at least 1")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise TrainError(f"batch_size is {batch_size!r}, but must be a number of at least 1")
         encoder = self._encoder(device or self._device)
         tokens = _tokenise(encoder, sentences)
         with _progress(len(sentences), show=bool(show_progress_bar)) as progress:
@@ -165,12 +167,23 @@ def _pairs(sentences: Any) -> tuple[list[str], list[str]]:
         pair = entry
         if isinstance(entry, Mapping) and entry.keys() == {"instruction", "text"}:
             pair = (entry["instruction"], entry["text"])
-        good = isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(part, str) for part in pair)
-        if not good:
+        good = isinstance(pair, list | tuple | np.ndarray) and len(pair) == 2
+        if not good or not all(isinstance(part, str) for part in pair):
             raise TrainError(f"sentence {index} is {_shown(entry)}, not a pair of strings; {_HOW}")
+        if not all(map(_is_unicode, pair)):
+            raise TrainError(f"sentence {index} is {_shown(entry)}, which is not valid Unicode; mend or replace it")
         instructions.append(pair[0])
         texts.append(pair[1])
     return instructions, texts
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a string can be written as UTF-8; one with lone surrogates cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _shown(value: Any) -> str:
@@ -236,15 +249,16 @@ def encode_file(
 
     Args:
         model: the encoder.
-        source: ``.txt`` (a text per line), ``.jsonl`` (strings, or objects with `column`), or ``.parquet``.
+        source: ``.txt`` (a text per line), ``.jsonl`` or ``.jsonl.gz`` (strings, or objects with `column`), or
+            ``.parquet``.
         out: Parquet file with ``row`` (int64, counted from 0 in the source), ``text`` and ``vector`` (float32 [d]).
         instruction: of all texts.
         column: name of the text's column or key.
         progress: told (texts done, texts in the step).
 
     Returns:
-        The ledger: rows read, written, and dropped by reason (``not_a_string``, ``empty_text``); the note
-        ``truncated`` counts texts that did not fit the window.
+        The ledger: rows read, written, and dropped by reason (``wrong_type``, ``empty_text``, ``invalid_unicode``,
+        ``invalid_json``, ``too_long``); the note ``truncated`` counts texts that did not fit the window.
 
     Raises:
         TrainError: the file is of another kind, or has no such column.
@@ -266,13 +280,13 @@ def encode_file(
     return ledger
 
 
-def _steps(texts: Iterator[Any], ledger: Ledger) -> Iterator[tuple[list[int], list[str]]]:
+def _steps(texts: Iterator[tuple[int, Any]], ledger: Ledger) -> Iterator[tuple[list[int], list[str]]]:
     """Usable texts with their row numbers, `ROWS_PER_STEP` at a time."""
     rows: list[int] = []
     kept: list[str] = []
-    for row, text in enumerate(texts):
-        if not isinstance(text, str) or not text.strip():
-            ledger.drop("adapt", "empty_text" if isinstance(text, str) else "not_a_string", where=f"row {row}")
+    for row, text in texts:
+        if fault := clean(text)[1]:
+            ledger.drop("adapt", fault, where=f"row {row}")
             continue
         ledger.adapted += 1
         rows.append(row)
@@ -284,21 +298,25 @@ def _steps(texts: Iterator[Any], ledger: Ledger) -> Iterator[tuple[list[int], li
         yield rows, kept
 
 
-def _texts(source: Path, column: str, ledger: Ledger) -> Iterator[Any]:
+def _texts(source: Path, column: str, ledger: Ledger) -> Iterator[tuple[int, Any]]:
+    """Rows or lines of the source, numbered from 0."""
     if not source.is_file():
         raise TrainError(f"{source}: no such file")
     if source.suffix == ".parquet":
+        start = 0
         for batch in parquet_batches(source, [column], ledger):
-            yield from batch[column].to_pylist()
-    elif source.suffix == ".jsonl":
+            yield from enumerate(batch[column].to_pylist(), start)
+            start += len(batch)
+    elif source.name.endswith((".jsonl", ".jsonl.gz")):
         for number, value in json_lines(source, ledger):
             if isinstance(value, Mapping) and column not in value:
                 raise TrainError(f"{source}:{number}: has no {column!r}; its keys are {', '.join(map(repr, value))}")
-            yield value[column] if isinstance(value, Mapping) else value
+            yield number - 1, value[column] if isinstance(value, Mapping) else value
     elif source.suffix == ".txt":
-        with source.open(encoding="utf-8") as file:
-            for line in file:
+        with source.open("rb") as file:
+            for row, line in enumerate(file):
                 ledger.read += 1
-                yield line.rstrip("\n")
+                text = line if row else line.removeprefix(codecs.BOM_UTF8)
+                yield row, text.decode(errors="surrogateescape").rstrip("\r\n")
     else:
         raise TrainError(f"{source}: is neither .txt nor .jsonl nor .parquet")

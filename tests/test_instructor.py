@@ -60,7 +60,7 @@ def test_all_forms_of_a_pair_are_one(model: Instructor) -> None:
     assert np.array_equal(model.encode([tuple(pair) for pair in pairs]), wanted)
     assert np.array_equal(model.encode([{"instruction": i, "text": t} for i, t in pairs]), wanted)
     assert np.array_equal(model.encode([pairs[0], {"instruction": "", "text": "two"}, tuple(pairs[2])]), wanted)
-    assert np.array_equal(model.encode(np.array(pairs).tolist(), batch_size=1), wanted)
+    assert np.array_equal(model.encode(np.array(pairs), batch_size=1), wanted)
 
 
 def test_kinds_of_output(model: Instructor) -> None:
@@ -93,6 +93,10 @@ def test_kinds_of_output(model: Instructor) -> None:
         {"instruction": "a", "text": "b"},
         [["Represent;", "good"], None],
         5,
+        [[b"Represent;", b"a"]],
+        [{"instruction": "a", "text": "b", "label": 1}],
+        iter([["Represent;", "a"]]),
+        np.array(["Represent;", "a"]),
     ],
 )
 def test_anything_else_is_refused(model: Instructor, bad: Any) -> None:
@@ -103,8 +107,11 @@ def test_anything_else_is_refused(model: Instructor, bad: Any) -> None:
 def test_unknown_outputs_devices_and_models_are_refused(model: Instructor, tmp_path: Path) -> None:
     with pytest.raises(TrainError, match="output_value"):
         model.encode([["a", "b"]], output_value="vectors")  # type: ignore[arg-type]
-    with pytest.raises(TrainError, match="batch_size"):
-        model.encode([["a", "b"]], batch_size=0)
+    for bad in (0, None, "32"):
+        with pytest.raises(TrainError, match="batch_size"):
+            model.encode([["a", "b"]], batch_size=bad)  # type: ignore[arg-type]
+    with pytest.raises(TrainError, match=r"sentence 1 .* not valid Unicode"):
+        model.encode([["a", "b"], ["a", "b \ud800"]])
     with pytest.raises(EncoderError, match="device"):
         model.encode([["a", "b"]], device="toaster")
     with pytest.raises(EncoderError, match=r"modules.json"):
@@ -142,6 +149,19 @@ def test_files_of_every_kind(model: Instructor, tmp_path: Path) -> None:
         assert [row["text"] for row in rows] == [text for text in texts if text]
         assert np.abs(np.array([row["vector"] for row in rows]) - wanted).max() < 1e-6
     assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_rows_are_counted_in_the_source_whatever_is_dropped(model: Instructor, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('"one"\n\n{broken\n5\n"\\ud800"\n" two "\n')
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\n\n\xff\xfe\nx\n y\n")
+    ledger = encode_file(model, tmp_path / "a.jsonl", tmp_path / "v.parquet")
+    ledger.check()
+    assert dict(ledger.dropped["adapt"]) == {"invalid_json": 1, "wrong_type": 1, "invalid_unicode": 1}
+    assert [(row["row"], row["text"]) for row in rows_of(tmp_path / "v.parquet")] == [(0, "one"), (5, " two ")]
+    ledger = encode_file(model, tmp_path / "a.txt", tmp_path / "v.parquet")
+    ledger.check()
+    assert dict(ledger.dropped["adapt"]) == {"empty_text": 1, "invalid_unicode": 1}
+    assert [(row["row"], row["text"]) for row in rows_of(tmp_path / "v.parquet")] == [(0, "one"), (3, "x"), (4, " y")]
 
 
 def test_files_stream_in_steps(model: Instructor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 from sentence_transformers.base.losses.gradcache import CachedLossMixin, _create_minibatch, _minibatch_ranges
+from sentence_transformers.util.distributed import all_gather, all_gather_with_grad, get_world_size
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_gather
 from torch.nn import functional
 
 from medi_build.errors import TrainError
@@ -152,10 +152,11 @@ class InstructorLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
         """The loss from the chunks' vectors (one list, in merged order), backpropagated to them if asked."""
         vectors = torch.cat(reps[0])
         vectors = _lay_out(vectors[torch.argsort(self._order)], labels[:, 1], self.negatives)
-        if _world_size() > 1:
-            gathered = all_gather(vectors.contiguous())  # type: ignore[no-untyped-call]
-            vectors = torch.cat(list(gathered), dim=1)
-            labels = torch.cat(_gather(labels))
+        if get_world_size() > 1:
+            # Flat rows: gloo scatters a permuted gradient as if it were contiguous, which is wrong without a word.
+            rows = all_gather_with_grad(vectors.transpose(0, 1).flatten(1))
+            vectors = rows.view(len(rows), len(vectors), -1).transpose(0, 1)
+            labels = all_gather(labels)
         present = _present(labels[:, 1], self.negatives)
         with torch.autocast(vectors.device.type, enabled=False):
             query, pos, *neg = vectors
@@ -195,13 +196,6 @@ def _lay_out(vectors: Tensor, counts: Tensor, most: int) -> Tensor:
     return torch.cat([vectors[: 2 * rows].view(2, rows, -1), negatives])
 
 
-def _gather(values: Tensor) -> list[Tensor]:
-    """Every process's tensor; all have one shape, and no gradient."""
-    found = [torch.empty_like(values) for _ in range(_world_size())]
-    torch.distributed.all_gather(found, values.contiguous())
-    return found
-
-
 def embed_columns(model: nn.Module, columns: Iterable[Features], tokens_per_forward: int) -> Tensor:
     """Vectors of all columns, [columns, b, d], computed in chunks of like length."""
     columns = list(columns)
@@ -214,8 +208,3 @@ def embed_columns(model: nn.Module, columns: Iterable[Features], tokens_per_forw
 def _chunk_vectors(model: nn.Module, merged: dict[str, Tensor], ranges: list[tuple[int, int]]) -> Iterator[Tensor]:
     for begin, end in ranges:
         yield model(_create_minibatch(merged, begin, end))["sentence_embedding"]
-
-
-def _world_size() -> int:
-    distributed = torch.distributed
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
