@@ -364,7 +364,9 @@ class _Lists:
 
         if falling.shape[1] < self._plan.k:
             return
-        rounding, last = _rounding(self._plan.dtype), falling[:, self._plan.k - 1].double()
+        rounding = _rounding(self._plan.dtype)
+        # Finite, as no rounding at all of minus infinity is no number; a list with an empty place has no limit.
+        last = falling[:, self._plan.k - 1].double().clamp_min(torch.finfo(torch.float64).min)
         allowed = last - rounding * last.abs() - 2 * error
         allowed = (allowed / (1 + rounding * allowed.sign())).to(self.limit.dtype)
         below = torch.nextafter(allowed, torch.full_like(allowed, -torch.inf))  # whichever way the line above rounded
@@ -428,7 +430,7 @@ def _exact_scores(queries: Any, corpus: Vectors, ids: Any, wanted: Any, device: 
         part = numbers // at_once
         order = np.argsort(part, kind="stable")
         ends = np.flatnonzero(np.diff(part[order], append=-1)) + 1
-        for low, high in zip(np.concatenate([[0], ends[:-1]]), ends, strict=True):
+        for low, high in zip(np.append(0, ends)[:-1], ends, strict=True):
             # Read in the order of the file: each row once, and a memory map from front to back.
             some = order[low:high]
             local = numbers[some] - part[some[0]] * at_once

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from medi_build.errors import MiningError
@@ -49,6 +49,7 @@ def oracle(queries, corpus, k, allowed):
     n_labels=st.sampled_from([0, 2, 70]),
     mode=st.sampled_from(["share", "disjoint"]),
 )
+@example(seed=0, n_queries=1, n_corpus=2, k=2, copies=1, density=0.5, n_labels=0, mode="share")
 def test_equals_brute_force(first_pass, seed, n_queries, n_corpus, k, copies, density, n_labels, mode):
     rng = np.random.default_rng(seed)
     corpus = unit(rng, n_corpus)[rng.integers(0, max(1, n_corpus // copies), n_corpus)]  # equal vectors tie
