@@ -72,12 +72,13 @@ def build(options: BuildOptions, watcher: Silent | None = None) -> BuildResult:
         progress.start(len(plan.units))
         with open_output(options.out) as output:
             inputs = {unit.card.name: _inputs(unit, options.cache, recipe.offline, progress) for unit in plan.units}
-            embedder = open_embedder(recipe.encoder, options.device, options.cache / "vectors", progress.advance)
-            teacher = None
-            if recipe.mining.teacher:
-                spec = EncoderSpec(model=recipe.mining.teacher)
-                teacher = open_embedder(spec, options.device, options.cache / "vectors", progress.advance)
-            run = _Run(plan, output, embedder, teacher, options, progress)
+
+            def opened(spec: EncoderSpec) -> "Embedder":
+                return open_embedder(spec, options.device, options.cache / "vectors", progress.advance)
+
+            embedder = opened(recipe.encoder)
+            others = {name: opened(EncoderSpec(model=name)) for name in recipe.mining.others}
+            run = _Run(plan, output, embedder, others, options, progress)
             receipts = run.datasets(inputs)
             check_something_left(receipts)
             manifest = publish(output, recipe, embedder.encoder.identity, receipts, content.cards)
@@ -102,7 +103,7 @@ class _Run:
     plan: Plan
     output: OutputFolder
     embedder: "Embedder"
-    teacher: "Embedder | None"
+    others: "dict[str, Embedder]"
     options: BuildOptions
     progress: Silent
     seconds: dict[str, float] = field(default_factory=dict)
@@ -110,7 +111,7 @@ class _Run:
     def datasets(self, inputs: dict[str, Inputs]) -> list[Receipt]:
         """Finish every dataset and return the receipts in the order of task ids."""
         recipe = self.plan.recipe
-        encoders = [embedder.encoder.identity for embedder in (self.embedder, self.teacher) if embedder]
+        encoders = [embedder.encoder.identity for embedder in (self.embedder, *self.others.values())]
         prints = {
             unit.task_id: fingerprint.of_unit(
                 unit, recipe, inputs[unit.card.name], encoders, self.options.batch_multiple
@@ -189,7 +190,7 @@ class _Run:
             kind=adapted.kind,
             rule=recipe.mining,
             embed=self.embedder,
-            teacher=self.teacher,
+            others=self.others,
             instructions=instructions if recipe.mine_with_instructions else ("", ""),
             symmetric=options.adapter == "pairs" and options.symmetric,
             judged_negatives=unit.card.judged_negatives,

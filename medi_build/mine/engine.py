@@ -1,5 +1,7 @@
 """Mining of one dataset: examples in, one positive and its negatives per example out."""
 
+from collections.abc import Mapping
+
 import pyarrow as pa
 
 from medi_build.embedding import Embed
@@ -23,7 +25,7 @@ def mine(
     judged_negatives: bool = False,
     seed: int,
     ledger: Ledger,
-    teacher: Embed | None = None,
+    others: Mapping[str, Embed] | None = None,
 ) -> pa.Table:
     """Find a positive and negatives for each example.
 
@@ -38,13 +40,13 @@ def mine(
         judged_negatives: given negatives are known to be wrong, so no filter of the rule touches them.
         seed: for every choice that is not by score.
         ledger: dropped rows are counted in stage "mine", rejected candidates in notes ``rejected_{reason}``.
-        teacher: the encoder that ``rule.teacher`` names, if it names one.
+        others: the encoders that the rule names (``rule.others``), by these names (kind "pairs" only).
 
     Returns:
         Schema ``MINED``, at most one row per example, ascending by ``row``.
 
     Raises:
-        MiningError: nothing to search in, or unusable vectors.
+        MiningError: nothing to search in, unusable vectors, or an encoder that the rule names is not among ``others``.
     """
     if kind == "classification":
         found, vocabulary = by_label(
@@ -60,7 +62,7 @@ def mine(
             documents,
             rule=rule,
             embed=embed,
-            teacher=teacher,
+            others=others or {},
             instructions=instructions,
             symmetric=symmetric,
             judged_negatives=judged_negatives,

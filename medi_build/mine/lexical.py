@@ -148,33 +148,6 @@ class BM25:
         return scores
 
 
-def fuse(rankings: list[Ranking], k: int, constant: float = 60.0) -> Ranking:
-    """Reciprocal rank fusion: score(d) = sum over rankings of 1 / (constant + rank), ranks from 1.
-
-    Cormack, Clarke and Buettcher 2009, section 2, with their constant 60.
-
-    Args:
-        rankings: each [q, c], c may differ.
-        k: length of the fused lists; ties by lower id.
-        constant: larger values flatten the difference between ranks.
-
-    Raises:
-        MiningError: k below 1, or no ranking.
-    """
-    if k < 1 or not rankings:
-        raise MiningError(f"fusion of {len(rankings)} rankings to length {k}; give at least 1 ranking and k of 1")
-    count = len(rankings[0].ids)
-    rows = np.concatenate([np.repeat(np.arange(count), r.ids.shape[1]) for r in rankings])
-    ids = np.concatenate([r.ids.ravel() for r in rankings])
-    gains = np.concatenate([np.tile(1 / (constant + 1 + np.arange(r.ids.shape[1])), count) for r in rankings])
-    present = ids != NOTHING
-    rows, ids, gains = rows[present], ids[present], gains[present]
-    pairs, which = np.unique(np.stack([rows, ids]), axis=1, return_inverse=True)
-    return best_per_row(
-        pairs[0], pairs[1], np.bincount(which.ravel(), gains, pairs.shape[1]).astype(np.float64), count, k
-    )
-
-
 def _flat(lists: pl.Series) -> tuple[Ints, pl.Series]:
     """The row and the hash of each token."""
     lengths = lists.list.len().to_numpy().astype(np.int64)

@@ -1,5 +1,6 @@
 """Negatives for datasets that bring their positives: candidates are ranked, filtered and picked, block by block."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -12,14 +13,14 @@ from medi_build.ledger import Ledger
 from medi_build.mine import filters
 from medi_build.mine.ann import ann_topk
 from medi_build.mine.exclusions import Exclusions, contains
-from medi_build.mine.lexical import fuse
+from medi_build.mine.fusion import fuse
 from medi_build.mine.pairs import Pairs, load
 from medi_build.mine.pool import Ints, Keys, Vocabulary, column, flatten, matrix, seeded_hash
 from medi_build.mine.positives import choose_positives, inconsistent
 from medi_build.mine.rescore import cross_scores, first_allowed
 from medi_build.mine.result import Found, empty, join
 from medi_build.mine.scene import Scene, build_scene
-from medi_build.mine.search import NOTHING, Ranking, pair_scores, topk
+from medi_build.mine.search import NOTHING, Ranking, Vectors, pair_scores, topk
 from medi_build.mine.select import GIVEN, Bools, Candidates, depth, pick, reject, repeated, side_by_side, window
 from medi_build.mining_rule import MiningRule
 
@@ -35,7 +36,7 @@ def mine_pairs(
     *,
     rule: MiningRule,
     embed: Embed,
-    teacher: Embed | None,
+    others: Mapping[str, Embed],
     instructions: tuple[str, str],
     symmetric: bool,
     judged_negatives: bool,
@@ -52,11 +53,11 @@ def mine_pairs(
     rows, chosen = choose_positives(pairs, keys, flatten(examples, "positives").rows, ledger)
     if not len(rows):
         return empty("dense", rule), pairs.vocabulary
-    scene = build_scene(examples, pairs, judged_negatives, rule, embed, teacher, instructions, seed, ledger)
+    scene = build_scene(examples, pairs, judged_negatives, rule, embed, others, instructions, seed, ledger)
     kept = ~inconsistent(pairs, rows, chosen, scene.queries, scene.corpus, rule, seed, ledger)
     rows, chosen = rows[kept], chosen[kept]
     by_query = np.argsort(pairs.query_of_row[rows], kind="stable")
-    miner = "dense+bm25" if rule.lexical else "dense"
+    miner = "+".join(["dense"] * (1 + len(rule.encoders)) + ["bm25"] * rule.lexical)
     parts = [empty(miner, rule)]
     for start in range(0, len(rows), ROWS_AT_ONCE):
         part = by_query[start : start + ROWS_AT_ONCE]
@@ -96,15 +97,15 @@ def _negatives(
         raise MiningError("there are no candidate texts at all; give documents or examples with positives")
     of_row = pairs.query_of_row[rows]
     wanted, local = np.unique(of_row, return_inverse=True)
-    ranking, risk = _ranked(scene, wanted, rule, ledger)
-    rivals = _rivals(scene, wanted, ranking)[local]
+    ranking, dense, risk = _ranked(scene, wanted, rule, ledger)
+    rivals = _rivals(scene, wanted, dense)[local]
     ledger.note("possible_in_batch_false_negatives", int(np.count_nonzero((rivals != NOTHING).any(axis=1))))
 
     positives, own_scores = pairs.positives[places, 1], scene.positive_scores[places]
     given = _given(scene, rows, ledger)
     candidates = side_by_side(given, window(ranking, rule).rows(local))
     if scene.evidence is not None and risk is not None:
-        given_risk = scene.evidence.risk(of_row, given.ids, given.scores, ranking.rows(local))
+        given_risk = scene.evidence.risk(of_row, given.ids, given.scores, dense.rows(local))
         risk = np.concatenate([given_risk, risk[local, rule.rank_min :]], axis=1)
     allowed = (candidates.ids != NOTHING) & ~repeated(candidates.ids)
     spared = (candidates.ranks == GIVEN) & scene.judged_negatives
@@ -130,34 +131,50 @@ def _rivals(scene: Scene, wanted: Ints, ranking: Ranking) -> Ints:
 
 def _ranked(
     scene: Scene, wanted: Ints, rule: MiningRule, ledger: Ledger
-) -> tuple[Ranking, npt.NDArray[np.float64] | None]:
-    """The pool ranked for some of the distinct queries, and the risk of each candidate if the rule asks for it."""
-    if scene.evidence is None:
-        return _searched(scene, wanted, rule, ledger), None
-    known = scene.evidence.ranked(wanted) if scene.lexical is None else None
+) -> tuple[Ranking, Ranking, npt.NDArray[np.float64] | None]:
+    """The pool ranked for some of the distinct queries.
+
+    Returns:
+        The ranking from which candidates are taken, that by the first encoder's cosines alone, and the risk of each
+        candidate if the rule asks for it.
+    """
+    known = None if scene.evidence is None or rule.fuses else scene.evidence.ranked(wanted)
     if known is not None:
-        return known
-    ranking = _searched(scene, wanted, rule, ledger)
-    return ranking, scene.evidence.risk(wanted, ranking.ids, ranking.scores, ranking)
+        return known[0], *known
+    ranking, dense = _searched(scene, wanted, rule, ledger)
+    if scene.evidence is None:
+        return ranking, dense, None
+    return ranking, dense, scene.evidence.risk(wanted, ranking.ids, ranking.scores, dense)
 
 
-def _searched(scene: Scene, wanted: Ints, rule: MiningRule, ledger: Ledger) -> Ranking:
-    """The pool ranked by cosine, or fused with BM25; scores are cosines."""
+def _searched(scene: Scene, wanted: Ints, rule: MiningRule, ledger: Ledger) -> tuple[Ranking, Ranking]:
+    """The pool ranked as the rule says, and by the first encoder alone; scores are that one's cosines in both."""
     pairs, length = scene.pairs, depth(rule)
-    barred, corpus = pairs.barred[wanted], scene.corpus[: pairs.pool]
-    if rule.ann_above is not None and pairs.pool > rule.ann_above:
-        # The index is built anew for each block of rows: little beside the search, at sizes that need one.
-        dense, recall = ann_topk(scene.queries[wanted], corpus, length, Exclusions(barred))
-        percent = int(100 * recall)
-        ledger.notes["ann_recall_percent"] = min(percent, ledger.notes.get("ann_recall_percent", percent))
-    else:
-        dense = topk(scene.queries[wanted], corpus, length, Exclusions(barred))
-    if scene.lexical is None:
-        return dense
-    index, queries = scene.lexical
-    fused = fuse([dense, index.topk(queries.gather(wanted), length, barred)], length)
+    barred = pairs.barred[wanted]
+    sides = [(scene.queries, scene.corpus), *scene.further]
+    rankings = [_nearest(q[wanted], c[: pairs.pool], length, Exclusions(barred), rule, ledger) for q, c in sides]
+    if scene.lexical is not None:
+        index, queries = scene.lexical
+        rankings.append(index.topk(queries.gather(wanted), length, barred))
+    if len(rankings) == 1:
+        return rankings[0], rankings[0]
+    fused = fuse(rankings, length)
     flat = pair_scores(scene.queries, scene.corpus, np.repeat(wanted, length), fused.ids.ravel())
-    return Ranking(fused.ids, np.where(fused.ids == NOTHING, -np.inf, flat.reshape(fused.ids.shape)))
+    cosines = np.where(fused.ids == NOTHING, -np.inf, flat.reshape(fused.ids.shape))
+    return Ranking(fused.ids, cosines), rankings[0]
+
+
+def _nearest(
+    queries: Vectors, corpus: Vectors, length: int, exclusions: Exclusions, rule: MiningRule, ledger: Ledger
+) -> Ranking:
+    """One encoder's ranking, approximate where the rule says so; the lowest recall is noted."""
+    if rule.ann_above is None or len(corpus) <= rule.ann_above:
+        return topk(queries, corpus, length, exclusions)
+    # The index is built anew for each block of rows: little beside the search, at sizes that need one.
+    ranking, recall = ann_topk(queries, corpus, length, exclusions)
+    percent = int(100 * recall)
+    ledger.notes["ann_recall_percent"] = min(percent, ledger.notes.get("ann_recall_percent", percent))
+    return ranking
 
 
 def _judged(scene: Scene, of_row: Ints, positives: Ints, ids: Ints) -> npt.NDArray[np.float32]:

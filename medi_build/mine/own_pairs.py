@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ def mine_file(
     instructions: tuple[str, str] = ("", ""),
     symmetric: bool = False,
     seed: int = 42,
-    teacher: Embed | None = None,
+    others: Mapping[str, Embed] | None = None,
 ) -> Ledger:
     """Mine negatives for the pairs of a file and write them.
 
@@ -55,7 +55,7 @@ def mine_file(
         instructions: those of the query and of the document side, for encoding only.
         symmetric: queries are candidates too.
         seed: of every choice that is not by score.
-        teacher: the encoder that ``rule.teacher`` names.
+        others: the encoders that the rule names (``rule.others``), by these names.
 
     Returns:
         The ledger of the source, with every row accounted for.
@@ -78,7 +78,7 @@ def mine_file(
         kind="pairs",
         rule=rule,
         embed=embed,
-        teacher=teacher,
+        others=others,
         instructions=instructions,
         symmetric=symmetric,
         seed=seed,

@@ -1,5 +1,6 @@
 """What the selection of one dataset reads: vectors, limits calibrated on the data, and the models it may ask."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +38,8 @@ class Scene:
         lowest: float32 [q], that of each query's lowest-scoring positive.
         floor: lowest score a negative may have.
         ceiling: highest score a negative may have.
-        teacher: vectors (queries, corpus) of a second encoder that may veto, or None.
+        further: vectors (queries, corpus) of the encoders whose rankings are fused with that of the first one.
+        teacher: vectors (queries, corpus) of an encoder that may veto, or None.
         answers: rows of the examples and their normalised answers.
         is_positive: bool [vocabulary], texts that are a positive of some row.
         cross_encoder: scores (query, text) pairs, or None.
@@ -53,6 +55,7 @@ class Scene:
     lowest: npt.NDArray[np.float32]
     floor: float
     ceiling: float
+    further: list[tuple[Vectors, Vectors]]
     teacher: tuple[Vectors, Vectors] | None
     answers: tuple[Ints, pl.Series]
     is_positive: Bools
@@ -67,22 +70,25 @@ def build_scene(
     judged_negatives: bool,
     rule: MiningRule,
     embed: Embed,
-    teacher: Embed | None,
+    others: Mapping[str, Embed],
     instructions: tuple[str, str],
     seed: int,
     ledger: Ledger,
 ) -> Scene:
-    """Encode both sides and calibrate the limits."""
+    """Encode both sides and calibrate the limits. The teacher, who only compares, sees the texts alone.
+
+    Raises:
+        MiningError: an encoder that the rule names is not among ``others``.
+    """
+    missing = [name for name in rule.others if name not in others]
+    if missing:
+        raise MiningError(
+            f"the rule names the encoders {', '.join(missing)}, which were not passed; pass others={{name: encoder}}"
+        )
     sides = (pairs.vocabulary.some(pairs.query_texts), pairs.vocabulary.some(np.arange(pairs.documents)))
-    queries, corpus = (encode(embed, side, text, ledger) for side, text in zip(sides, instructions, strict=True))
-    vetoes = None
-    if rule.teacher is not None:
-        if teacher is None:
-            raise MiningError(
-                f"the rule names the teacher {rule.teacher!r}, but no such encoder was passed; pass teacher="
-            )
-        veto_queries, veto_corpus = (encode(teacher, side, "", ledger) for side in sides)
-        vetoes = veto_queries, veto_corpus
+    queries, corpus = _vectors(embed, sides, instructions, ledger)
+    further = [_vectors(others[name], sides, instructions, ledger) for name in rule.encoders]
+    vetoes = None if rule.teacher is None else _vectors(others[rule.teacher], sides, ("", ""), ledger)
     query_of_positive = pairs.query_of_row[pairs.positives[:, 0]]
     positive_scores = pair_scores(queries, corpus, query_of_positive, pairs.positives[:, 1])
     lowest = np.full(len(queries), np.inf, dtype=np.float32)
@@ -105,6 +111,7 @@ def build_scene(
         lowest,
         floor,
         ceiling,
+        further,
         vetoes,
         (answers.rows, filters.normalized(answers.values)),
         pairs.is_positive(),
@@ -112,6 +119,13 @@ def build_scene(
         lexical if rule.lexical else None,
         None if lexical is None else _evidence(pairs, queries, corpus, positive_scores, lexical, rule, seed, ledger),
     )
+
+
+def _vectors(
+    embed: Embed, sides: tuple[Sequence[str], Sequence[str]], instructions: tuple[str, str], ledger: Ledger
+) -> tuple[Vectors, Vectors]:
+    queries, corpus = (encode(embed, side, text, ledger) for side, text in zip(sides, instructions, strict=True))
+    return queries, corpus
 
 
 def _lexical(pairs: Pairs) -> tuple[BM25, pl.Series]:

@@ -35,8 +35,8 @@ class Candidates(NamedTuple):
 
 
 def depth(rule: MiningRule) -> int:
-    """How long a ranking the rule looks at; one that neither filters nor samples needs no more than it takes."""
-    return rule.rank_max if rule.filters or rule.pick == "random" else rule.rank_min + rule.negatives
+    """How long a ranking the rule looks at; one that neither filters, samples nor fuses needs no more than it takes."""
+    return rule.rank_max if rule.filters or rule.fuses or rule.pick == "random" else rule.rank_min + rule.negatives
 
 
 def window(ranking: Ranking, rule: MiningRule) -> Candidates:

@@ -199,7 +199,7 @@ def test_the_teacher_can_veto_and_has_to_be_there():
         return Embedded(np.stack([np.cos(turn), np.sin(turn)], axis=1).astype(np.float16), 0)
 
     rule = MiningRule(negatives=10, teacher="some/teacher", teacher_max=0.9)
-    got, ledger = run([QUERY], rule, CIRCLE, embed=angles(0), teacher=teacher)
+    got, ledger = run([QUERY], rule, CIRCLE, embed=angles(0), others={"some/teacher": teacher})
     assert names(got[0]) == ["n1", "n2", "n4", "n5"]
     assert ledger.notes["rejected_teacher"] == 2
     with pytest.raises(MiningError, match="some/teacher"):

@@ -1,4 +1,4 @@
-"""BM25 against rank-bm25, its top-k against a plain sort, and rank fusion against its formula."""
+"""BM25 against rank-bm25, and its top-k against a plain sort."""
 
 import numpy as np
 import polars as pl
@@ -9,8 +9,7 @@ from rank_bm25 import BM25Okapi
 
 from medi_build.errors import MiningError
 from medi_build.mine.exclusions import incidence
-from medi_build.mine.lexical import BM25, fuse, tokenize
-from medi_build.mine.search import Ranking
+from medi_build.mine.lexical import BM25, tokenize
 
 TOKENS = st.lists(st.sampled_from("abcdefgh"), max_size=9)
 LISTS = pl.List(pl.String)
@@ -90,31 +89,3 @@ def test_impossible_requests_are_refused():
         BM25.build(series([[], []]))
     with pytest.raises(MiningError, match="k is 0"):
         BM25.build(series([["a"]])).topk(series([["a"]]), 0)
-    with pytest.raises(MiningError, match="0 rankings"):
-        fuse([], 3)
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    lists=st.lists(
-        st.lists(st.lists(st.integers(0, 9), unique=True, max_size=6), min_size=2, max_size=2), min_size=1, max_size=4
-    ),
-    k=st.integers(1, 12),
-)
-def test_fusion_is_the_sum_of_reciprocal_ranks(lists, k):
-    def ranking(rows):
-        width = max(map(len, rows))
-        ids = np.array([row + [-1] * (width - len(row)) for row in rows], dtype=np.int64).reshape(2, width)
-        return Ranking(ids, np.zeros(ids.shape, dtype=np.float32))
-
-    found = fuse([ranking(rows) for rows in lists], k)
-    for row in range(2):
-        gains = {}
-        for rows in lists:
-            for rank, document in enumerate(rows[row], 1):
-                gains[document] = gains.get(document, 0) + 1 / (60 + rank)
-        best = sorted(gains, key=lambda d: (-round(gains[d], 12), d))[:k]
-        got = [i for i in found.ids[row].tolist() if i >= 0]
-        assert len(got) == len(best)
-        assert [round(gains[i], 9) for i in got] == [round(gains[i], 9) for i in best]
-        np.testing.assert_allclose(found.scores[row, : len(best)], [gains[i] for i in got], rtol=1e-6)
