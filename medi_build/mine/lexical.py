@@ -9,6 +9,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +20,15 @@ from scipy.sparse import _sparsetools
 from medi_build.errors import MiningError
 from medi_build.mine.exclusions import BoolMatrix
 from medi_build.mine.pool import Ints
-from medi_build.mine.search import NOTHING, Ranking, best_per_row
+from medi_build.mine.search import NOTHING, Ranking
 
 COMMON = 0.25
 """Share of the documents above which a term's weights are added for all documents, which is faster than for some."""
-CELLS = 1 << 20
-"""Scores held at a time by each thread, which takes 8 MB; more would not fit a processor's cache."""
+CELLS = 1 << 19
+"""Scores held at a time by each thread, which takes 4 MB; more would not fit a processor's cache."""
 MOST_QUERIES = 64
 """Queries scored at a time where the documents are few."""
-GROUPS = 16
+GROUPS = 8
 """Groups of scores per place of the list, of which only the largest score is looked at first."""
 SparseMatrix = BoolMatrix
 Floats = npt.NDArray[np.float64]
@@ -80,15 +81,17 @@ class BM25:
 
     def scores(self, queries: pl.Series) -> Floats:
         """Scores of all documents for tokenised queries, float64 [queries, documents]."""
-        return self._scores(self._counts(queries))
+        return self._scores(self._asked(queries), 0, len(queries))
 
-    def _counts(self, queries: pl.Series) -> SparseMatrix:
-        """How often each term stands in each query, float64 CSR [queries, terms]."""
+    def _asked(self, queries: pl.Series) -> "_Asked":
+        """How often each term stands in each query."""
         rows, hashes = _flat(queries)
         codes = _codes(hashes, self.terms)
         known = codes != NOTHING
         counts = (np.ones(int(known.sum())), (rows[known], codes[known]))
-        return sparse.coo_matrix(counts, shape=(len(queries), len(self.terms))).tocsr()
+        matrix = sparse.coo_matrix(counts, shape=(len(queries), len(self.terms))).tocsr()
+        rare = len(self.terms) - len(self.common)
+        return _Asked(matrix[:, :rare], matrix[:, rare:])
 
     def topk(self, queries: pl.Series, k: int, excluded: BoolMatrix | None = None) -> Ranking:
         """The k best documents of each tokenised query, ties by id; documents without a term of it are not ranked.
@@ -103,49 +106,74 @@ class BM25:
         """
         if k < 1:
             raise MiningError(f"k is {k}; ask for at least 1 candidate")
-        counts = self._counts(queries)
+        asked = self._asked(queries)
         step = min(MOST_QUERIES, max(1, CELLS // self.weights.shape[1]))
         starts = range(0, max(1, len(queries)), step)
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
-            blocks = list(threads.map(partial(self._block, counts, k, excluded, step), starts))
+            blocks = list(threads.map(partial(self._block, asked, k, excluded, step), starts))
         return Ranking(np.concatenate([b.ids for b in blocks]), np.concatenate([b.scores for b in blocks]))
 
-    def _block(self, counts: SparseMatrix, k: int, excluded: BoolMatrix | None, step: int, start: int) -> Ranking:
+    def _block(self, asked: "_Asked", k: int, excluded: BoolMatrix | None, step: int, start: int) -> Ranking:
         """The best documents of the ``step`` queries from ``start`` on."""
-        counts = counts[start : start + step]
-        scores = self._scores(counts)
+        stop = min(start + step, asked.rare.shape[0])
+        scores = self._scores(asked, start, stop)
+        size = scores.shape[1]
         if excluded is not None:
-            barred = excluded[start : start + step].tocoo()
-            inside = barred.col < scores.shape[1]
-            scores[barred.row[inside], barred.col[inside]] = -np.inf
+            rows, documents = _stored(excluded, start, stop)
+            scores[rows[documents < size], documents[documents < size]] = -np.inf
         limits = _lower_bounds(scores, k)
         # Below a positive limit nothing is lost. Where there is none, a document's score does not tell whether it
         # holds a term of the query: its weight may be zero, or below.
-        scarce = np.flatnonzero(limits <= 0)
+        scarce = limits <= 0
         limits[scarce] = np.inf
-        held = counts[scarce]
-        holding = self.weights[held.indices]
-        rows = np.repeat(np.repeat(scarce, np.diff(held.indptr)), np.diff(holding.indptr))
-        some = np.unique(rows * scores.shape[1] + holding.indices)
-        places = np.concatenate([np.flatnonzero(scores >= limits[:, None]), some])
-        values = scores.ravel()[places]
-        rows, documents = np.divmod(places[values > -np.inf], scores.shape[1])
-        return best_per_row(rows, documents, values[values > -np.inf], len(scores), k)
+        places = np.flatnonzero(scores >= limits[:, None])
+        if scarce.any():
+            holding = self._holding(asked, start, stop)
+            places = np.union1d(places, holding[scarce[holding // size] & (scores.ravel()[holding] > -np.inf)])
+        rows, documents = np.divmod(places, size)
+        return _sorted(rows, documents, scores.ravel()[places], len(scores), k)
 
-    def _scores(self, counts: SparseMatrix) -> Floats:
-        """Scores [queries, documents] from the counts of the terms: the rare terms' sum, then each common term's."""
-        (queries, terms), size = counts.shape, self.weights.shape[1]
-        rare, common = counts[:, : terms - len(self.common)], counts[:, terms - len(self.common) :]
-        found = self.weights[rare.indices]
-        if rare.data.max(initial=1) > 1:
-            found.data *= np.repeat(rare.data, np.diff(found.indptr))
+    def _scores(self, asked: "_Asked", start: int, stop: int) -> Floats:
+        """Scores [queries, documents] of some queries: the sum over their rare terms, then each common term's share."""
+        (rare, common), size = asked, self.weights.shape[1]
+        own = slice(*rare.indptr[[start, stop]])
+        found = self.weights[rare.indices[own]]
+        if rare.data[own].max(initial=1) > 1:
+            found.data *= np.repeat(rare.data[own], np.diff(found.indptr))
+        starts = found.indptr[rare.indptr[start : stop + 1] - own.start]
         # A matrix may store a place several times, which stands for the sum.
-        summed = sparse.csr_matrix((found.data, found.indices, found.indptr[rare.indptr]), (queries, size))
-        scores: Floats = summed.toarray()
+        scores: Floats = sparse.csr_matrix((found.data, found.indices, starts), (stop - start, size)).toarray()
         # What scipy calls for a sparse times a dense matrix; called here, it adds to what is there, without a copy.
-        place = (common.indptr, common.indices, common.data, self.common.ravel(), scores.ravel())
-        _sparsetools.csr_matvecs(queries, len(self.common), size, *place)
+        matrix = (common.indptr[start : stop + 1], common.indices, common.data)
+        _sparsetools.csr_matvecs(stop - start, len(self.common), size, *matrix, self.common.ravel(), scores.ravel())
         return scores
+
+    def _holding(self, asked: "_Asked", start: int, stop: int) -> Ints:
+        """Where in the scores of some queries there are documents that hold a term of the query."""
+        size, places = self.weights.shape[1], []
+        for counts, offset in zip(asked, (0, len(self.terms) - len(self.common)), strict=True):
+            rows, terms = _stored(counts, start, stop)
+            held = self.weights[terms + offset]
+            places.append(np.repeat(rows * size, np.diff(held.indptr)) + held.indices)
+        return np.concatenate(places)
+
+
+class _Asked(NamedTuple):
+    """Queries, as how often each term stands in each.
+
+    Attributes:
+        rare: float64 CSR [queries, rare terms].
+        common: float64 CSR [queries, common terms].
+    """
+
+    rare: SparseMatrix
+    common: SparseMatrix
+
+
+def _stored(matrix: SparseMatrix, start: int, stop: int) -> tuple[Ints, Ints]:
+    """Row, counted from ``start``, and column of each stored place in some rows of a matrix."""
+    rows = np.repeat(np.arange(stop - start), np.diff(matrix.indptr[start : stop + 1]))
+    return rows, matrix.indices[slice(*matrix.indptr[[start, stop]])]
 
 
 def _flat(lists: pl.Series) -> tuple[Ints, pl.Series]:
@@ -156,7 +184,7 @@ def _flat(lists: pl.Series) -> tuple[Ints, pl.Series]:
 
 
 def _codes(hashes: pl.Series, terms: pl.Series) -> Ints:
-    """The place of each hash among the sorted terms, -1 if it is none of them."""
+    """The place of each hash among the terms, -1 if it is none of them."""
     numbered = pl.DataFrame({"hash": terms}).with_row_index("code")
     found = pl.DataFrame({"hash": hashes}).join(numbered, on="hash", how="left", maintain_order="left")
     return found["code"].cast(pl.Int64).fill_null(NOTHING).to_numpy()
@@ -176,3 +204,15 @@ def _lower_bounds(scores: Floats, k: int) -> Floats:
     # Negated, as numpy is slow at finding a place near the end of a row in which the lowest value comes often.
     limits: Floats = -np.partition(-maxima, k - 1, axis=1)[:, k - 1]
     return limits
+
+
+def _sorted(rows: Ints, ids: Ints, values: Floats, count: int, k: int) -> Ranking:
+    """The k largest values of each row; rows and, within a row, ids ascend."""
+    sizes = np.bincount(rows, minlength=count)
+    places = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    wide = (count, max(k, int(sizes.max(initial=0))))
+    scores, documents = np.full(wide, -np.inf), np.full(wide, NOTHING, dtype=np.int64)
+    scores[rows, places], documents[rows, places] = values, ids
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    best = np.take_along_axis(scores, order, axis=1).astype(np.float32)
+    return Ranking(np.take_along_axis(documents, order, axis=1), best)
