@@ -107,8 +107,8 @@ class PlanReport:
         rows: rows in all batches.
         batches: number of batches.
         tasks: task id -> (rows it has, rows of it in all batches).
-        contested: how many rows share their query, positive, negative, class, page or rival with a row of their task in a
-            way that could make a false negative. The kinds overlap.
+        contested: how many rows share their query, positive, negative, class, page or rival with a row of their
+            task in a way that could make a false negative. The kinds overlap.
         moved: placements put off to a later batch for that.
         repeated: rows taken twice to make a batch divisible by the number of processes.
         left_out: rows left out of a pass because their task had too few rows for the processes.

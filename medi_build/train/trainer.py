@@ -68,6 +68,12 @@ class PlannedTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             )
         return result
 
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Evaluate without a draw from the random numbers that dropout goes on with."""
+        with torch.random.fork_rng(devices=[]):
+            metrics: dict[str, float] = super().evaluate(*args, **kwargs)
+        return metrics
+
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Log, with the number of texts that were cut to the window since the last time, over all processes."""
         cut = int(self.accelerator.reduce(self.cut.clone()))

@@ -27,7 +27,7 @@ def ragged(lists: list[list[int]]) -> Ragged:
 
 
 Row = tuple[int, int, int, int, list[int], list[int], list[int], list[int]]
-"""Task, query, positive, negative, labels, groups, further negatives, rivals; a positive's id is the positive itself."""
+"""Task, query, positive, negative, labels, groups, further negatives, rivals; a positive's id is the positive."""
 
 
 def make_keys(rows: list[Row]) -> RowKeys:

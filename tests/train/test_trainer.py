@@ -17,7 +17,7 @@ from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback
 
 from medi_build.errors import TrainError
-from medi_build.train.checkpoints import RECEIPT
+from medi_build.train.checkpoints import RECEIPT, drop_older_checkpoints
 from medi_build.train.data import Rows
 from medi_build.train.objective import instructor_loss
 from medi_build.train.report import Trained
@@ -115,6 +115,58 @@ def test_a_killed_process_resumes_exactly(unbroken: Trained, toy_data: Path, tin
     assert resumed.resumed_from == 4
     assert losses(resumed) == losses(unbroken)
     assert same(weights(resumed.output_dir), weights(unbroken.output_dir))
+
+
+def test_a_run_that_dies_while_it_writes_or_removes_a_checkpoint_goes_on_from_the_one_before(
+    unbroken: Trained, toy_data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for(toy_data, tiny_model, tmp_path / "half", export="instructor")
+    save = torch.save
+
+    def dies(value: Any, file: Any, *args: Any, **kwargs: Any) -> None:
+        if "checkpoint-8" in str(file) and "optimizer" in str(file):
+            Path(file).write_bytes(b"half")
+            raise KeyboardInterrupt
+        save(value, file, *args, **kwargs)
+
+    monkeypatch.setattr(torch, "save", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings)
+    monkeypatch.undo()
+    assert (settings.output_dir / "checkpoint-8" / "model.safetensors").exists()
+    resumed = run(settings)
+    assert resumed.resumed_from == 4
+    assert losses(resumed) == losses(unbroken)
+
+    few = settings_for(toy_data, tiny_model, tmp_path / "few", eval_steps=2, export="instructor")
+    removed: list[str] = []
+
+    def dies_too(folder: Path) -> None:
+        removed.append(folder.name)
+        next(path for path in folder.iterdir() if path.is_file()).unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shutil.rmtree", dies_too)
+    with pytest.raises(KeyboardInterrupt):
+        run(few)
+    monkeypatch.undo()
+    shutil.rmtree(few.output_dir / "checkpoint-6")  # so that the half-removed one is the next in line
+    again = run(few)
+    assert len(removed) == 1
+    assert again.resumed_from in {2, 4} - {int(removed[0].split("-")[1])}
+    assert losses(again) == losses(unbroken)  # however often it is evaluated
+
+
+def test_the_newest_and_the_best_checkpoint_are_kept(tmp_path: Path) -> None:
+    for step in (100, 20, 3, 40):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    (tmp_path / "checkpoint-old").mkdir()
+    drop_older_checkpoints(tmp_path, 3, tmp_path / "checkpoint-3")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "checkpoint-100", "checkpoint-40", "checkpoint-3", "checkpoint-old"
+    }  # fmt: skip
+    drop_older_checkpoints(tmp_path, 1, None)
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-100", "checkpoint-old"}
 
 
 def test_a_checkpoint_is_not_taken_for_another_runs(toy_data: Path, tiny_model: Path, tmp_path: Path) -> None:
