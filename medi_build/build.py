@@ -191,6 +191,7 @@ class _Run:
             rule=recipe.mining,
             embed=self.embedder,
             others=self.others,
+            device=self.options.device or self.embedder.encoder.device.type,
             instructions=instructions if recipe.mine_with_instructions else ("", ""),
             symmetric=options.adapter == "pairs" and options.symmetric,
             judged_negatives=unit.card.judged_negatives,

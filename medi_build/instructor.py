@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from pydantic import ValidationError
 from rich import progress as rich_progress
 
 from medi_build.adapters.base import clean
@@ -57,10 +58,15 @@ class Instructor:
             max_tokens: window, instruction included; the model's own if not given.
 
         Raises:
-            EncoderError: there is no such model or device.
+            EncoderError: there is no such model.
+            OptionError: there is no such device.
         """
         self._name = str(model_name_or_path)
-        self._spec = EncoderSpec(model=self._name, revision=revision, dtype=dtype, max_tokens=max_tokens)
+        try:
+            self._spec = EncoderSpec(model=self._name, revision=revision, dtype=dtype, max_tokens=max_tokens)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            raise EncoderError(f"{fault['loc'][0]} is {fault['input']!r}: {fault['msg'].lower()}") from error
         self._encoders: dict[str | None, Encoder] = {}
         self._device = device
         self._encoder(device)
@@ -128,7 +134,8 @@ class Instructor:
 
         Raises:
             TrainError: `sentences` is not a list of pairs of strings, or `output_value` is unknown.
-            EncoderError: a vector is not finite, or the device is not to be had.
+            EncoderError: a vector is not finite.
+            OptionError: there is no such device.
         """
         if output_value not in ("sentence_embedding", "token_embeddings", None):
             raise TrainError(

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "medi_build"
 LAYERS = [
-    {"errors", "records", "ledger", "mining_rule", "embedding", "settings"},
+    {"errors", "records", "ledger", "mining_rule", "embedding", "settings", "devices"},
     {"cards", "recipe", "instruct", "super_ni_table", "content"},
     {"adapters", "encode", "mine", "write", "engine", "fetch", "download", "progress", "raw", "super_ni_choice"},
     {"adapt", "plan", "options", "limits", "fingerprint", "verify", "new_source", "instructor", "quantize", "train"},

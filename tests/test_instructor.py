@@ -12,7 +12,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from medi_build.encode.load import find_model, load_model
-from medi_build.errors import EncoderError, InputError, TrainError
+from medi_build.errors import EncoderError, InputError, OptionError, TrainError
 from medi_build.instructor import Instructor, encode_file
 from medi_build.train.export import save_model
 
@@ -112,8 +112,12 @@ def test_unknown_outputs_devices_and_models_are_refused(model: Instructor, tmp_p
             model.encode([["a", "b"]], batch_size=bad)  # type: ignore[arg-type]
     with pytest.raises(TrainError, match=r"sentence 1 .* not valid Unicode"):
         model.encode([["a", "b"], ["a", "b \ud800"]])
-    with pytest.raises(EncoderError, match="device"):
+    with pytest.raises(OptionError, match="device"):
         model.encode([["a", "b"]], device="toaster")
+    with pytest.raises(EncoderError, match=r"max_tokens is 0: .* 8"):
+        Instructor(TINY, max_tokens=0)
+    with pytest.raises(EncoderError, match=r"dtype is 'int4': .*bfloat16"):
+        Instructor(TINY, dtype="int4")  # type: ignore[arg-type]
     with pytest.raises(EncoderError, match=r"modules.json"):
         Instructor(tmp_path)
 

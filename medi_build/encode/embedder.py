@@ -111,7 +111,8 @@ def open_embedder(
         progress: called with (texts done, texts to encode) of the call under way, from worker threads.
 
     Raises:
-        EncoderError: there is no such model, device or dtype.
+        EncoderError: there is no such model or dtype.
+        OptionError: there is no such device.
         StoreError: ``store_dir`` is no usable store.
     """
     return Embedder(Encoder(spec, device), VectorStore(store_dir) if store_dir else None, progress)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 import xxhash
 
+from medi_build.devices import devices
 from medi_build.encode.batches import Batch, plan
 from medi_build.encode.load import find_model, load_model, window_of
 from medi_build.encode.tokens import Tokens, tokenise
@@ -67,11 +68,12 @@ class Encoder:
             device: "cpu", "cuda" (all GPUs), "cuda:1", ...; None for the GPUs if there are any.
 
         Raises:
-            EncoderError: there is no such model or device.
+            EncoderError: there is no such model.
+            OptionError: there is no such device.
         """
         self._spec = spec
         self._files = find_model(spec.model, spec.revision)
-        self._devices = _devices(device)
+        self._devices = [torch.device(name) for name in devices(device)]
         self.device = self._devices[0]
         self.dtype = _dtype(spec.dtype, self.device)
         self.about = {
@@ -271,23 +273,6 @@ def _narrow_linears(transformer: torch.nn.Module, dtype: torch.dtype) -> None:
     for module in transformer.modules():
         if isinstance(module, torch.nn.Linear):
             module.to(dtype)
-
-
-def _devices(device: str | None) -> list[torch.device]:
-    """The devices to use, one replica each."""
-    try:
-        wanted = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
-        raise EncoderError(f"device {device!r} is not known; use 'cpu', 'cuda' or 'cuda:0'") from error
-    if wanted.type == "cuda":
-        count = torch.cuda.device_count()
-        if count <= (wanted.index or 0):
-            raise EncoderError(f"device {device!r} is not here ({count} GPUs are visible); use 'cpu' or another index")
-        if wanted.index is None:
-            return [torch.device("cuda", index) for index in range(count)]
-    elif wanted.type != "cpu":
-        raise EncoderError(f"device {device!r} is not supported; use 'cpu', 'cuda' or 'cuda:0'")
-    return [wanted]
 
 
 def _dtype(asked: str, device: torch.device) -> torch.dtype:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
+from medi_build.devices import Device
 from medi_build.embedding import Embed
 from medi_build.ledger import Ledger
 from medi_build.mine.negatives import mine_pairs
@@ -26,6 +27,7 @@ def mine(
     seed: int,
     ledger: Ledger,
     others: Mapping[str, Embed] | None = None,
+    device: Device = "cpu",
 ) -> pa.Table:
     """Find a positive and negatives for each example.
 
@@ -41,20 +43,22 @@ def mine(
         seed: for every choice that is not by score.
         ledger: dropped rows are counted in stage "mine", rejected candidates in notes ``rejected_{reason}``.
         others: the encoders that the rule names (``rule.others``), by these names (kind "pairs" only).
+        device: where to search; the result is the same everywhere.
 
     Returns:
         Schema ``MINED``, at most one row per example, ascending by ``row``.
 
     Raises:
         MiningError: nothing to search in, unusable vectors, or an encoder that the rule names is not among ``others``.
+        OptionError: there is no such device.
     """
     if kind == "classification":
         found, vocabulary = by_label(
-            examples, rule=rule, embed=embed, instructions=instructions, seed=seed, ledger=ledger
+            examples, rule=rule, embed=embed, instructions=instructions, seed=seed, ledger=ledger, device=device
         )
     elif kind == "text2text":
         found, vocabulary = by_output(
-            examples, rule=rule, embed=embed, instructions=instructions, seed=seed, ledger=ledger
+            examples, rule=rule, embed=embed, instructions=instructions, seed=seed, ledger=ledger, device=device
         )
     else:
         found, vocabulary = mine_pairs(
@@ -68,5 +72,6 @@ def mine(
             judged_negatives=judged_negatives,
             seed=seed,
             ledger=ledger,
+            device=device,
         )
     return to_table(found, vocabulary, rule, ledger)

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from medi_build.devices import Device
 from medi_build.mine.exclusions import BoolMatrix, Exclusions, incidence
 from medi_build.mine.filters import nearest_positive
 from medi_build.mine.lexical import BM25
@@ -49,6 +50,7 @@ class Known:
         words: tokenised distinct queries.
         positives: int64 [q], one known positive of each query, -1 where it has none.
         positive_scores: float32 [q], its cosine.
+        device: where to search.
     """
 
     queries: Vectors
@@ -59,6 +61,7 @@ class Known:
     words: pl.Series
     positives: Ints
     positive_scores: npt.NDArray[np.float32]
+    device: Device = "cpu"
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,8 @@ def fit(known: Known, length: int, seed: int) -> Evidence | None:
     probes = np.sort(generator.choice(with_positive, min(PROBES, len(with_positive)), replace=False))
     if len(probes) < FEWEST_POSITIVES:
         return None
-    ranking = topk(known.queries[probes], known.corpus[: known.pool], length, Exclusions(known.barred[probes]))
+    barred = Exclusions(known.barred[probes])
+    ranking = topk(known.queries[probes], known.corpus[: known.pool], length, barred, device=known.device)
     present = ranking.ids != NOTHING
     listed = np.sort(4.0 * ranking.ids[present] - ranking.scores[present])
     views = _views(known, probes, probes, ranking)
@@ -162,7 +166,8 @@ def _views(known: Known, probes: Ints, queries: Ints, ranking: Ranking) -> _View
     places = np.searchsorted(probes, queries)
     itself = np.flatnonzero(probes[np.minimum(places, len(probes) - 1)] == queries)
     same = incidence(itself, places[itself], (len(queries), len(probes)))
-    near = topk(known.queries[queries], known.queries[probes], NEAR_QUERIES, Exclusions(same))
+    exclusions = Exclusions(same)
+    near = topk(known.queries[queries], known.queries[probes], NEAR_QUERIES, exclusions, device=known.device)
     nothing = near.ids == NOTHING
     return _Views(
         ranking,

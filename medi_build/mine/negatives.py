@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from medi_build.devices import Device
 from medi_build.embedding import Embed
 from medi_build.errors import MiningError
 from medi_build.ledger import Ledger
@@ -42,6 +43,7 @@ def mine_pairs(
     judged_negatives: bool,
     seed: int,
     ledger: Ledger,
+    device: Device,
 ) -> tuple[Found, Vocabulary]:
     """One given positive per row, chosen by the row's seeded hash; given negatives first, mined ones after.
 
@@ -53,8 +55,8 @@ def mine_pairs(
     rows, chosen = choose_positives(pairs, keys, flatten(examples, "positives").rows, ledger)
     if not len(rows):
         return empty("dense", rule), pairs.vocabulary
-    scene = build_scene(examples, pairs, judged_negatives, rule, embed, others, instructions, seed, ledger)
-    kept = ~inconsistent(pairs, rows, chosen, scene.queries, scene.corpus, rule, seed, ledger)
+    scene = build_scene(examples, pairs, judged_negatives, rule, embed, others, instructions, seed, ledger, device)
+    kept = ~inconsistent(pairs, rows, chosen, scene.queries, scene.corpus, rule, seed, ledger, device)
     rows, chosen = rows[kept], chosen[kept]
     by_query = np.argsort(pairs.query_of_row[rows], kind="stable")
     miner = "+".join(["dense"] * (1 + len(rule.encoders)) + ["bm25"] * rule.lexical)
@@ -152,10 +154,13 @@ def _searched(scene: Scene, wanted: Ints, rule: MiningRule, ledger: Ledger) -> t
     pairs, length = scene.pairs, depth(rule)
     barred = pairs.barred[wanted]
     sides = [(scene.queries, scene.corpus), *scene.further]
-    rankings = [_nearest(q[wanted], c[: pairs.pool], length, Exclusions(barred), rule, ledger) for q, c in sides]
+    rankings = [
+        _nearest(scene, queries[wanted], corpus[: pairs.pool], Exclusions(barred), rule, ledger)
+        for queries, corpus in sides
+    ]
     if scene.lexical is not None:
-        index, queries = scene.lexical
-        rankings.append(index.topk(queries.gather(wanted), length, barred))
+        index, words = scene.lexical
+        rankings.append(index.topk(words.gather(wanted), length, barred))
     if len(rankings) == 1:
         return rankings[0], rankings[0]
     fused = fuse(rankings, length)
@@ -165,13 +170,13 @@ def _searched(scene: Scene, wanted: Ints, rule: MiningRule, ledger: Ledger) -> t
 
 
 def _nearest(
-    queries: Vectors, corpus: Vectors, length: int, exclusions: Exclusions, rule: MiningRule, ledger: Ledger
+    scene: Scene, queries: Vectors, corpus: Vectors, exclusions: Exclusions, rule: MiningRule, ledger: Ledger
 ) -> Ranking:
     """One encoder's ranking, approximate where the rule says so; the lowest recall is noted."""
     if rule.ann_above is None or len(corpus) <= rule.ann_above:
-        return topk(queries, corpus, length, exclusions)
+        return topk(queries, corpus, depth(rule), exclusions, device=scene.device)
     # The index is built anew for each block of rows: little beside the search, at sizes that need one.
-    ranking, recall = ann_topk(queries, corpus, length, exclusions)
+    ranking, recall = ann_topk(queries, corpus, depth(rule), exclusions)
     percent = int(100 * recall)
     ledger.notes["ann_recall_percent"] = min(percent, ledger.notes.get("ann_recall_percent", percent))
     return ranking

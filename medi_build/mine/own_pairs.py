@@ -13,6 +13,7 @@ from medi_build.adapters import pairs
 from medi_build.adapters.base import Inputs, clean
 from medi_build.adapters.lines import json_lines, parquet_batches
 from medi_build.cards import Card, InstructionSpec, Licence, PairsOptions
+from medi_build.devices import Device
 from medi_build.embedding import Embed
 from medi_build.errors import InputError, MissingInputError
 from medi_build.ledger import Ledger
@@ -39,6 +40,7 @@ def mine_file(
     symmetric: bool = False,
     seed: int = 42,
     others: Mapping[str, Embed] | None = None,
+    device: Device = "cpu",
 ) -> Ledger:
     """Mine negatives for the pairs of a file and write them.
 
@@ -56,6 +58,7 @@ def mine_file(
         symmetric: queries are candidates too.
         seed: of every choice that is not by score.
         others: the encoders that the rule names (``rule.others``), by these names.
+        device: where to search; the result is the same everywhere.
 
     Returns:
         The ledger of the source, with every row accounted for.
@@ -79,6 +82,7 @@ def mine_file(
         rule=rule,
         embed=embed,
         others=others,
+        device=device,
         instructions=instructions,
         symmetric=symmetric,
         seed=seed,

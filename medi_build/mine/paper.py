@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from medi_build.devices import Device
 from medi_build.embedding import Embed
 from medi_build.ledger import Ledger
 from medi_build.mine.encoding import encode
@@ -52,7 +53,14 @@ class _Inputs(NamedTuple):
 
 
 def by_label(
-    examples: pa.Table, *, rule: MiningRule, embed: Embed, instructions: tuple[str, str], seed: int, ledger: Ledger
+    examples: pa.Table,
+    *,
+    rule: MiningRule,
+    embed: Embed,
+    instructions: tuple[str, str],
+    seed: int,
+    ledger: Ledger,
+    device: Device,
 ) -> tuple[Found, Vocabulary]:
     """Classification: the most similar input that shares a label, against the most similar one that shares none.
 
@@ -66,14 +74,21 @@ def by_label(
     bits = label_bits(inputs.text_of_row[inputs.values.rows], label_codes, len(vocabulary), len(firsts))
     queries, corpus = _both_sides(vocabulary, embed, instructions, ledger)
     own = _diagonal(len(vocabulary))
-    positives = topk(queries, corpus, 1, Exclusions(own, Labels(bits, bits, "share")))
-    negatives = topk(queries, corpus, depth(rule), Exclusions(own, Labels(bits, bits, "disjoint")))
+    positives = topk(queries, corpus, 1, Exclusions(own, Labels(bits, bits, "share")), device=device)
+    negatives = topk(queries, corpus, depth(rule), Exclusions(own, Labels(bits, bits, "disjoint")), device=device)
     chosen = _pick(window(negatives, rule), positives.ids[:, 0], vocabulary, rule, seed, ledger)
     return _per_row(inputs, positives, chosen, "label", ledger), vocabulary
 
 
 def by_output(
-    examples: pa.Table, *, rule: MiningRule, embed: Embed, instructions: tuple[str, str], seed: int, ledger: Ledger
+    examples: pa.Table,
+    *,
+    rule: MiningRule,
+    embed: Embed,
+    instructions: tuple[str, str],
+    seed: int,
+    ledger: Ledger,
+    device: Device,
 ) -> tuple[Found, Vocabulary]:
     """Everything else: similar input and similar output, against similar input and different output.
 
@@ -96,12 +111,12 @@ def by_output(
 
     corpus = np.concatenate([corpus_x, y], axis=1)
     own = _diagonal(count)
-    positives = topk(np.concatenate([x, y], axis=1), corpus, 1, Exclusions(own))
+    positives = topk(np.concatenate([x, y], axis=1), corpus, 1, Exclusions(own), device=device)
     has = incidence(inputs.text_of_row[outputs.rows], output_codes, (count, len(firsts)))
     found = np.flatnonzero(positives.ids[:, 0] != NOTHING)
     chosen_positive = incidence(found, positives.ids[found, 0], (count, count))
     barred = Exclusions((own + chosen_positive + has @ has.T).tocsr())
-    negatives = topk(np.concatenate([x, -y], axis=1), corpus, depth(rule), barred)
+    negatives = topk(np.concatenate([x, -y], axis=1), corpus, depth(rule), barred, device=device)
     positives, negatives = (_rescored(ranking, x, corpus_x) for ranking in (positives, negatives))
     chosen = _pick(window(negatives, rule), positives.ids[:, 0], vocabulary, rule, seed, ledger)
     return _per_row(inputs, positives, chosen, "output", ledger), vocabulary

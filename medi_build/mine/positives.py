@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from medi_build.devices import Device
 from medi_build.ledger import Ledger
 from medi_build.mine.exclusions import Exclusions
 from medi_build.mine.pairs import Pairs
@@ -42,6 +43,7 @@ def inconsistent(
     rule: MiningRule,
     seed: int,
     ledger: Ledger,
+    device: Device,
 ) -> Bools:
     """Rows to drop because query and positive do not find each other among random texts.
 
@@ -58,6 +60,7 @@ def inconsistent(
         rule: ``consistency_top``, ``round_trip_top`` and ``consistency_pool``.
         seed: draws the random texts.
         ledger: drops are counted as ``inconsistent_positive`` and ``positive_fails_round_trip``.
+        device: where to search.
     """
     bad = np.zeros(len(rows), dtype=bool)
     of_query, texts = pairs.query_of_row[rows], pairs.positives[chosen, 1]
@@ -65,14 +68,14 @@ def inconsistent(
     generator = np.random.default_rng(seed)
     if rule.consistency_top is not None:
         sample = _sample(generator, pairs.pool, rule.consistency_pool)
-        best = topk(queries, corpus[sample], rule.consistency_top, Exclusions(pairs.barred[:, sample]))
+        best = topk(queries, corpus[sample], rule.consistency_top, Exclusions(pairs.barred[:, sample]), device=device)
         bad |= scores < best.scores[of_query, -1]
         ledger.drop("mine", "inconsistent_positive", int(bad.sum()))
     if rule.round_trip_top is not None:
         sample = _sample(generator, len(queries), rule.consistency_pool)
         wanted, local = np.unique(texts, return_inverse=True)
         barred = pairs.barred[sample].tocsc()[:, wanted].T.tocsr()
-        best = topk(corpus[wanted], queries[sample], rule.round_trip_top, Exclusions(barred))
+        best = topk(corpus[wanted], queries[sample], rule.round_trip_top, Exclusions(barred), device=device)
         lost = (scores < best.scores[local, -1]) & ~bad
         ledger.drop("mine", "positive_fails_round_trip", int(lost.sum()))
         bad |= lost

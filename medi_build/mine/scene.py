@@ -8,6 +8,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from medi_build.devices import Device
 from medi_build.embedding import Embed
 from medi_build.errors import MiningError
 from medi_build.ledger import Ledger
@@ -45,6 +46,7 @@ class Scene:
         cross_encoder: scores (query, text) pairs, or None.
         lexical: BM25 index of the pool and the tokenised queries, or None.
         evidence: the model of risk, or None.
+        device: where to search.
     """
 
     pairs: Pairs
@@ -62,6 +64,7 @@ class Scene:
     cross_encoder: PairScorer | None
     lexical: tuple[BM25, pl.Series] | None
     evidence: Evidence | None
+    device: Device
 
 
 def build_scene(
@@ -74,6 +77,7 @@ def build_scene(
     instructions: tuple[str, str],
     seed: int,
     ledger: Ledger,
+    device: Device,
 ) -> Scene:
     """Encode both sides and calibrate the limits. The teacher, who only compares, sees the texts alone.
 
@@ -117,7 +121,10 @@ def build_scene(
         pairs.is_positive(),
         None if rule.cross_encoder is None else load_cross_encoder(rule.cross_encoder),
         lexical if rule.lexical else None,
-        None if lexical is None else _evidence(pairs, queries, corpus, positive_scores, lexical, rule, seed, ledger),
+        None
+        if lexical is None
+        else _evidence(pairs, queries, corpus, positive_scores, lexical, rule, seed, ledger, device),
+        device,
     )
 
 
@@ -142,6 +149,7 @@ def _evidence(
     rule: MiningRule,
     seed: int,
     ledger: Ledger,
+    device: Device,
 ) -> Evidence | None:
     """The model of risk, if the rule asks for it; ``risk_not_fitted`` is noted where there is too little to fit."""
     if rule.risk_max is None:
@@ -151,7 +159,7 @@ def _evidence(
     positives = np.full(len(queries), NOTHING, dtype=np.int64)
     scores = np.full(len(queries), -np.inf, dtype=np.float32)
     positives[wanted], scores[wanted] = pairs.positives[first, 1], positive_scores[first]
-    known = Known(queries, corpus, pairs.pool, pairs.barred, *lexical, positives, scores)
+    known = Known(queries, corpus, pairs.pool, pairs.barred, *lexical, positives, scores, device)
     evidence = fit(known, rule.rank_max, seed)
     if evidence is None:
         ledger.note("risk_not_fitted")

@@ -10,16 +10,19 @@ more finely and deeper. A small corpus is multiplied in float64 from the start.
 """
 
 import warnings
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from medi_build.devices import Device, devices
 from medi_build.errors import MiningError
 from medi_build.mine.exclusions import Exclusions, Labels, TiledPairs
 
 Vectors = npt.NDArray[np.float16]
-Device = str
 NOTHING = -1
 """The id that stands where a list is shorter than k."""
 
@@ -82,31 +85,70 @@ def topk(
         corpus: float16 [n, d], an array or a memory map; read in blocks of rows.
         k: length of the lists; where fewer candidates are allowed, the rest is -1 and -inf.
         exclusions: pairs that must not be ranked, shapes [q, n].
-        device: "cpu", "cuda" or "cuda:1".
+        device: "cpu", "cuda" (the queries are dealt out to all GPUs) or "cuda:1".
         blocks: tile sizes; the default suits the device.
 
     Raises:
         MiningError: k below 1, an empty corpus, shapes that do not fit, or vectors with NaN or infinity.
+        OptionError: there is no such device.
     """
     _check(queries, corpus, k)
     exclusions = exclusions or Exclusions()
     exclusions.check(len(queries), len(corpus))
-    blocks = blocks or (Blocks() if device == "cpu" else Blocks(8192, 65536))
+    names = devices(device)
+    blocks = blocks or (Blocks() if names == ["cpu"] else Blocks(8192, 65536))
     ranking = Ranking(
         np.full((len(queries), k), NOTHING, dtype=np.int64), np.full((len(queries), k), -np.inf, dtype=np.float32)
     )
-    open_rows, attempt = np.arange(len(queries)), 0
-    while len(open_rows):
-        plan = _plan(k, len(corpus), device, blocks, attempt)
-        at_once = min(RESIDENT_ROWS, max(1, RESIDENT_CELLS // plan.depth))
+
+    def settle(plan: _Pass, parts: Iterable[npt.NDArray[np.int64]]) -> list[npt.NDArray[np.int64]]:
         unsettled = []
-        for start in range(0, len(open_rows), at_once):
-            rows = open_rows[start : start + at_once]
+        for rows in parts:
             found, final = _search(queries[rows], corpus, exclusions.rows(rows), plan)
             ranking.ids[rows], ranking.scores[rows] = found
             unsettled.append(rows[~final])
-        open_rows, attempt = np.concatenate(unsettled), attempt + 1
+        return unsettled
+
+    open_rows, attempt = np.arange(len(queries)), 0
+    while len(open_rows):
+        plans = [_plan(k, len(corpus), name, blocks, attempt) for name in names]
+        at_once = min(RESIDENT_ROWS, max(1, RESIDENT_CELLS // plans[0].depth), -(-len(open_rows) // len(names)))
+        parts = [open_rows[start : start + at_once] for start in range(0, len(open_rows), at_once)]
+        dealt = [parts[i :: len(names)] for i in range(len(names))]
+        with _settings(), _side_by_side(len(names)) as run:
+            open_rows = np.concatenate([rows for unsettled in run(settle, plans, dealt) for rows in unsettled])
+        attempt += 1
     return ranking
+
+
+@contextmanager
+def _side_by_side(workers: int) -> Iterator[Any]:
+    """What calls a function once per worker: ``map``, on a thread each where there are several."""
+    if workers == 1:  # the calling thread has its own number of kernel threads
+        yield map
+        return
+    with ThreadPoolExecutor(workers) as threads:
+        yield threads.map
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    """What holds for the whole process meanwhile.
+
+    GPUs sum products in float32, as the bounds of the error assume, whatever the program allows elsewhere; and torch
+    does not say that its sparse tensors are in a beta state.
+    """
+    import torch
+
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_fp16_reduced_precision_reduction, matmul.fp32_precision
+    matmul.allow_fp16_reduced_precision_reduction, matmul.fp32_precision = False, "ieee"
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Sparse CSR tensor support", category=UserWarning)
+            yield
+    finally:
+        matmul.allow_fp16_reduced_precision_reduction, matmul.fp32_precision = before
 
 
 def pair_scores(
@@ -448,11 +490,9 @@ def _products(left: Any, right: Any, row: Any, column: Any) -> Any:
 
     ends = torch.bincount(row, minlength=len(left)).cumsum(0)
     starts = torch.nn.functional.pad(ends, (1, 0))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # torch calls its sparse tensors a beta state
-        sample = torch.sparse_csr_tensor(
-            starts, column, torch.zeros_like(column, dtype=left.dtype), (len(left), len(right)), check_invariants=False
-        )
+    sample = torch.sparse_csr_tensor(
+        starts, column, torch.zeros_like(column, dtype=left.dtype), (len(left), len(right)), check_invariants=False
+    )
     return torch.sparse.sampled_addmm(sample, left, right.T, beta=0.0).values()
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from medi_build.encode import Encoder
 from medi_build.encode.load import BUNDLED, find_model
 from medi_build.encode.tokens import TRUNCATED
-from medi_build.errors import EncoderError
+from medi_build.errors import EncoderError, OptionError
 from medi_build.recipe import EncoderSpec
 from tests.encode.tiny_models import INSTRUCTION, TEXTS, peer_vectors, save_bert
 
@@ -183,9 +183,9 @@ def test_out_of_memory_halves_the_budget_and_goes_on(tiny_t5):
 
 
 def test_unknown_devices_are_refused(tiny_t5):
-    with pytest.raises(EncoderError, match="'quantum'"):
+    with pytest.raises(OptionError, match="'quantum'"):
         Encoder(EncoderSpec(model=str(tiny_t5)), "quantum")
-    with pytest.raises(EncoderError, match="GPUs are visible"):
+    with pytest.raises(OptionError, match="GPUs are visible"):
         Encoder(EncoderSpec(model=str(tiny_t5)), "cuda:97")
 
 
