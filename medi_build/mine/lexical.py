@@ -8,7 +8,6 @@ document is a sum over the query's terms, always taken from the rarest term to t
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -106,16 +105,22 @@ class BM25:
         """
         if k < 1:
             raise MiningError(f"k is {k}; ask for at least 1 candidate")
-        asked = self._asked(queries)
+        asked, shape = self._asked(queries), (len(queries), k)
+        ranking = Ranking(np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.float32))
         step = min(MOST_QUERIES, max(1, CELLS // self.weights.shape[1]))
-        starts = range(0, max(1, len(queries)), step)
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
-            blocks = list(threads.map(partial(self._block, asked, k, excluded, step), starts))
-        return Ranking(np.concatenate([b.ids for b in blocks]), np.concatenate([b.scores for b in blocks]))
+        workers = len(os.sched_getaffinity(0))
 
-    def _block(self, asked: "_Asked", k: int, excluded: BoolMatrix | None, step: int, start: int) -> Ranking:
-        """The best documents of the ``step`` queries from ``start`` on."""
-        stop = min(start + step, asked.rare.shape[0])
+        def work(worker: int) -> None:
+            for start in range(worker * step, len(queries), workers * step):
+                stop = min(start + step, len(queries))
+                ranking.ids[start:stop], ranking.scores[start:stop] = self._block(asked, k, excluded, start, stop)
+
+        with ThreadPoolExecutor(workers) as threads:
+            list(threads.map(work, range(workers)))
+        return ranking
+
+    def _block(self, asked: "_Asked", k: int, excluded: BoolMatrix | None, start: int, stop: int) -> Ranking:
+        """The best documents of some of the queries."""
         scores = self._scores(asked, start, stop)
         size = scores.shape[1]
         if excluded is not None:
