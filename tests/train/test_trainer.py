@@ -291,6 +291,20 @@ def test_choices_train(toy_data: Path, tiny_model: Path, tmp_path: Path, changes
     assert not same(before, after)
 
 
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_sparse_lookups_change_no_weight(
+    toy_data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulated: int
+) -> None:
+    few: dict[str, Any] = {"max_steps": 3, "eval_steps": 3, "gradient_accumulation_steps": accumulated}
+    few |= {"tokens_per_forward": 100, "eval_rows_per_task": 0}
+    ours = run(settings_for(toy_data, tiny_model, tmp_path / "sparse", **few))
+    monkeypatch.setattr("medi_build.train.trainer._sparse_lookups", lambda model: [])
+    dense = run(settings_for(toy_data, tiny_model, tmp_path / "dense", **few))
+    wanted = weights(dense.output_dir)
+    for name, value in weights(ours.output_dir).items():
+        assert torch.allclose(value, wanted[name], atol=1e-5), name
+
+
 def test_gradient_checkpointing_changes_nothing(
     unbroken: Trained, toy_data: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
