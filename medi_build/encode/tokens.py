@@ -49,9 +49,13 @@ def tokenise(
         window: tokens per text at most.
         skip_instruction: whether the pooling leaves the instruction out; if not, ``skip`` is 0 throughout.
     """
+    if not texts:
+        none = np.empty(0, dtype=np.int64)
+        return Tokens(none.astype(np.int32), np.zeros(1, dtype=np.int64), none, none.astype(np.uint8))
     prefixes = {text: _prefix(tokenizer, text.strip(), window) for text in dict.fromkeys(instructions)}
     joined = [instruction.strip() + text.strip() for instruction, text in zip(instructions, texts, strict=True)]
-    rows = _call(tokenizer, joined, window)
+    encoded = _call(tokenizer, joined, window)
+    rows: list[list[int]] = encoded["input_ids"]
     lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
     skip = np.zeros(len(rows), dtype=np.int64)
     flags = np.zeros(len(rows), dtype=np.uint8)
@@ -62,28 +66,27 @@ def tokenise(
             if row[: len(prefix)] != prefix:
                 flags[i] |= UNALIGNED
     full = np.flatnonzero(lengths >= window)
-    if len(full):
-        uncut = _call(tokenizer, [joined[i] for i in full], None)
+    if encoded.encodings is not None:  # the tokenizer says what it cut
+        flags[full[[bool(encoded.encodings[i].overflowing) for i in full]]] |= TRUNCATED
+    elif len(full):  # one written in Python does not: ask again
+        uncut = _call(tokenizer, [joined[i] for i in full], None)["input_ids"]
         flags[full[[len(row) > window for row in uncut]]] |= TRUNCATED
     offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
     ids = np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=int(offsets[-1]))
     return Tokens(ids, offsets, skip, flags)
 
 
-def _call(tokenizer: Any, texts: list[str], window: int | None) -> list[list[int]]:
-    """Token ids of each text; the tokenizer itself spreads a batch over the cores."""
-    if not texts:
-        return []
+def _call(tokenizer: Any, texts: list[str], window: int | None) -> Any:
+    """The tokenizer's ``BatchEncoding``; it spreads a batch over the cores by itself."""
     cut = {"truncation": True, "max_length": window} if window else {"truncation": False}
-    encoded = tokenizer(
+    return tokenizer(
         texts, padding=False, return_attention_mask=False, return_token_type_ids=False, verbose=False, **cut
     )
-    return list(encoded["input_ids"])
 
 
 def _prefix(tokenizer: Any, instruction: str, window: int) -> list[int]:
     """The instruction's tokens without a closing special token; empty for no instruction."""
     if not instruction:
         return []
-    tokens = _call(tokenizer, [instruction], window)[0]
+    tokens: list[int] = _call(tokenizer, [instruction], window)["input_ids"][0]
     return tokens[:-1] if tokens and tokens[-1] in tokenizer.all_special_ids else tokens

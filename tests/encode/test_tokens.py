@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from transformers import ByT5Tokenizer
 
 from medi_build.encode.tokens import TRUNCATED, UNALIGNED, tokenise
 from tests.encode.tiny_models import INSTRUCTION, TEXTS, unigram_tokenizer
@@ -25,6 +26,12 @@ def test_truncated_only_where_tokens_were_lost(tokenizer):
     exactly = "a" * 14  # metaspace + 14 letters + </s>
     tokens = tokenise(tokenizer, [exactly, exactly + "b"], ["", ""], 16, skip_instruction=True)
     assert tokens.lengths.tolist() == [16, 16]
+    assert (tokens.flags & TRUNCATED).tolist() == [0, 1]
+
+
+def test_a_tokenizer_written_in_python_is_asked_for_what_it_cut():
+    tokens = tokenise(ByT5Tokenizer(), ["abcdefg", "abcdefgh"], ["", ""], 8, skip_instruction=True)
+    assert tokens.lengths.tolist() == [8, 8]
     assert (tokens.flags & TRUNCATED).tolist() == [0, 1]
 
 
