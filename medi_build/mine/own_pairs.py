@@ -36,6 +36,7 @@ def mine_file(
     positive_column: str | None = None,
     corpus: Path | None = None,
     formats: Sequence[Format] = ("triplet",),
+    scores: bool = False,
     instructions: tuple[str, str] = ("", ""),
     symmetric: bool = False,
     seed: int = 42,
@@ -53,8 +54,11 @@ def mine_file(
         positive_column: column of the positive or of the list of positives.
         corpus: further candidates, a file with ``text`` and optionally ``_id`` or ``id`` and ``title``, which goes in
             front of the text.
-        formats: forms to write.
-        instructions: those of the query and of the document side, for encoding only.
+        formats: forms to write; queries that have too few negatives for ``n-tuple`` are noted as
+            ``left_out_of_n_tuple``.
+        scores: scores in place of labels and beside tuples, see `write_format`.
+        instructions: those of the query and of the document side, for encoding; of the forms only ``flagembedding``
+            tells the query's.
         symmetric: queries are candidates too.
         seed: of every choice that is not by score.
         others: the encoders that the rule names (``rule.others``), by these names.
@@ -90,10 +94,12 @@ def mine_file(
     )
     ledger.written = mined.num_rows
     ledger.check()
-    tuples = from_mined(examples, mined)
-    for form in formats:
+    tuples = from_mined(examples, mined, instructions[0])
+    for form in dict.fromkeys(formats):
         ending = "jsonl" if form in JSON_FORMATS else "parquet"
-        write_format([tuples], form, out / f"{form}.{ending}")
+        rows = write_format([tuples], form, out / f"{form}.{ending}", scores=scores)
+        if form == "n-tuple":
+            ledger.note("left_out_of_n_tuple", tuples.num_rows - rows)
     with atomic_file(out / "ledger.json") as file:
         file.write(orjson.dumps(ledger.to_dict(), option=orjson.OPT_INDENT_2))
     return ledger

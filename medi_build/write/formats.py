@@ -36,30 +36,27 @@ TUPLES = pa.schema(
 )
 
 
-def from_mined(examples: pa.Table, mined: pa.Table) -> pa.Table:
+def from_mined(examples: pa.Table, mined: pa.Table, instruction: str = "") -> pa.Table:
     """``TUPLES`` of mined rows (schema ``MINED``) and the examples they were mined from."""
     rows = mined["row"]
+    further = pc.list_value_length(mined["hard_negatives"]).to_numpy().astype(np.int64)
     columns = {
         "id": examples["id"].take(rows),
-        "instruction": pa.repeat(pa.scalar(""), mined.num_rows),
+        "instruction": pa.repeat(pa.scalar(instruction), mined.num_rows),
         "query": examples["query"].take(rows),
-        **_common(mined, mined["pos"], mined["neg"]),
+        "pos": mined["pos"],
+        "pos_id": mined["pos_id"],
+        "pos_score": mined["pos_score"],
+        "negatives": _prepend(mined["neg"], pc.list_flatten(mined["hard_negatives"]), further, _TEXTS),
+        "negative_scores": _prepend(
+            mined["neg_score"], pc.list_flatten(mined["hard_negative_scores"]), further, _SCORES
+        ),
+        "neg_id": mined["neg_id"],
     }
     return pa.table(columns, schema=TUPLES)
 
 
-def from_records(records: pa.Table) -> pa.Table:
-    """``TUPLES`` of finished records (schema ``RECORDS``)."""
-    columns = {
-        "id": records["id"],
-        "instruction": pc.list_element(records["query"], 0),
-        "query": pc.list_element(records["query"], 1),
-        **_common(records, pc.list_element(records["pos"], 1), pc.list_element(records["neg"], 1)),
-    }
-    return pa.table(columns, schema=TUPLES)
-
-
-def write_format(tables: Iterable[pa.Table], form: Format, path: Path) -> int:
+def write_format(tables: Iterable[pa.Table], form: Format, path: Path, *, scores: bool = False) -> int:
     """Write tables of schema ``TUPLES``; the file appears whole or not at all.
 
     Args:
@@ -68,6 +65,10 @@ def write_format(tables: Iterable[pa.Table], form: Format, path: Path) -> int:
             as the first table's longest row, queries with fewer are left out; ``labeled-pair`` a row per text and
             ``labeled-list`` a row per query, labels 1 and 0.
         path: the file.
+        scores: with the scores of query and text, named as sentence-transformers' ``output_scores`` names them:
+            ``scores`` (the positive's, then each negative's) beside ``triplet`` and ``n-tuple`` and in place of the
+            ``labels`` of ``labeled-list``, ``score`` in place of the ``label`` of ``labeled-pair``.
+            ``flagembedding`` has them always, ``tevatron`` has no place for them.
 
     Returns:
         How many rows were written.
@@ -82,28 +83,15 @@ def write_format(tables: Iterable[pa.Table], form: Format, path: Path) -> int:
     if form in _LINES:
         with atomic_file(path) as file:
             return sum(_write_lines(table, _LINES[form], file) for table in tables)
-    parts = _n_tuples(tables) if form == "n-tuple" else map(_TABLES[form], tables)
-    return _write_parquet(parts, path)
+    return _write_parquet(_TABLES[form](tables, scores), path)
 
 
-def _common(table: pa.Table, pos: Any, neg: Any) -> dict[str, Any]:
-    first = pc.list_value_length(table["hard_negatives"]).to_numpy().astype(np.int64)
-    return {
-        "pos": pos,
-        "pos_id": table["pos_id"],
-        "pos_score": table["pos_score"],
-        "negatives": _prepend(neg, table["hard_negatives"], first, _TEXTS),
-        "negative_scores": _prepend(table["neg_score"], table["hard_negative_scores"], first, _SCORES),
-        "neg_id": table["neg_id"],
-    }
-
-
-def _prepend(heads: Any, tails: pa.ChunkedArray, lengths: np.ndarray[Any, Any], kind: pa.DataType) -> pa.Array:
-    """Lists that begin with a head and go on with a tail, without a Python loop."""
-    ends = np.cumsum(lengths + 1)
-    flat = pa.concat_arrays([*_chunks(heads), *_chunks(pc.list_flatten(tails))]) if len(lengths) else None
-    if flat is None:
+def _prepend(heads: Any, tails: Any, lengths: np.ndarray[Any, Any], kind: pa.DataType) -> pa.Array:
+    """Lists of a head and the next so many of the tails, without a Python loop."""
+    if not len(lengths):
         return pa.array([], type=kind)
+    ends = np.cumsum(lengths + 1)
+    flat = pa.concat_arrays([*_chunks(heads), *_chunks(tails)])
     order = np.empty(int(ends[-1]), dtype=np.int64)
     starts = ends - lengths - 1
     order[starts] = np.arange(len(lengths))
@@ -118,18 +106,32 @@ def _chunks(column: Any) -> list[pa.Array]:
     return cast(list[pa.Array], column.chunks if isinstance(column, pa.ChunkedArray) else [column])
 
 
-def _triplets(table: pa.Table) -> pa.Table:
-    row = pc.list_parent_indices(table["negatives"])
-    return pa.table(
-        {
+def _lengths(table: pa.Table) -> np.ndarray[Any, Any]:
+    return cast(np.ndarray[Any, Any], pc.list_value_length(table["negatives"]).to_numpy().astype(np.int64))
+
+
+def _scores(table: pa.Table) -> pa.Array:
+    """For each query the positive's score, then each negative's."""
+    return _prepend(table["pos_score"], pc.list_flatten(table["negative_scores"]), _lengths(table), _SCORES)
+
+
+def _triplets(tables: Iterable[pa.Table], scores: bool) -> Iterator[pa.Table]:
+    for table in tables:
+        row = pc.list_parent_indices(table["negatives"])
+        columns = {
             "anchor": table["query"].take(row),
             "positive": table["pos"].take(row),
             "negative": pc.list_flatten(table["negatives"]),
         }
-    )
+        if scores:
+            one = np.ones(len(row), dtype=np.int64)
+            columns["scores"] = _prepend(
+                table["pos_score"].take(row), pc.list_flatten(table["negative_scores"]), one, _SCORES
+            )
+        yield pa.table(columns)
 
 
-def _n_tuples(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def _n_tuples(tables: Iterable[pa.Table], scores: bool) -> Iterator[pa.Table]:
     count = 0
     for table in tables:
         lengths = pc.list_value_length(table["negatives"])
@@ -138,44 +140,50 @@ def _n_tuples(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         columns = {"anchor": full["query"], "positive": full["pos"]}
         for place in range(count):
             columns[f"negative_{place + 1}"] = pc.list_element(full["negatives"], place)
+        if scores:
+            columns["scores"] = pc.list_slice(_scores(full), 0, count + 1)
         yield pa.table(columns)
 
 
-def _labeled_lists(table: pa.Table) -> pa.Table:
-    lengths = pc.list_value_length(table["negatives"]).to_numpy().astype(np.int64)
-    documents = _prepend(table["pos"], table["negatives"], lengths, _TEXTS)
+def _labeled_lists(tables: Iterable[pa.Table], scores: bool) -> Iterator[pa.Table]:
+    for table in tables:
+        lengths = _lengths(table)
+        documents = _prepend(table["pos"], pc.list_flatten(table["negatives"]), lengths, _TEXTS)
+        marks = {"scores": _scores(table)} if scores else {"labels": _labels(lengths)}
+        yield pa.table({"anchor": table["query"], "documents": documents, **marks})
+
+
+def _labels(lengths: np.ndarray[Any, Any]) -> pa.Array:
+    """For each query a 1, then as many 0 as it has negatives."""
     offsets = np.concatenate([[0], np.cumsum(lengths + 1)])
     labels = np.zeros(int(offsets[-1]), dtype=np.int32)
     labels[offsets[:-1]] = 1
-    return pa.table(
-        {
-            "anchor": table["query"],
-            "documents": documents,
-            "labels": pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(labels)),
-        }
-    )
+    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(labels))
 
 
-def _labeled_pairs(table: pa.Table) -> pa.Table:
-    lists = _labeled_lists(table)
-    row = pc.list_parent_indices(lists["documents"])
-    return pa.table(
-        {
-            "anchor": lists["anchor"].take(row),
-            "document": pc.list_flatten(lists["documents"]),
-            "label": pc.list_flatten(lists["labels"]),
-        }
-    )
+def _labeled_pairs(tables: Iterable[pa.Table], scores: bool) -> Iterator[pa.Table]:
+    for lists in _labeled_lists(tables, scores):
+        row = pc.list_parent_indices(lists["documents"])
+        mark = "score" if scores else "label"
+        yield pa.table(
+            {
+                "anchor": lists["anchor"].take(row),
+                "document": pc.list_flatten(lists["documents"]),
+                mark: pc.list_flatten(lists[f"{mark}s"]),
+            }
+        )
 
 
 def _flagembedding(row: dict[str, Any]) -> dict[str, Any]:
+    """An empty ``prompt`` would take the place of the instruction that the trainer is given, so there is none then."""
+    prompt = {"prompt": row["instruction"]} if row["instruction"] else {}
     return {
         "query": row["query"],
         "pos": [row["pos"]],
         "neg": row["negatives"],
         "pos_scores": [row["pos_score"]],
         "neg_scores": row["negative_scores"],
-        "prompt": row["instruction"],
+        **prompt,
     }
 
 
@@ -192,8 +200,9 @@ def _tevatron(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-_TABLES: dict[str, Callable[[pa.Table], pa.Table]] = {
+_TABLES: dict[str, Callable[[Iterable[pa.Table], bool], Iterator[pa.Table]]] = {
     "triplet": _triplets,
+    "n-tuple": _n_tuples,
     "labeled-pair": _labeled_pairs,
     "labeled-list": _labeled_lists,
 }

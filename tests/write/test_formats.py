@@ -3,11 +3,12 @@
 import datasets
 import orjson
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from medi_build.errors import OutputError
-from medi_build.records import EXAMPLES, MINED, RECORDS
-from medi_build.write.formats import TUPLES, from_mined, from_records, write_format
+from medi_build.records import EXAMPLES, MINED
+from medi_build.write.formats import TUPLES, from_mined, write_format
 
 MINED_ROWS = pa.table(
     [
@@ -48,25 +49,6 @@ def test_tuples_put_the_first_negative_in_front(tuples):
     assert tuples["negative_scores"].to_pylist() == [[0.5, 0.25, 0.125], [pytest.approx(0.4)]]
 
 
-def test_records_give_the_same_with_their_instruction(tuples):
-    count = MINED_ROWS.num_rows
-    columns = {name: MINED_ROWS[name] for name in RECORDS.names if name in MINED.names}
-    columns |= {
-        "query": [["Represent the question;", q] for q in tuples["query"].to_pylist()],
-        "pos": [["Represent the document;", p] for p in MINED_ROWS["pos"].to_pylist()],
-        "neg": [["Represent the document;", n] for n in MINED_ROWS["neg"].to_pylist()],
-        "task_id": [1] * count,
-        "task_name": ["toy"] * count,
-        "id": ["t/0", "t/2"],
-        "labels": [[]] * count,
-        "groups": [[]] * count,
-    }
-    records = pa.table([columns[name] for name in RECORDS.names], schema=RECORDS)
-    again = from_records(records)
-    assert again["instruction"].to_pylist() == ["Represent the question;"] * 2
-    assert again.drop_columns(["instruction"]).equals(tuples.drop_columns(["instruction"]))
-
-
 def test_triplet(tuples, tmp_path):
     assert write_format([tuples], "triplet", tmp_path / "t.parquet") == 4
     rows = load(tmp_path / "t.parquet")
@@ -101,15 +83,50 @@ def test_labels(tuples, tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("form", "name", "values"),
+    [
+        ("triplet", "scores", [[0.9, 0.5], [0.9, 0.25], [0.9, 0.125], [0.8, 0.4]]),
+        ("n-tuple", "scores", [[0.9, 0.5, 0.25, 0.125]]),
+        ("labeled-pair", "score", [0.9, 0.5, 0.25, 0.125, 0.8, 0.4]),
+        ("labeled-list", "scores", [[0.9, 0.5, 0.25, 0.125], [0.8, 0.4]]),
+    ],
+)
+def test_scores_stand_beside_tuples_and_in_place_of_labels(tuples, tmp_path, form, name, values):
+    plain, scored = tmp_path / "plain.parquet", tmp_path / "scored.parquet"
+    assert write_format([tuples, tuples], form, plain) == write_format([tuples, tuples], form, scored, scores=True)
+    texts, found = (pq.read_table(path) for path in (plain, scored))
+    assert found[name].type in (pa.float32(), TUPLES.field("negative_scores").type)
+    assert found[name].to_pylist() == pa.array(values * 2, found[name].type).to_pylist()
+    marks = {"label", "labels", "score", "scores"}
+    assert marks & set(found.column_names) == {name}
+    kept = [column for column in texts.column_names if column not in marks]
+    assert found.select(kept).equals(texts.select(kept))
+
+
+def test_n_tuples_of_later_tables_have_as_many_scores_as_negatives(tuples, tmp_path):
+    assert write_format([tuples.slice(1), tuples], "n-tuple", tmp_path / "t.parquet", scores=True) == 3
+    found = pq.read_table(tmp_path / "t.parquet")
+    assert found["negative_1"].to_pylist() == ["a bird", "a towel", "a bird"]
+    assert [len(row) for row in found["scores"].to_pylist()] == [2, 2, 2]
+
+
 def test_json_lines(tuples, tmp_path):
     assert write_format([tuples], "flagembedding", tmp_path / "f.jsonl") == 2
     first, second = map(orjson.loads, (tmp_path / "f.jsonl").read_bytes().splitlines())
-    assert set(first) == {"query", "pos", "neg", "pos_scores", "neg_scores", "prompt"}
+    assert set(first) == {"query", "pos", "neg", "pos_scores", "neg_scores"}
     assert (second["pos"], second["neg"], second["neg_scores"]) == (["a mammal"], ["a bird"], [pytest.approx(0.4)])
     assert write_format([tuples], "tevatron", tmp_path / "t.jsonl") == 2
     first = orjson.loads((tmp_path / "t.jsonl").read_bytes().splitlines()[0])
     assert first["positive_passages"] == [{"docid": "t/0#p0", "title": "", "text": "a drink"}]
     assert [p["docid"] for p in first["negative_passages"]] == ["d1", "t/0#negative-1", "t/0#negative-2"]
+
+
+def test_flagembedding_is_told_of_an_instruction(tmp_path):
+    told = from_mined(EXAMPLE_ROWS, MINED_ROWS, "Represent the question;")
+    write_format([told], "flagembedding", tmp_path / "f.jsonl")
+    rows = map(orjson.loads, (tmp_path / "f.jsonl").read_bytes().splitlines())
+    assert [row["prompt"] for row in rows] == ["Represent the question;"] * 2
 
 
 def test_unknown_forms_and_nothing_to_write(tuples, tmp_path):
@@ -119,3 +136,5 @@ def test_unknown_forms_and_nothing_to_write(tuples, tmp_path):
         write_format([], "triplet", tmp_path / "t.parquet")
     assert list(tmp_path.iterdir()) == []
     assert write_format([tuples.slice(0, 0)], "labeled-list", tmp_path / "e.parquet") == 0
+    assert write_format([tuples.slice(0, 0)], "n-tuple", tmp_path / "e.parquet", scores=True) == 0
+    assert write_format([tuples.slice(0, 0)], "triplet", tmp_path / "e.parquet", scores=True) == 0
