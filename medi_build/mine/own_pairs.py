@@ -15,7 +15,7 @@ from medi_build.adapters.lines import json_lines, parquet_batches
 from medi_build.cards import Card, InstructionSpec, Licence, PairsOptions
 from medi_build.devices import Device
 from medi_build.embedding import Embed
-from medi_build.errors import InputError, MissingInputError
+from medi_build.errors import InputError, MissingInputError, OptionError
 from medi_build.ledger import Ledger
 from medi_build.mine.engine import mine
 from medi_build.mining_rule import MiningRule
@@ -24,6 +24,8 @@ from medi_build.write.atomic import atomic_file
 from medi_build.write.formats import Format, from_mined, write_format
 
 JSON_FORMATS = ("flagembedding", "tevatron")
+FILE_ENDINGS = (".jsonl", ".json", ".gz", ".parquet", ".csv", ".tsv", ".txt")
+"""What tells the name of a file from a hub id, which may have dots as well."""
 
 
 def mine_file(
@@ -51,7 +53,7 @@ def mine_file(
         embed: the encoder.
         rule: the knobs of mining.
         query_column: column of the query; None for the forms that are recognised (see the pairs adapter).
-        positive_column: column of the positive or of the list of positives.
+        positive_column: column of the positive or of the list of positives; given together with the query's.
         corpus: further candidates, a file with ``text`` and optionally ``_id`` or ``id`` and ``title``, which goes in
             front of the text.
         formats: forms to write; queries that have too few negatives for ``n-tuple`` are noted as
@@ -71,7 +73,13 @@ def mine_file(
         InputError: a file is damaged, or lacks the columns.
         MissingInputError: there is no such file, and no such dataset on the hub.
         MiningError: there is nothing to search in.
+        OptionError: only one of the two columns is named.
     """
+    if (query_column is None) != (positive_column is None):
+        raise OptionError(
+            f"query column {query_column!r} and positive column {positive_column!r}: name both, or neither where the "
+            "file has one of the known line forms"
+        )
     with tempfile.TemporaryDirectory() as folder:
         path = _local(source, Path(folder))
         card = _card(path, query_column, positive_column, symmetric)
@@ -150,16 +158,15 @@ def _local(source: str, folder: Path) -> Path:
     path = Path(source).expanduser()
     if path.is_file():
         return path
-    if path.suffix or path.is_absolute() or source.count("/") > 1:
+    if path.suffix in FILE_ENDINGS or path.is_absolute() or source.count("/") > 1:
         raise MissingInputError(f"{source}: no such file; give a .jsonl or .parquet file, or a dataset's hub id")
     from datasets import load_dataset
 
     try:
         dataset = load_dataset(source, split="train")
-    except Exception as error:  # whatever the hub client raises
-        raise MissingInputError(
-            f"{source}: neither a file nor a dataset that the hub gives out ({type(error).__name__}: {error})"
-        ) from error
+    except Exception as error:  # whatever the hub client raises, often on several lines
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise MissingInputError(f"{source}: neither a file nor a dataset that the hub gives out ({told})") from error
     path = folder / f"{source.rsplit('/', maxsplit=1)[-1]}.parquet"
     dataset.to_parquet(path)
     return path

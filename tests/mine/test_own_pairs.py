@@ -15,7 +15,7 @@ from sentence_transformers.sentence_transformer.losses import CosineSimilarityLo
 from sentence_transformers.util import mine_hard_negatives
 
 from medi_build.encode import open_embedder
-from medi_build.errors import InputError, MissingInputError
+from medi_build.errors import InputError, MissingInputError, OptionError
 from medi_build.mine.own_pairs import mine_file, read_corpus
 from medi_build.mining_rule import MiningRule
 from medi_build.recipe import EncoderSpec
@@ -102,6 +102,18 @@ def test_bad_input_says_what_to_do(tmp_path):
         read_corpus(bad, None)
     with pytest.raises(MissingInputError, match="no such file"):
         read_corpus(tmp_path / "absent.jsonl", None)
+
+
+def test_half_a_pair_of_columns_is_refused(source, tmp_path):
+    with pytest.raises(OptionError, match="query column 'question' and positive column None: name both"):
+        mine_file(str(source), tmp_path / "out", embed=embed, rule=MiningRule(), query_column="question")
+
+
+def test_hub_ids_may_have_dots(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, split: datasets.Dataset.from_list(PAIRS))
+    assert run("team/pairs-v1.5", tmp_path / "out").read == len(PAIRS)
+    with pytest.raises(MissingInputError, match="no such file"):
+        run("pairs.csv", tmp_path / "out")
 
 
 def test_what_n_tuples_leave_out_is_noted(tmp_path):
