@@ -145,9 +145,11 @@ def _table_rows(file: _File, options: PairsOptions, ledger: Ledger) -> _Rows:
 
 
 def _columns(names: tuple[str, ...], options: PairsOptions) -> _Columns | None:
-    """Find the card's columns among ``names``, else those of a known form whose other names can be ignored."""
+    """Find the card's columns among ``names``; where it names none, those of a known form, other names ignored."""
     mark = options.label or options.score
-    if options.query in names and options.positive in names and (mark is None or mark in names):
+    if options.query or options.positive:
+        if not {options.query, options.positive, mark} - {None} <= set(names):
+            return None
         negative = options.negative if options.negative in names else None
         return _Columns(options.query, options.positive or "", negative, mark)
     for form in _KNOWN_COLUMNS:

@@ -1,5 +1,6 @@
 """The ``medi`` command: parse, call, print. torch is imported only inside the commands that need it."""
 
+import logging
 import signal
 import sys
 from typing import NoReturn
@@ -36,6 +37,8 @@ def main() -> None:
     """Run the command; an error is one clear message and exit code 1, a signal (Ctrl-C) is 128 + its number."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    for name in ("torchao", "torch.utils._pytree"):  # at import they tell of GPU kernels that nobody asked for
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         app()
     except MediError as error:

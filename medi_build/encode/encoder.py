@@ -20,12 +20,13 @@ import xxhash
 
 from medi_build.devices import devices
 from medi_build.encode.batches import Batch, plan
+from medi_build.encode.linears import narrow_linears
 from medi_build.encode.load import find_model, load_model, window_of
 from medi_build.encode.tokens import Tokens, tokenise
 from medi_build.errors import EncoderError
 from medi_build.recipe import EncoderSpec
 
-ENGINE_VERSION = 1
+ENGINE_VERSION = 2
 """To be raised by hand whenever a change here changes vectors."""
 CPU_BUDGET = 512
 """Padded tokens of a pass on one core: the activations stay in its cache, and little is filler."""
@@ -97,7 +98,7 @@ class Encoder:
         """
         model = load_model(self._files)
         if self.dtype != torch.float32:
-            _narrow_linears(model[0], self.dtype)
+            narrow_linears(model[0], self.dtype, self.device)
         return model.to(self.device)
 
     @cached_property
@@ -266,13 +267,6 @@ def _forward(model: Any, device: torch.device, dtype: torch.dtype, padded: _Padd
         features = module(features)
     features["unit_embedding"] = torch.nn.functional.normalize(features["sentence_embedding"])
     return features
-
-
-def _narrow_linears(transformer: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Cast the weights of linear layers once, which autocast would do in every pass; norms and embeddings stay fp32."""
-    for module in transformer.modules():
-        if isinstance(module, torch.nn.Linear):
-            module.to(dtype)
 
 
 def _dtype(asked: str, device: torch.device) -> torch.dtype:

@@ -86,6 +86,12 @@ def mine_file(
         ledger = Ledger(card.name)
         adapted = pairs.adapt(card, Inputs((path,), {}, Path(folder)), ledger)
         examples = pa.Table.from_batches(adapted.examples, schema=EXAMPLES)
+    if not examples.num_rows:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(ledger.dropped.get("adapt", {}).items()))
+        raise InputError(
+            f"{source}: none of its {ledger.read:,} rows can be used ({reasons or 'it is empty'}); name columns with "
+            "--query-column and --positive-column, or use a form that is known, such as {query, positive} or [a, b]"
+        )
     documents = None if corpus is None else read_corpus(corpus, ledger)
     mined = mine(
         examples,

@@ -7,8 +7,10 @@ batch. It is made beside the output, and again only if the source changes.
 import dataclasses
 import json
 import os
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -140,16 +142,15 @@ def prepare(source: Path, cache: Path, *, skip_bad_rows: bool = False) -> Traini
     folder = cache / digest
     if (folder / "info.json").is_file():
         return TrainingData(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     store = _Store(skip_bad_rows)
-    part = folder / f"rows.arrow.{os.getpid()}"
-    with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, STORED) as writer:
-        for batch in read_triplets(files):
-            writer.write_batch(store.add(batch))
-    if not store.rows:
-        raise TrainError(f"{source}: holds no records to train on")
-    part.replace(folder / "rows.arrow")
-    _save_keys(folder / "keys.npz", store)
+    with _whole_file(folder / "rows.arrow") as part:
+        with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, STORED) as writer:
+            for batch in read_triplets(files):
+                writer.write_batch(store.add(batch))
+        if not store.rows:
+            raise TrainError(f"{source}: holds no records to train on")
+    with _whole_file(folder / "keys.npz") as part:
+        _save_keys(part, store)
     info = {
         "digest": digest,
         "source": str(source),
@@ -158,10 +159,30 @@ def prepare(source: Path, cache: Path, *, skip_bad_rows: bool = False) -> Traini
         "tasks": {number: name for name, number in store.tasks.items()},
         "skipped": dict(store.skipped),
     }
-    text = json.dumps(info, ensure_ascii=False)
-    part.with_name("info.part").write_text(text)
-    part.with_name("info.part").replace(folder / "info.json")
+    with _whole_file(folder / "info.json") as part:
+        part.write_text(json.dumps(info, ensure_ascii=False))
     return TrainingData(folder)
+
+
+@contextmanager
+def _whole_file(path: Path) -> Iterator[Path]:
+    """A name to write under; the file appears as ``path`` if the block ends without an error, else nothing stays.
+
+    Raises:
+        TrainError: the folder cannot be made, or the disk is full.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        part.replace(path)
+    except OSError as error:
+        raise TrainError(
+            f"{path}: cannot be written ({error.strerror or error}); make room, or name another output folder"
+        ) from error
+    finally:
+        with suppress(OSError):  # it may lie below a file
+            part.unlink(missing_ok=True)
 
 
 def _digest(files: Iterable[Path], skip_bad_rows: bool) -> str:
@@ -217,9 +238,11 @@ class _Store:
         return pa.array(np.array(numbers, np.int32)[encoded.indices.to_numpy()])
 
     def _task(self, name: str) -> int:
+        """The number of a task: its own if it is one that no other task has, else the next that is free."""
         if name not in self.tasks:
             used = self.tasks.values()
-            self.tasks[name] = int(name) if name.lstrip("-").isdigit() else max(used, default=0) + 1
+            own = int(name) if re.fullmatch(r"-?[0-9]{1,18}", name) else None
+            self.tasks[name] = max(used, default=0) + 1 if own is None or own in used else own
         return self.tasks[name]
 
     def _without_empty_texts(self, batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -144,6 +144,7 @@ _LEAST = {
     "gradient_accumulation_steps": 1,
     "eval_rows_per_task": 0,
     "logging_steps": 1,
+    "weight_decay": 0,
     "lora_rank": 0,
 }
 _RENAMED = {"save_steps": "eval_steps"}
@@ -237,7 +238,10 @@ def from_public_arguments(arguments: Mapping[str, Any], processes: int = 1) -> t
             extra[name] = _typed(name, value, trainers[name])
         else:
             known = [*ours, *_RENAMED, *_PUBLIC_SCRIPT, *REPLACED, *trainers]
-            raise TrainError(f"--{name} is no argument of medi train{did_you_mean(name, known)}")
+            raise TrainError(
+                f"--{name} is no argument of medi train, of the public script or of the Hugging Face trainer"
+                f"{did_you_mean(name, known)}"
+            )
     return {**fields, "extra": extra}, notes
 
 

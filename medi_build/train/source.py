@@ -7,7 +7,7 @@ import codecs
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -78,19 +78,49 @@ def _parquet_triplets(path: Path) -> Iterator[pa.RecordBatch]:
         raise TrainError(f"{path}: has no column {', '.join(missing)}; the columns are {', '.join(sorted(names))}")
     optional = [name for name in LISTS if name in names]
     ids = ["pos_id"] if "pos_id" in names else []
+    _check_types(file.schema_arrow, [*SIDES, "task_id", *optional, *ids], path)
     row = 0
-    for batch in file.iter_batches(ROWS_PER_BATCH, columns=[*SIDES, "task_id", *optional, *ids]):
+    for batch in _batches(file, [*SIDES, "task_id", *optional, *ids], path):
         where = pa.array([f"{path.name}, row {row + i}" for i in range(len(batch))])
-        columns: dict[str, pa.Array] = {"where": where, "task": batch["task_id"].cast(pa.string())}
+        columns: dict[str, pa.Array] = {"where": where, "task": _tasks(batch["task_id"], where)}
         for side in SIDES:
             columns[f"{side}_instruction"], columns[f"{side}_text"] = _halves(batch[side], side, where)
         empty = pa.array([[]] * len(batch), _LISTS)
         for name in LISTS:
             columns[name] = pc.coalesce(batch[name].cast(_LISTS), empty) if name in optional else empty
         if ids:
-            columns["pos_ids"] = pa.ListArray.from_arrays(np.arange(len(batch) + 1, dtype=np.int32), batch["pos_id"])
+            single = np.arange(len(batch) + 1, dtype=np.int32)
+            columns["pos_ids"] = pa.ListArray.from_arrays(single, batch["pos_id"].cast(pa.string()))
         yield pa.RecordBatch.from_arrays([columns[name] for name in TRIPLETS.names], schema=TRIPLETS)
         row += len(batch)
+
+
+def _check_types(schema: pa.Schema, names: list[str], path: Path) -> None:
+    for name in names:
+        kind = schema.field(name).type
+        listed = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+        inner = kind.value_type if listed else kind
+        good = pa.types.is_string(inner) or pa.types.is_large_string(inner)
+        if name not in SIDES:  # classes, pages, ids: numbers will do
+            good = good or pa.types.is_integer(inner) or pa.types.is_null(inner)
+        if not good or listed != (name in {*SIDES, *LISTS}):
+            wanted = "lists of strings" if name in {*SIDES, *LISTS} else "integers or strings"
+            raise TrainError(f"{path}: the column {name} is of type {kind}; it has to hold {wanted}")
+
+
+def _batches(file: pq.ParquetFile, names: list[str], path: Path) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from file.iter_batches(ROWS_PER_BATCH, columns=names)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise TrainError(f"{path}: cannot be read to its end ({error}); build or copy it again") from error
+
+
+def _tasks(ids: pa.Array, where: pa.Array) -> pa.Array:
+    """The tasks' ids as strings."""
+    missing = pc.index(ids.is_null(), True).as_py()
+    if missing >= 0:
+        raise TrainError(f"{where[missing].as_py()}: task_id is null; it has to be an integer or a string")
+    return ids.cast(pa.string())
 
 
 def _halves(pairs: pa.Array, side: str, where: pa.Array) -> tuple[pa.Array, pa.Array]:
@@ -127,9 +157,18 @@ def _to_batch(block: list[tuple[Any, ...]]) -> pa.RecordBatch:
     try:
         arrays = [pa.array(column, field.type) for column, field in zip(columns, TRIPLETS, strict=True)]
     except UnicodeEncodeError as error:
-        last = block[-1][TRIPLETS.names.index("where")]
-        raise TrainError(f"a text among the {len(block)} up to {last} is not valid Unicode ({error.reason})") from error
+        where = next(row for row in block if not _is_unicode(row))[TRIPLETS.names.index("where")]
+        raise TrainError(f"{where}: a text is not valid Unicode ({error.reason}); mend the file") from error
     return pa.RecordBatch.from_arrays(arrays, schema=TRIPLETS)
+
+
+def _is_unicode(row: tuple[Any, ...]) -> bool:
+    """Whether all strings of a row can be written as UTF-8; lone surrogates cannot."""
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_keys(record: Mapping[str, Any], task_key: str, where: str) -> str:
@@ -194,7 +233,7 @@ def _values(path: Path) -> Iterator[Any]:
     """Decode the elements of one JSON array, or of JSON lines, with a buffer of a few elements.
 
     Raises:
-        TrainError: not UTF-8, not JSON, or cut off.
+        TrainError: not UTF-8, not JSON, cut off, or with more behind the end of the array.
     """
     decoder = json.JSONDecoder()
     utf8 = codecs.getincrementaldecoder("utf-8")()
@@ -210,6 +249,8 @@ def _values(path: Path) -> Iterator[Any]:
             elif at == len(buffer) or (in_array and buffer.startswith("]", at)):
                 if in_array and at == len(buffer):
                     raise TrainError(f"{path}: ends in the middle of the array, after {count:,} elements; is it whole?")
+                if in_array:
+                    _check_end(buffer[at + 1 :], file, path, count)
                 return
             else:
                 try:
@@ -217,7 +258,8 @@ def _values(path: Path) -> Iterator[Any]:
                 except json.JSONDecodeError as error:
                     if done or len(buffer) - at > _LONGEST_ELEMENT:
                         raise TrainError(
-                            f"{path}: element {count} is not JSON ({error.msg}): {buffer[at : at + 60]!r}"
+                            f"{path}: element {count} is not JSON ({error.msg}): {buffer[at : at + 60]!r}; is the file "
+                            "whole?"
                         ) from error
                 else:
                     yield value
@@ -228,6 +270,17 @@ def _values(path: Path) -> Iterator[Any]:
                 buffer, at, done = buffer[at:] + utf8.decode(block, not block), 0, not block
             except UnicodeDecodeError as error:
                 raise TrainError(f"{path}: is not UTF-8 after element {count} ({error.reason})") from error
+
+
+def _check_end(rest: str, file: IO[bytes], path: Path, count: int) -> None:
+    """Raise `TrainError` if anything but white space comes after the array: it would be lost without a word."""
+    while not rest.strip() and (block := file.read(_CHARACTERS_PER_READ)):
+        rest = block.decode(errors="replace")
+    if rest.strip():
+        raise TrainError(
+            f"{path}: goes on after its array of {count:,} elements ended: {rest.strip()[:60]!r}; a file holds one "
+            "array, or one record per line"
+        )
 
 
 def _skip(text: str, at: int, characters: str) -> int:

@@ -90,6 +90,17 @@ def test_same_files_on_every_run(source, tmp_path):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
+def test_a_file_without_a_usable_row_is_an_error_and_writes_nothing(tmp_path):
+    for lines, why in (
+        ('{"query": "a b", "pos": ["c d"]}', r"none of its 1 rows .*\(1 unknown_form\)"),
+        ("", "it is empty"),
+    ):
+        (tmp_path / "pairs.jsonl").write_text(lines)  # a known form, but not the columns that were named
+        with pytest.raises(InputError, match=why):
+            run(tmp_path / "pairs.jsonl", tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
 def test_bad_input_says_what_to_do(tmp_path):
     with pytest.raises(MissingInputError, match=r"no such file; give a \.jsonl"):
         run(tmp_path / "none.jsonl", tmp_path / "out")

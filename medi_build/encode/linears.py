@@ -1,0 +1,61 @@
+"""Linear layers made ready for 16-bit passes, once, when the model is loaded.
+
+Autocast casts a layer's weights in every pass. On the CPU the library underneath (oneDNN) also brings them into the
+order that its kernels read, in every pass again; kept in that order they cost nothing more, and the activation behind
+the layer can be part of the same kernel. Norms, embeddings and the sums around a layer stay in float32.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+ROWS = 512
+"""Rows of a usual pass, for which the order is chosen."""
+
+
+class PackedLinear(nn.Module):
+    """A linear layer in bfloat16 whose weights lie in the kernel's order, with GELU behind it if asked for."""
+
+    def __init__(self, linear: nn.Linear, *, gelu: bool) -> None:
+        super().__init__()
+        # Plain attributes: nothing that walks over parameters can do anything with tensors of this kind.
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach().bfloat16(), ROWS)
+        self.bias = None if linear.bias is None else linear.bias.detach().bfloat16()
+        self.activation = ("gelu", "none") if gelu else ("none", "")
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[..., in] of any float dtype to bfloat16 [..., out]."""
+        name, algorithm = self.activation
+        packed: Tensor = torch.ops.mkldnn._linear_pointwise(
+            inputs.bfloat16(), self.weight, self.bias, name, [], algorithm
+        )
+        return packed
+
+
+def narrow_linears(transformer: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
+    """Make every linear layer of a module compute in ``dtype``, float16 or bfloat16; its results are of that dtype."""
+    packs = device.type == "cpu" and dtype == torch.bfloat16 and _can_pack()
+    for module in list(transformer.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.Linear) and not packs:
+                child.to(dtype)
+            elif isinstance(child, nn.Linear):
+                gelu = name == "dense" and _is_gelu(getattr(module, "intermediate_act_fn", None))
+                setattr(module, name, PackedLinear(child, gelu=gelu))
+                if gelu:
+                    module.intermediate_act_fn = nn.Identity()
+
+
+def _is_gelu(activation: Any) -> bool:
+    """Whether this is the exact GELU; the models of BERT's kind name what follows their first layer so."""
+    from transformers.activations import GELUActivation
+
+    return isinstance(activation, GELUActivation) and activation.act is nn.functional.gelu
+
+
+def _can_pack() -> bool:
+    """Whether this build of torch has oneDNN with bfloat16; these operators are torch's own, not public."""
+    operators = torch.ops.mkldnn
+    needed = ("_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported")
+    return all(hasattr(operators, name) for name in needed) and bool(operators._is_mkldnn_bf16_supported())
