@@ -9,3 +9,8 @@ def cache_folder() -> Path:
     if "MEDI_CACHE" in os.environ:
         return Path(os.environ["MEDI_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "medi"
+
+
+def vectors_folder() -> Path:
+    """The vector store that commands share unless they are given another one."""
+    return cache_folder() / "vectors"

@@ -7,9 +7,9 @@ import typer
 from rich.table import Table
 
 from medi_build.cli.console import OUT
-from medi_build.settings import cache_folder
+from medi_build.settings import vectors_folder
 
-CacheOption = Annotated[Path | None, typer.Option(help="The cache folder.  [default: ~/.cache/medi]")]
+StoreOption = Annotated[Path | None, typer.Option(help="The vector store.  [default: ~/.cache/medi/vectors]")]
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(cache, name="cache")
 
 
-def cache_ls(cache: CacheOption = None) -> None:
+def cache_ls(store: StoreOption = None) -> None:
     """List the encoders whose vectors are stored, the most lately used first.
 
     Example: `medi cache ls`
@@ -32,7 +32,7 @@ def cache_ls(cache: CacheOption = None) -> None:
     table = Table(title_justify="left")
     for column in ("identity", "model", "dtype", "window", "vectors", "MB", "last used"):
         table.add_column(column, justify="right" if column in ("window", "vectors", "MB") else "left")
-    for usage in VectorStore((cache or cache_folder()) / "vectors").describe():
+    for usage in VectorStore(store or vectors_folder()).describe():
         about = {"model": "unknown", "dtype": "", "window": "", **usage.about}
         when = datetime.datetime.fromtimestamp(usage.last_used).strftime("%Y-%m-%d")
         counts = (f"{usage.vectors:,}", f"{usage.size_bytes / 1e6:,.1f}", when)
@@ -43,7 +43,7 @@ def cache_ls(cache: CacheOption = None) -> None:
 def cache_gc(
     older_than_days: Annotated[float | None, typer.Option(min=0, help="Not used for so many days.")] = None,
     identity: Annotated[str | None, typer.Option(help="Of one encoder, as `medi cache ls` prints it.")] = None,
-    cache: CacheOption = None,
+    store: StoreOption = None,
 ) -> None:
     """Throw away stored vectors: those of one encoder, or all that were not used for some days.
 
@@ -53,5 +53,5 @@ def cache_gc(
 
     if older_than_days is None and identity is None:
         raise typer.BadParameter("give --older-than-days or --identity: nothing is thrown away by default")
-    for usage in VectorStore((cache or cache_folder()) / "vectors").gc(older_than_days, identity):
+    for usage in VectorStore(store or vectors_folder()).gc(older_than_days, identity):
         OUT.print(f"removed {usage.vectors:,} vectors of {usage.about['model']} ({usage.size_bytes / 1e6:,.1f} MB)")

@@ -14,6 +14,7 @@ from medi_build.errors import ContentError, did_you_mean
 from medi_build.mining_rule import MiningRule, Preset
 from medi_build.progress import for_console
 from medi_build.recipe import EncoderSpec
+from medi_build.settings import vectors_folder
 
 _KNOBS = [name for name in MiningRule.model_fields if name != "preset"]
 
@@ -60,7 +61,9 @@ def mine_command(
     corpus: Annotated[
         Path | None, typer.Option(help="More candidates: a file with `text`, optionally `title`.")
     ] = None,
-    store: Annotated[Path | None, typer.Option(help="Keep vectors here, for the next run.")] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="The vector store.  [default: ~/.cache/medi/vectors, shared with builds]")
+    ] = None,
     forms: Annotated[list[Form] | None, typer.Option("--format", help="May be repeated.  [default: triplet]")] = None,
     scores: Annotated[
         bool,
@@ -92,12 +95,12 @@ def mine_command(
     from medi_build.mine.own_pairs import mine_file
 
     rule = _rule(preset.value, knobs or [])
-    progress = for_console(CONSOLE)
+    progress, vectors = for_console(CONSOLE), store or vectors_folder()
     progress.start(1)
     progress.stage(source, "mine")
     try:
         opened = {
-            name: open_embedder(EncoderSpec(model=name, dtype=dtype.value), device, store, progress.advance)
+            name: open_embedder(EncoderSpec(model=name, dtype=dtype.value), device, vectors, progress.advance)
             for name in dict.fromkeys([encoder, *rule.others])
         }
         ledger = mine_file(
