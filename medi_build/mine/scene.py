@@ -23,7 +23,7 @@ from medi_build.mine.search import NOTHING, Vectors, pair_scores
 from medi_build.mine.select import Bools
 from medi_build.mining_rule import MiningRule
 
-CALIBRATION_PAIRS = 100_000
+CALIBRATION_PAIRS = 20_000
 
 
 @dataclass(frozen=True)
