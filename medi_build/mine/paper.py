@@ -5,7 +5,8 @@ has the labels, or the outputs, of all of them. So no text is ever the negative 
 row would take it as a positive.
 
 Labels and outputs tell a wrong candidate from a right one here, so of the rule's filters only those on rank and
-length apply; margins and the like are for `medi_build.mine.pairs`, where nothing else guards the negatives.
+length apply; margins, the cross-encoder and the like are for `medi_build.mine.pairs`, where nothing else guards the
+negatives. Each knob that a rule sets in vain is noted as ``no_effect_{knob}``.
 """
 
 from typing import NamedTuple
@@ -34,6 +35,9 @@ from medi_build.mine.result import Found, empty
 from medi_build.mine.search import NOTHING, Ranking, Vectors, pair_scores, topk
 from medi_build.mine.select import Candidates, depth, pick, reject, window
 from medi_build.mining_rule import MiningRule
+
+KNOBS = {"preset", "negatives", "rank_min", "rank_max", "pick", "max_length_ratio"}
+"""The knobs of a rule that have an effect here."""
 
 
 class _Inputs(NamedTuple):
@@ -66,6 +70,7 @@ def by_label(
 
     Drops rows without a label (``no_label``) and rows whose labels no other input has (``no_positive``).
     """
+    _note_vain_knobs(rule, ledger)
     inputs = _usable(examples, "labels", "no_label", ledger)
     vocabulary = inputs.vocabulary
     if not len(vocabulary):
@@ -99,6 +104,7 @@ def by_output(
 
     Drops rows without an output (``no_output``) or without another input (``no_positive``).
     """
+    _note_vain_knobs(rule, ledger)
     inputs = _usable(examples, "answers", "no_output", ledger)
     vocabulary = inputs.vocabulary
     if not len(vocabulary):
@@ -120,6 +126,11 @@ def by_output(
     positives, negatives = (_rescored(ranking, x, corpus_x) for ranking in (positives, negatives))
     chosen = _pick(window(negatives, rule), positives.ids[:, 0], vocabulary, rule, seed, ledger)
     return _per_row(inputs, positives, chosen, "output", ledger), vocabulary
+
+
+def _note_vain_knobs(rule: MiningRule, ledger: Ledger) -> None:
+    for knob in sorted(rule.model_dump(exclude_defaults=True).keys() - KNOBS):
+        ledger.note(f"no_effect_{knob}")
 
 
 def _usable(examples: pa.Table, name: str, reason: str, ledger: Ledger) -> _Inputs:

@@ -1,6 +1,7 @@
 """The two rules of the paper against the plain version, and what must never happen."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -108,6 +109,19 @@ def test_length_ratio_rejects_and_counts():
     table, ledger = run(rows, "classification", MiningRule(max_length_ratio=3.0))
     assert table.to_pylist()[0]["neg"] == "quite another"
     assert ledger.notes["rejected_length"] > 0
+
+
+@pytest.mark.parametrize("kind", ["classification", "text2text"])
+def test_knobs_that_have_no_effect_here_are_named(kind):
+    rows = [{"query": f"text {i} {WORDS[i % 8]}", "labels": ["AB"[i % 2]], "answers": ["AB"[i % 2]]} for i in range(20)]
+    plain, quiet = run(rows, kind, MiningRule(negatives=2, rank_min=1, max_length_ratio=2.0))
+    assert not [note for note in quiet.notes if note.startswith("no_effect")]
+    vain = {"cross_encoder": "no/such-model", "cross_encoder_scores": True, "ceiling": 0.0, "lexical": True}
+    table, ledger = run(rows, kind, MiningRule(negatives=2, rank_min=1, max_length_ratio=2.0, **vain))
+    assert table.equals(plain)
+    assert {note for note in ledger.notes if note.startswith("no_effect")} == {f"no_effect_{knob}" for knob in vain}
+    _, ledger = run(rows, kind, MiningRule.from_preset("positive-aware"))
+    assert ledger.notes["no_effect_relative_margin"] == 1
 
 
 def test_nothing_in_nothing_out():
