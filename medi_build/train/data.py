@@ -4,6 +4,7 @@ A batch needs random rows, which compressed Parquet and JSON cannot give; the Ar
 batch. It is made beside the output, and again only if the source changes.
 """
 
+import csv
 import dataclasses
 import json
 import os
@@ -26,7 +27,7 @@ from medi_build.errors import TrainError
 from medi_build.train.batches import Hashes, Ints, Ragged, RowKeys
 from medi_build.train.source import LISTS, SIDES, read_triplets, training_files
 
-FORMAT = 3
+FORMAT = 4
 """To be raised by hand whenever the files that `prepare` writes change."""
 
 STORED = pa.schema(
@@ -359,7 +360,11 @@ def _take(lists: Ragged, rows: Ints, most: int | None = None) -> Ragged:
 
 
 def read_manifest(source: Path) -> dict[str, Any]:
-    """The build's manifest, or nothing where the source is not a build folder."""
+    """The build's manifest, or nothing where the source is not a build folder.
+
+    Raises:
+        TrainError: it is damaged.
+    """
     path = (source if source.is_dir() else source.parent) / "manifest.json"
     if not path.is_file():
         return {}
@@ -368,3 +373,19 @@ def read_manifest(source: Path) -> dict[str, Any]:
     except ValueError as error:
         raise TrainError(f"{path}: is not JSON ({error}); build the dataset again") from error
     return manifest
+
+
+def read_tasks(source: Path) -> dict[int, dict[str, str]]:
+    """Facts of each task from the build's tasks.csv, by task id; nothing where there is none.
+
+    Raises:
+        TrainError: it is damaged.
+    """
+    path = (source if source.is_dir() else source.parent) / "tasks.csv"
+    if not path.is_file():
+        return {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return {int(row["task_id"]): dict(row) for row in csv.DictReader(file)}
+    except (KeyError, TypeError, ValueError) as error:
+        raise TrainError(f"{path}: is no table of tasks ({error!r}); build the dataset again") from error

@@ -1,6 +1,5 @@
 """What a trained model comes with: a card that says what it was trained on, and a plot of how it went."""
 
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medi_build.train.batches import Plan
-from medi_build.train.data import TrainingData, read_manifest
+from medi_build.train.data import TrainingData
 from medi_build.train.evaluate import ACCURACY
 from medi_build.train.settings import TrainSettings
 
@@ -39,6 +38,19 @@ class Trained:
     texts_cut: int
     skipped: dict[str, int]
     resumed_from: int
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a build folder says about its data; empty where the source is none.
+
+    Attributes:
+        manifest: its manifest.
+        tasks: facts of each task, by id.
+    """
+
+    manifest: dict[str, Any]
+    tasks: dict[int, dict[str, str]]
 
 
 def write_plot(history: Sequence[dict[str, Any]], accuracy: tuple[float, float] | None, path: Path) -> None:
@@ -81,10 +93,10 @@ def _curve(history: Sequence[dict[str, Any]], name: str) -> tuple[list[int], lis
     return [point["step"] for point in points], [point[name] for point in points]
 
 
-def write_card(settings: TrainSettings, data: TrainingData, plan: Plan, trained: Trained) -> None:
+def write_card(settings: TrainSettings, data: TrainingData, origin: Origin, plan: Plan, trained: Trained) -> None:
     """Write the model card, README.md: data and its digest, tasks and licences, prompts, settings, results."""
-    manifest = read_manifest(settings.source)
-    tasks = _tasks(settings.source, data)
+    manifest = origin.manifest
+    tasks = {int(number): {"task_name": name} for number, name in data.info["tasks"].items()} | origin.tasks
     licences = sorted({task["licence"] for task in tasks.values() if task.get("licence")})
     header = {
         "library_name": "sentence-transformers",
@@ -134,17 +146,6 @@ def _prompts(data: TrainingData) -> str:
     shown = "\n".join(f"- `{prompt}`" for prompt in prompts[:_MOST_PROMPTS])
     rest = f"\n- and {len(prompts) - _MOST_PROMPTS:,} more" if len(prompts) > _MOST_PROMPTS else ""
     return f"## Prompts\n{shown}{rest}" if prompts else ""
-
-
-def _tasks(source: Path, data: TrainingData) -> dict[int, dict[str, str]]:
-    """Facts of each task from the build's tasks.csv; the bare names where there is none."""
-    tasks = {int(number): {"task_name": name} for number, name in data.info["tasks"].items()}
-    path = (source if source.is_dir() else source.parent) / "tasks.csv"
-    if path.is_file():
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                tasks[int(row["task_id"])] = dict(row)
-    return tasks
 
 
 def _task_table(tasks: dict[int, dict[str, str]], plan: Plan, trained: Trained) -> str:

@@ -16,11 +16,19 @@ from medi_build.errors import TrainError
 from medi_build.train.batches import Ints, Plan, PlannedSampler, own_negative_tasks, plan_batches
 from medi_build.train.checkpoints import drop_older_checkpoints, newest_checkpoint, run_fingerprint, write_receipt
 from medi_build.train.collate import CUT, ROWS, TripletCollator, instructions_that_fill, leave_instructions_out
-from medi_build.train.data import TrainingData, first_hard_negatives, hold_out, prepare, take_keys
+from medi_build.train.data import (
+    TrainingData,
+    first_hard_negatives,
+    hold_out,
+    prepare,
+    read_manifest,
+    read_tasks,
+    take_keys,
+)
 from medi_build.train.evaluate import ACCURACY, TripletEvaluator
-from medi_build.train.export import merge_adapters, save_model
+from medi_build.train.export import merge_adapters, not_finite, save_model
 from medi_build.train.objective import InstructorLoss
-from medi_build.train.report import Trained, write_card, write_plot
+from medi_build.train.report import Origin, Trained, write_card, write_plot
 from medi_build.train.settings import CUSTOM, INSTRUCTOR, REPLACED, TRIPLET, TrainSettings
 
 DATA_FOLDER = "training-data"
@@ -154,7 +162,8 @@ def train(
         report: takes the lines that tell what happens, in the first process.
 
     Raises:
-        TrainError: bad data (names the row), settings that make no sense, a NaN loss, a corrupted checkpoint.
+        TrainError: bad data (names the row), settings that make no sense, a model with NaN in its weights, a NaN
+            loss, a corrupted checkpoint.
         EncoderError: the model cannot be loaded.
     """
     if (loss is not None) != (settings.loss == CUSTOM):
@@ -163,6 +172,7 @@ def train(
     args = _arguments(settings)
     tell = report if args.process_index == 0 else _say_nothing
     tokens_per_forward = settings.tokens_per_forward or TOKENS_PER_FORWARD[args.device.type == "cuda"]
+    origin = Origin(read_manifest(settings.source), read_tasks(settings.source))  # a damaged one is told before the run
     data = _prepare(settings, args)
     model, window = load_for_training(settings)
     run = _plan_run(settings, data, model.tokenizer, window, args.world_size)
@@ -205,7 +215,7 @@ def train(
     if trained.texts_cut:
         tell(f"{trained.texts_cut:,} texts were cut to the window of {window} tokens")
     if trainer.is_world_process_zero():
-        _save(model, settings, data, run.plan, trained)
+        _save(model, settings, data, origin, run.plan, trained)
     return trained
 
 
@@ -253,9 +263,19 @@ def _plan_run(settings: TrainSettings, data: TrainingData, tokenizer: Any, windo
 
 
 def load_for_training(settings: TrainSettings) -> tuple[Any, int]:
-    """The encoder, ready for our collator, and its window in tokens."""
+    """The encoder, ready for our collator, and its window in tokens.
+
+    Raises:
+        EncoderError: it cannot be loaded.
+        TrainError: its weights are no numbers.
+    """
     files = find_model(settings.model_name_or_path, settings.model_revision)
     model = load_model(files)
+    if broken := not_finite(model):
+        raise TrainError(
+            f"{settings.model_name_or_path}: {len(broken)} weights are not finite ({broken[0]} and others); start from "
+            "a model that is whole"
+        )
     window = window_of(model, files.name, settings.max_source_length)
     model.max_seq_length = window
     if settings.pool_instruction:
@@ -348,6 +368,8 @@ def _arguments(settings: TrainSettings) -> SentenceTransformerTrainingArguments:
         args = SentenceTransformerTrainingArguments(**{**defaults, **given, **ours})
     except (TypeError, ValueError, ImportError) as error:
         raise TrainError(f"the trainer does not take these arguments: {error}") from error
+    if args.fp16 and args.device.type == "cpu":
+        raise TrainError("precision is float16, which the CPU does not train in; use float32 or bfloat16 there")
     if args.n_gpu > 1:
         raise TrainError(
             f"one process sees {args.n_gpu} GPUs; start one process for each (`torchrun --nproc-per-node {args.n_gpu}"
@@ -369,11 +391,12 @@ def _with_steps(
     return args
 
 
-def _save(model: Any, settings: TrainSettings, data: TrainingData, plan: Plan, trained: Trained) -> None:
+def _save(
+    model: Any, settings: TrainSettings, data: TrainingData, origin: Origin, plan: Plan, trained: Trained
+) -> None:
     if settings.lora_rank:
         merge_adapters(model)
-    broken = [name for name, weights in model.state_dict().items() if not torch.isfinite(weights).all()]
-    if broken:
+    if broken := not_finite(model):
         raise TrainError(
             f"{len(broken)} weights of the trained model are not finite ({broken[0]} and others), so it is not saved; "
             f"lower learning_rate ({settings.learning_rate}), or train in float32 or bfloat16"
@@ -383,4 +406,4 @@ def _save(model: Any, settings: TrainSettings, data: TrainingData, plan: Plan, t
     if settings.export == "instructor":
         save_model(model, settings.output_dir / "instructor", form="instructor")
     write_plot(trained.history, trained.accuracy, settings.output_dir / "training.svg")
-    write_card(settings, data, plan, trained)
+    write_card(settings, data, origin, plan, trained)

@@ -122,13 +122,42 @@ def broken(i: int, **changes: Any) -> list[dict[str, Any]]:
         (broken(5, pos="text"), r"record 5: pos is"),
         (broken(5, task_id="seven"), r"record 5: task_id is"),
         (broken(0, neg=["Represent;", "  \n"]), r"record 0: the text of neg is empty"),
+        (broken(0, neg=["Represent;", "half \ud800"]) + broken(1), r"record 0: a text is not valid Unicode"),
         ([*broken(0), 5], r"record 6: is 5"),
         ([], r"no records"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path: Path, records: Any, message: str) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps(records))
     with pytest.raises(TrainError, match=message):
-        prepare(write_json(tmp_path / "bad.json", records), tmp_path / "cache")
+        prepare(path, tmp_path / "cache")
+    assert not [left for left in (tmp_path / "cache").rglob("*") if left.is_file()]
+
+
+@pytest.mark.parametrize("rest", ["{}", "[]", " x", '\n\n{"query": 1}'])
+def test_what_follows_the_array_is_not_lost_without_a_word(tmp_path: Path, rest: str) -> None:
+    path = write_json(tmp_path / "two.json", [record(i) for i in range(3)])
+    with path.open("a") as file:
+        file.write(" \n" * 3)
+    assert len(prepare(path, tmp_path / "cache")) == 3
+    with path.open("a") as file:
+        file.write(rest)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source_module, "_CHARACTERS_PER_READ", 7)
+        with pytest.raises(TrainError, match=r"goes on after its array of 3 elements ended"):
+            prepare(path, tmp_path / "cache")
+
+
+def test_tasks_named_by_numbers_and_words_stay_apart(tmp_path: Path) -> None:
+    names = ["toy", "1", "7", "007", "²", "--5", "9" * 30, "-3", "toy"]
+    rows = [{key: value for key, value in record(i).items() if key != "task_id"} for i in range(len(names))]
+    rows = [row | {"task_name": name} for row, name in zip(rows, names, strict=True)]
+    data = prepare(write_json(tmp_path / "old.json", rows), tmp_path / "cache")
+    assert data.keys.task.tolist() == [1, 2, 7, 8, 9, 10, 11, -3, 1]
+    assert data.info["tasks"]["8"] == "007"
+    big = prepare(write_json(tmp_path / "big.json", [record(0, task=2**70)]), tmp_path / "cache")
+    assert big.info["tasks"] == {"1": str(2**70)}
 
 
 def test_a_bad_row_of_a_shard_is_named(tmp_path: Path) -> None:
@@ -169,6 +198,53 @@ def test_missing_files_and_columns(tmp_path: Path) -> None:
     (tmp_path / "y.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(TrainError, match="not a readable Parquet"):
         prepare(tmp_path / "y.parquet", tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("task_id", pa.array([None, 1, 1], pa.int64()), r"x.parquet, row 0: task_id is null"),
+        ("task_id", pa.array([0.5, 1.0, 1.0]), r"column task_id is of type double; it has to hold integers or strings"),
+        ("task_id", pa.array([[1], [1], [1]]), r"column task_id is of type list"),
+        ("query", pa.array(["a", "b", "c"]), r"column query is of type string; it has to hold lists of strings"),
+        ("pos", pa.array([[1, 2]] * 3), r"column pos is of type list<.*int64>; it has to hold lists of strings"),
+        ("labels", pa.array(["a", "b", "c"]), r"column labels is of type string; it has to hold lists of strings"),
+        ("pos_id", pa.array([["a"]] * 3), r"column pos_id is of type list"),
+    ],
+)
+def test_columns_of_another_type_are_named(tmp_path: Path, column: str, values: pa.Array, message: str) -> None:
+    table = pa.Table.from_pylist([record(i) for i in range(3)])
+    table = table.drop_columns([column] if column in table.column_names else []).append_column(column, values)
+    pq.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(TrainError, match=message):
+        prepare(tmp_path / "x.parquet", tmp_path / "cache")
+
+
+def test_numbers_will_do_for_classes_and_ids(tmp_path: Path) -> None:
+    rows = [record(i) | {"labels": [i % 2], "pos_id": 10 + i, "groups": []} for i in range(3)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
+    data = prepare(tmp_path / "x.parquet", tmp_path / "cache")
+    assert data.keys.labels.values.tolist() == [xxhash.xxh3_64_intdigest(str(i % 2).encode()) for i in range(3)]
+    assert data.keys.pos_ids.values[2] == xxhash.xxh3_64_intdigest(b"12")
+
+
+def test_a_shard_damaged_inside_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.Table.from_pylist([record(i) for i in range(300)]), path)
+    data = bytearray(path.read_bytes())
+    data[4:600] = b"\xff" * 596
+    path.write_bytes(data)
+    with pytest.raises(TrainError, match=r"x.parquet: cannot be read to its end"):
+        prepare(path, tmp_path / "cache")
+
+
+def test_an_output_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
+    path = write_json(tmp_path / "medi-data.json", [record(0)])
+    (tmp_path / "file").write_text("mine")
+    for folder in ("file", "file/below"):
+        with pytest.raises(TrainError, match=r"cannot be written \(.*directory.*name another output folder"):
+            prepare(path, tmp_path / folder / "cache")
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_empty_texts_can_be_skipped_and_are_counted(tmp_path: Path) -> None:

@@ -324,6 +324,27 @@ def test_a_loss_that_is_no_number_stops_the_run(toy_data: Path, tiny_model: Path
     assert not (tmp_path / "one step" / "model.safetensors").exists()
 
 
+def test_a_model_whose_weights_are_no_numbers_is_refused(toy_data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    model = SentenceTransformer(str(tiny_model), device="cpu")
+    with torch.no_grad():
+        model[2].linear.weight[3, 1] = torch.inf
+    model.save_pretrained(str(tmp_path / "broken"))
+    with pytest.raises(TrainError, match=r"broken: 1 weights are not finite \(2.linear.weight and others\)"):
+        run(settings_for(toy_data, tmp_path / "broken", tmp_path / "run"))
+
+
+@pytest.mark.parametrize(("name", "content"), [("manifest.json", "{"), ("tasks.csv", "task_id,licence\none,CC0-1.0\n"),
+                                               ("tasks.csv", "id,licence\n1,CC0-1.0\n")])  # fmt: skip
+def test_a_damaged_build_is_told_before_the_run(
+    toy_data: Path, tiny_model: Path, tmp_path: Path, name: str, content: str
+) -> None:
+    shutil.copy(toy_data, tmp_path / "medi-data.json")
+    (tmp_path / name).write_text(content)
+    with pytest.raises(TrainError, match=rf"{name}: is .*build the dataset again"):
+        run(settings_for(tmp_path, tiny_model, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_instruction_that_fills_the_window_is_named_or_skipped(tiny_model: Path, tmp_path: Path) -> None:
     from tests.train.conftest import toy_records
 
@@ -387,6 +408,10 @@ def test_texts_cut_are_counted_once_over_a_whole_run_even_if_it_breaks(
     {"max_source_length": 2},
     {"max_source_length": 0},
     {"hard_negatives": 0},
+    {"weight_decay": -1.0},
+    {"weight_decay": float("nan")},
+    {"precision": "float16"},
+    {"extra": {"use_cpu": True, "fp16": True}},
     {"extra": {"load_best_model_at_end": False}},
     {"extra": {"lr_scheduler_type": "sideways"}},
     {"extra": {"report_to": "pigeons"}},
