@@ -218,8 +218,8 @@ def _sentence_vectors(
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
         raise EncoderError(
-            f"sentence {bad[0]} ({len(bad)} in all) has NaN or infinite values in {encoder.dtype}; try dtype "
-            "'float32', or check the model's weights"
+            f"sentence {bad[0]} ({len(bad)} in all) has NaN or infinite values in {encoder.dtype}; "
+            + ("check the model's weights" if encoder.dtype == torch.float32 else "try dtype 'float32'")
         )
     return vectors
 
@@ -268,13 +268,21 @@ def encode_file(
         ``invalid_json``, ``too_long``); the note ``truncated`` counts texts that did not fit the window.
 
     Raises:
-        TrainError: the file is of another kind, or has no such column.
+        TrainError: the file is of another kind, has no such column or is ``out`` itself, or the instruction fills the
+            window.
+        OutputError: ``out`` cannot be written.
         InputError: the file cannot be read.
     """
+    if out.exists() and source.exists() and out.samefile(source):
+        raise TrainError(f"{out}: is the file to encode; name another one for the vectors")
+    if instruction and model.tokenise([(instruction, "")]).lengths[0] >= model.max_seq_length:
+        raise TrainError(
+            f"the instruction leaves no room for text in the window of {model.max_seq_length} tokens: "
+            f"{_shown(instruction)}; shorten it"
+        )
     ledger = Ledger(dataset=source.name)
     vector = pa.list_(pa.float32(), model.get_sentence_embedding_dimension())
     schema = pa.schema([("row", pa.int64()), ("text", pa.string()), ("vector", vector)])
-    out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(out) as file, pq.ParquetWriter(pa.PythonFile(file, mode="w"), schema) as writer:
         for rows, texts in _steps(_texts(source, column, ledger), ledger):
             tokens = model.tokenise([(instruction, text) for text in texts])
@@ -308,7 +316,7 @@ def _steps(texts: Iterator[tuple[int, Any]], ledger: Ledger) -> Iterator[tuple[l
 def _texts(source: Path, column: str, ledger: Ledger) -> Iterator[tuple[int, Any]]:
     """Rows or lines of the source, numbered from 0."""
     if not source.is_file():
-        raise TrainError(f"{source}: no such file")
+        raise TrainError(f"{source}: no such file; name a .txt, .jsonl or .parquet file")
     if source.suffix == ".parquet":
         start = 0
         for batch in parquet_batches(source, [column], ledger):
@@ -317,7 +325,10 @@ def _texts(source: Path, column: str, ledger: Ledger) -> Iterator[tuple[int, Any
     elif source.name.endswith((".jsonl", ".jsonl.gz")):
         for number, value in json_lines(source, ledger):
             if isinstance(value, Mapping) and column not in value:
-                raise TrainError(f"{source}:{number}: has no {column!r}; its keys are {', '.join(map(repr, value))}")
+                raise TrainError(
+                    f"{source}:{number}: has no {column!r}; its keys are {', '.join(map(repr, value)) or 'none'}, name "
+                    "the one that holds the text as column"
+                )
             yield number - 1, value[column] if isinstance(value, Mapping) else value
     elif source.suffix == ".txt":
         with source.open("rb") as file:
@@ -326,4 +337,4 @@ def _texts(source: Path, column: str, ledger: Ledger) -> Iterator[tuple[int, Any
                 text = line if row else line.removeprefix(codecs.BOM_UTF8)
                 yield row, text.decode(errors="surrogateescape").rstrip("\r\n")
     else:
-        raise TrainError(f"{source}: is neither .txt nor .jsonl nor .parquet")
+        raise TrainError(f"{source}: is neither .txt nor .jsonl nor .parquet; save the texts in one of these forms")

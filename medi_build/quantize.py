@@ -6,9 +6,12 @@ grid twice changes nothing.
 """
 
 import json
+import os
+import shutil
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,8 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medi_build.encode.load import find_model, load_model
+from medi_build.encode.load import find_model, load_model, quiet
 from medi_build.errors import TrainError
+from medi_build.train.export import not_finite
 
 if TYPE_CHECKING:
     from medi_build.instructor import Instructor
@@ -79,40 +83,71 @@ def quantize(
 
     Args:
         model_name_or_path: hub id or local folder.
-        out: folder to make.
+        out: folder to make; it is whole or not there.
         method: "int8" (dynamic: activations are quantized as they come), or the dtype of the stored weights.
         backend: which library computes in int8; torchao where it works, else torch.ao.
 
     Raises:
-        TrainError: `out` exists and is not empty, or no library can compute in int8 here.
+        TrainError: `out` cannot be a new folder, the model is int8 already or has NaN in its weights, or no library can
+            compute in int8 here.
         EncoderError: the model cannot be loaded.
     """
     from medi_build.instructor import Instructor
 
-    if out.exists() and any(out.iterdir()):
-        raise TrainError(f"{out}: is not empty; name a new folder")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise TrainError(f"{out}: is {'not empty' if out.is_dir() else 'a file'}; name a new folder")
     files = find_model(model_name_or_path)
+    if is_quantized(files.folder):
+        raise TrainError(f"{model_name_or_path}: is int8 already; name the model that it was made from")
     model = load_model(files)
-    if method == "int8":
-        backend = backend or _working_backend()
-        _save_int8(model, out, backend)
-    else:
-        half = model.to(torch.float16 if method == "float16" else torch.bfloat16)
-        half.save_pretrained(str(out), create_model_card=False)
-    seconds_before, before = _measure(Instructor(files.folder, "cpu"))
-    seconds_after, after = _measure(Instructor(out, "cpu"))
-    cosine = (before * after).sum(axis=1)
-    done = Quantized(
-        f"int8 ({backend})" if method == "int8" else method,
-        _weight_bytes(files.folder),
-        _weight_bytes(out),
-        seconds_before,
-        seconds_after,
-        float(cosine.mean()),
-        float(cosine.min()),
-    )
-    (out / RECEIPT).write_text(json.dumps({"method": method, "backend": backend, "measured": asdict(done)}, indent=2))
+    if broken := not_finite(model):
+        raise TrainError(
+            f"{model_name_or_path}: {len(broken)} weights are not finite ({broken[0]} and others); name a model "
+            "that is whole"
+        )
+    with _whole_folder(out) as part:
+        with quiet():
+            if method == "int8":
+                backend = backend or _working_backend()
+                _save_int8(model, part, backend)
+            else:
+                half = model.to(torch.float16 if method == "float16" else torch.bfloat16)
+                half.save_pretrained(str(part), create_model_card=False)
+        seconds_before, before = _measure(Instructor(files.folder, "cpu"))
+        seconds_after, after = _measure(Instructor(part, "cpu"))
+        cosine = (before * after).sum(axis=1)
+        done = Quantized(
+            f"int8 ({backend})" if method == "int8" else method,
+            _weight_bytes(files.folder),
+            _weight_bytes(part),
+            seconds_before,
+            seconds_after,
+            float(cosine.mean()),
+            float(cosine.min()),
+        )
+        receipt = {"method": method, "backend": backend, "measured": asdict(done)}
+        (part / RECEIPT).write_text(json.dumps(receipt, indent=2))
     return done
+
+
+@contextmanager
+def _whole_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill that gets the name ``out`` if the block ends without an error, else nothing stays.
+
+    Raises:
+        TrainError: it cannot be made, or the disk is full.
+    """
+    part = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        part.mkdir(parents=True)
+        yield part
+        part.replace(out)
+    except OSError as error:
+        raise TrainError(
+            f"{out}: cannot be written ({error.strerror or error}); make room, or name another folder"
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def is_quantized(folder: Path) -> bool:

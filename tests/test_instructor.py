@@ -12,7 +12,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from medi_build.encode.load import find_model, load_model
-from medi_build.errors import EncoderError, InputError, OptionError, TrainError
+from medi_build.errors import EncoderError, InputError, OptionError, OutputError, TrainError
 from medi_build.instructor import Instructor, encode_file
 from medi_build.train.export import save_model
 
@@ -127,7 +127,7 @@ def test_broken_weights_are_named(tmp_path: Path) -> None:
     encoder = model._encoder("cpu")
     with torch.no_grad():
         encoder.model[0].auto_model.shared.weight[:] = float("nan")
-    with pytest.raises(EncoderError, match=r"sentence 0 .* NaN"):
+    with pytest.raises(EncoderError, match=r"sentence 0 .* NaN .*; check the model's weights"):
         model.encode([["", "text"]])
 
 
@@ -194,6 +194,14 @@ def test_bad_files_are_refused(model: Instructor, tmp_path: Path) -> None:
         encode_file(model, tmp_path / "a.parquet", tmp_path / "v.parquet")
     with pytest.raises(TrainError, match="no such file"):
         encode_file(model, tmp_path / "b.txt", tmp_path / "v.parquet")
+    (tmp_path / "c.txt").write_text("one\n")
+    with pytest.raises(TrainError, match=r"leaves no room for text in the window of 512 tokens: 'Represent"):
+        encode_file(model, tmp_path / "c.txt", tmp_path / "v.parquet", instruction="Represent this " * 300)
+    with pytest.raises(OutputError, match=r"c.txt/v.parquet: cannot be written .*choose another"):
+        encode_file(model, tmp_path / "c.txt", tmp_path / "c.txt" / "v.parquet")
+    with pytest.raises(TrainError, match=r"c.txt: is the file to encode"):
+        encode_file(model, tmp_path / "c.txt", tmp_path / "." / "c.txt")
+    assert (tmp_path / "c.txt").read_text() == "one\n"
     assert not (tmp_path / "v.parquet").exists()
 
 

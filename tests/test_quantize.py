@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from medi_build.encode.load import find_model, load_model
 from medi_build.errors import TrainError
 from medi_build.instructor import Instructor
 from medi_build.quantize import _WEIGHTS, RECEIPT, _expanded, quantize
+from medi_build.train.export import save_model
 
 TINY = Path(__file__).parent / "golden" / "tiny_instructor"
 PAIRS = [["Represent the sentence;", f"ship number {i} leaves the harbour"] for i in range(12)]
@@ -52,10 +54,34 @@ def test_bad_folders(tmp_path: Path) -> None:
     (tmp_path / "full" / "x").write_text("x")
     with pytest.raises(TrainError, match="not empty"):
         quantize(str(TINY), tmp_path / "full")
+    with pytest.raises(TrainError, match="is a file; name a new folder"):
+        quantize(str(TINY), tmp_path / "full" / "x")
+    with pytest.raises(TrainError, match=r"cannot be written \(Not a directory\)"):
+        quantize(str(TINY), tmp_path / "full" / "x" / "below")
+    (tmp_path / "q").mkdir()
     quantize(str(TINY), tmp_path / "q")
+    with pytest.raises(TrainError, match="is int8 already"):
+        quantize(str(tmp_path / "q"), tmp_path / "again")
     (tmp_path / "q" / _WEIGHTS).write_bytes(b"broken")
     with pytest.raises(TrainError, match="cannot be loaded"):
         Instructor(tmp_path / "q")
+
+
+def test_nothing_stays_of_what_could_not_be_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_model(find_model(str(TINY)))
+    with torch.no_grad():
+        model[2].linear.weight[0] = torch.nan
+    save_model(model, tmp_path / "broken")
+    with pytest.raises(TrainError, match=r"broken: 1 weights are not finite \(2.linear.weight"):
+        quantize(str(tmp_path / "broken"), tmp_path / "new" / "q")
+
+    def dies(model: Instructor) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("medi_build.quantize._measure", dies)
+    with pytest.raises(KeyboardInterrupt):
+        quantize(str(TINY), tmp_path / "new" / "q")
+    assert not list((tmp_path / "new").iterdir())
 
 
 def test_quantizing_is_repeatable(tmp_path: Path) -> None:
