@@ -1,11 +1,15 @@
 """Each filter against its definition, on arrays and through the whole of mining."""
 
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +20,7 @@ from medi_build.mine import filters, mine
 from medi_build.mine.select import Candidates, pick, repeated
 from medi_build.mine.shortcuts import length_auc, note_length_shortcut
 from medi_build.mining_rule import MiningRule
+from tests.conftest import ROOT
 from tests.mine.conftest import documents, embed, examples
 from tests.mine.test_search import unit
 
@@ -253,6 +258,40 @@ def test_random_picks_stay_in_the_window_and_hardest_first():
     assert len(set(ranks)) == 5
     assert min(ranks) >= 10
     assert max(ranks) < 30
+
+
+def drawn(seed):
+    """Digest of what mining finds where every choice that can be drawn is drawn."""
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abcdefgh"), 4)) for _ in range(60)]
+    asked = [[*rng.choice(words, 4)] for _ in range(200)]
+    rows = [
+        {
+            "query": " ".join(own),
+            "positives": [" ".join([*own[1:], *rng.choice(words, 2)]) for _ in range(2)],
+            "groups": [own[0]],
+        }
+        for own in asked
+    ]
+    knobs = {"floor_quantile": 0.97, "risk_max": 0.6, "consistency_top": 1, "round_trip_top": 1, "consistency_pool": 60}
+    rule = MiningRule(negatives=3, pick="random", rank_max=20, **knobs)
+    ledger = Ledger("toy")
+    table = mine(examples(rows), None, kind="pairs", rule=rule, embed=embed, seed=seed, ledger=ledger)
+    labelled = [{"query": row["query"], "labels": row["groups"]} for row in rows]
+    by_label = mine(
+        examples(labelled), None, kind="classification", rule=MiningRule(pick="random"), embed=embed, seed=seed,
+        ledger=ledger,
+    )  # fmt: skip
+    return xxhash.xxh3_64_hexdigest(f"{table.to_pylist()} {by_label.to_pylist()} {ledger.to_dict()}".encode())
+
+
+def test_every_draw_is_seeded_and_no_order_comes_from_a_set():
+    """The same in another process, whose sets have another order; another seed gives something else."""
+    code = "from tests.mine.test_filters import drawn; print(drawn(3))"
+    env = {**os.environ, "PYTHONHASHSEED": "7"}
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, env=env)
+    assert other.stdout.split() == [drawn(3)]
+    assert drawn(4) != drawn(3)
 
 
 @settings(max_examples=100, deadline=None)

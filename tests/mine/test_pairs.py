@@ -89,6 +89,21 @@ def test_positives_of_the_same_query_in_another_row_are_barred():
     assert [row["neg"] for row in got[:2]] == ["a fox is an animal"] * 2
 
 
+def test_rows_of_one_query_keep_what_is_theirs():
+    rows = [
+        {"query": "what is tea", "positives": ["tea is a drink"], "negatives": ["teak"]},
+        {"query": "what is tea", "positives": ["tea is a plant"], "negatives": ["a tee", "a team"]},
+        {"query": "what is tea", "positives": ["tea is a leaf"]},
+        {"query": "what is a fox", "positives": ["a fox is an animal"]},
+    ]
+    got, _ = run(rows, rule=MiningRule(negatives=2))
+    assert [(row["pos"], [row["neg"], *row["hard_negatives"]]) for row in got[:3]] == [
+        ("tea is a drink", ["teak", "a fox is an animal"]),
+        ("tea is a plant", ["a tee", "a team"]),
+        ("tea is a leaf", ["a fox is an animal"]),
+    ]
+
+
 def test_supplied_negatives_come_first_and_keep_their_place():
     rows = [
         {"query": "what is tea", "positives": ["tea is a drink"], "negatives": ["what is tea made of", "teak"]},
