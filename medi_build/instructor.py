@@ -19,7 +19,7 @@ from medi_build.adapters.lines import json_lines, parquet_batches
 from medi_build.encode import Encoder
 from medi_build.encode.encoder import Features, Progress
 from medi_build.encode.tokens import TRUNCATED, Tokens
-from medi_build.errors import EncoderError, TrainError
+from medi_build.errors import EncoderError, InputError, TrainError
 from medi_build.ledger import Ledger
 from medi_build.quantize import is_quantized, load_quantized
 from medi_build.recipe import EncoderSpec
@@ -271,7 +271,7 @@ def encode_file(
         TrainError: the file is of another kind, has no such column or is ``out`` itself, or the instruction fills the
             window.
         OutputError: ``out`` cannot be written.
-        InputError: the file cannot be read.
+        InputError: the file cannot be read, or none of its rows can be used.
     """
     if out.exists() and source.exists() and out.samefile(source):
         raise TrainError(f"{out}: is the file to encode; name another one for the vectors")
@@ -292,6 +292,9 @@ def encode_file(
             arrays = [pa.array(rows), pa.array(texts), pa.FixedSizeListArray.from_arrays(flat, type=vector)]
             writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
             ledger.written += len(rows)
+        if ledger.read and not ledger.written:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in ledger.dropped["adapt"].items())
+            raise InputError(f"{source}: none of its {ledger.read:,} rows has a usable text ({reasons}); mend it")
     return ledger
 
 

@@ -194,6 +194,9 @@ def test_bad_files_are_refused(model: Instructor, tmp_path: Path) -> None:
         encode_file(model, tmp_path / "a.parquet", tmp_path / "v.parquet")
     with pytest.raises(TrainError, match="no such file"):
         encode_file(model, tmp_path / "b.txt", tmp_path / "v.parquet")
+    (tmp_path / "d.jsonl").write_text('{"text": 5}\n[]\n{"text": " "}\n')
+    with pytest.raises(InputError, match=r"none of its 3 rows has a usable text \(2 wrong_type, 1 empty_text\)"):
+        encode_file(model, tmp_path / "d.jsonl", tmp_path / "v.parquet")
     (tmp_path / "c.txt").write_text("one\n")
     with pytest.raises(TrainError, match=r"leaves no room for text in the window of 512 tokens: 'Represent"):
         encode_file(model, tmp_path / "c.txt", tmp_path / "v.parquet", instruction="Represent this " * 300)
