@@ -91,7 +91,7 @@ def pick(candidates: Candidates, allowed: Bools, rule: MiningRule, row_keys: Key
     Given negatives come first; mined ones by rank, or with ``pick: random`` by a seeded draw, then by rank.
 
     Args:
-        candidates: [r, c].
+        candidates: [r, c], c at least ``rule.negatives``.
         allowed: [r, c].
         rule: ``negatives`` and ``pick``.
         row_keys: [r], the rows' seeded hashes; the draw depends on them and the candidates alone.
@@ -111,16 +111,7 @@ def pick(candidates: Candidates, allowed: Bools, rule: MiningRule, row_keys: Key
     taken, kept = np.take_along_axis(taken, hardest_first, axis=1), np.take_along_axis(kept, hardest_first, axis=1)
     ids = np.where(kept, np.take_along_axis(candidates.ids, taken, axis=1), NOTHING)
     scores = np.where(kept, np.take_along_axis(candidates.scores, taken, axis=1), np.float32(np.nan))
-    return _widen(Candidates(ids, scores, np.take_along_axis(candidates.ranks, taken, axis=1)), rule.negatives)
-
-
-def _widen(chosen: Candidates, columns: int) -> Candidates:
-    missing = ((0, 0), (0, columns - chosen.ids.shape[1]))
-    return Candidates(
-        np.pad(chosen.ids, missing, constant_values=NOTHING),
-        np.pad(chosen.scores, missing, constant_values=np.nan),
-        np.pad(chosen.ranks, missing, constant_values=0),
-    )
+    return Candidates(ids, scores, np.take_along_axis(candidates.ranks, taken, axis=1))
 
 
 def _draw(row_keys: Keys, ids: Ints) -> npt.NDArray[np.float64]:

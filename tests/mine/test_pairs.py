@@ -66,9 +66,16 @@ def test_negatives_equal_the_plain_version(rows, docs, symmetric, count):
 
 
 @settings(max_examples=60, deadline=None)
-@given(rows=st.lists(ROW, max_size=10), docs=st.lists(DOCUMENT, max_size=5), seed=st.integers(0, 9))
-def test_a_negative_is_never_the_query_or_any_positive_of_that_query(rows, docs, seed):
-    got, _ = run(rows, docs, MiningRule(negatives=5, pick="random"), seed=seed)
+@given(
+    rows=st.lists(ROW, max_size=10),
+    docs=st.lists(DOCUMENT, max_size=5),
+    seed=st.integers(0, 9),
+    lexical=st.booleans(),
+    others=st.sampled_from([{}, {"encoders": ("other",)}]),
+)
+def test_a_negative_is_never_the_query_or_any_positive_of_that_query(rows, docs, seed, lexical, others):
+    rule = MiningRule(negatives=5, pick="random", lexical=lexical, **others)
+    got, _ = run(rows, docs, rule, seed=seed, others={"other": embed})
     positives = {}
     for row in rows:
         positives.setdefault(row["query"], set()).update(row["positives"])
