@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from medi_build.encode.load import find_model, load_model, quiet
@@ -142,9 +143,9 @@ def _whole_folder(out: Path) -> Iterator[Path]:
         part.mkdir(parents=True)
         yield part
         part.replace(out)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise TrainError(
-            f"{out}: cannot be written ({error.strerror or error}); make room, or name another folder"
+            f"{out}: cannot be written ({getattr(error, 'strerror', None) or error}); make room, or name another folder"
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -1,12 +1,14 @@
 """Training: sentence-transformers' trainer over planned batches, with exact resume."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import sentence_transformers.sentence_transformer.losses as st_losses
 import torch
+from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, set_seed
@@ -92,11 +94,27 @@ class PlannedTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             metrics: dict[str, float] = super().evaluate(*args, **kwargs)
         return metrics
 
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        with _writing(Path(self.args.output_dir)):
+            super()._save_checkpoint(*args, **kwargs)
+
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Log, with the number of texts that were cut to the window since the last time, over all processes."""
         cut = int(self.accelerator.reduce(self.cut.clone()))
         self.cut.zero_()
         super().log({**logs, CUT: cut}, *args, **kwargs)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Say what to do where the libraries cannot write: torch tells of a full disk by a RuntimeError."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise TrainError(
+            f"{folder}: cannot be written ({error}); make room and run the same command again, it goes on from the "
+            "newest whole checkpoint"
+        ) from error
 
 
 def _sparse_lookups(model: torch.nn.Module) -> list[torch.nn.Embedding]:
@@ -401,9 +419,9 @@ def _save(
             f"{len(broken)} weights of the trained model are not finite ({broken[0]} and others), so it is not saved; "
             f"lower learning_rate ({settings.learning_rate}), or train in float32 or bfloat16"
         )
-    with quiet():
+    with _writing(settings.output_dir), quiet():
         save_model(model, settings.output_dir)
-    if settings.export == "instructor":
-        save_model(model, settings.output_dir / "instructor", form="instructor")
-    write_plot(trained.history, trained.accuracy, settings.output_dir / "training.svg")
-    write_card(settings, data, origin, plan, trained)
+        if settings.export == "instructor":
+            save_model(model, settings.output_dir / "instructor", form="instructor")
+        write_plot(trained.history, trained.accuracy, settings.output_dir / "training.svg")
+        write_card(settings, data, origin, plan, trained)

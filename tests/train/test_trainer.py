@@ -1,6 +1,7 @@
 """Training runs on a tiny encoder: what they learn, resume, save and refuse."""
 
 import json
+import resource
 import shutil
 import signal
 import subprocess
@@ -155,6 +156,24 @@ def test_a_run_that_dies_while_it_writes_or_removes_a_checkpoint_goes_on_from_th
     assert len(removed) == 1
     assert again.resumed_from in {2, 4} - {int(removed[0].split("-")[1])}
     assert losses(again) == losses(unbroken)  # however often it is evaluated
+
+
+@pytest.mark.parametrize("limit", [20_000, 60_000])
+def test_a_full_disk_is_an_error_that_says_so(
+    unbroken: Trained, toy_data: Path, tiny_model: Path, tmp_path: Path, limit: int
+) -> None:
+    """The weights of a checkpoint are above the first limit already, the optimizer's state is above both."""
+    settings = settings_for(toy_data, tiny_model, tmp_path / "full", export="instructor")
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, old[1]))
+    try:
+        with pytest.raises(TrainError, match=r"full: cannot be written \(.*make room"):
+            run(settings)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert losses(run(settings)) == losses(unbroken)
 
 
 def test_the_newest_and_the_best_checkpoint_are_kept(tmp_path: Path) -> None:
