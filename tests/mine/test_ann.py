@@ -40,6 +40,13 @@ def test_searching_few_lists_misses_some_and_says_how_many(vectors):
     assert 0 < found.recall < 1
 
 
+def test_what_is_missed_depends_on_the_seed_alone(vectors):
+    first, again, other = (ann_topk(*vectors, 10, probes=1, seed=seed) for seed in (5, 5, 6))
+    np.testing.assert_array_equal(first.ranking.ids, again.ranking.ids)
+    assert first.recall == again.recall
+    assert not np.array_equal(first.ranking.ids, other.ranking.ids)
+
+
 def test_a_corpus_smaller_than_k_and_no_queries(vectors):
     queries, corpus = vectors
     found = ann_topk(queries, corpus[:3], 5)

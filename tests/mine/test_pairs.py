@@ -225,6 +225,12 @@ def test_unusable_vectors_and_margins_are_refused():
 
     with pytest.raises(MiningError, match="NaN"):
         mine(examples(rows), None, kind="pairs", rule=MiningRule(), embed=broken, seed=0, ledger=Ledger("t"))
+
+    def wide(texts, instruction=""):
+        return Embedded(embed(texts).vectors.astype(np.float32), 0)
+
+    with pytest.raises(MiningError, match=r"float32 vectors .* one float16 vector per text"):
+        mine(examples(rows), None, kind="pairs", rule=MiningRule(), embed=wide, seed=0, ledger=Ledger("t"))
     with pytest.raises(ValueError, match="less than 1"):
         MiningRule(relative_margin=1.5)
 
