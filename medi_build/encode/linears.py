@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-ROWS = 512
+ROWS = 1024
 """Rows of a usual pass, for which the order is chosen."""
 
 
