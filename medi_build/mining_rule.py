@@ -73,7 +73,7 @@ class MiningRule(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _window(self) -> "MiningRule":
+    def _together(self) -> "MiningRule":
         if self.rank_min + self.negatives > self.rank_max:
             raise ValueError(
                 f"rank_min {self.rank_min} + negatives {self.negatives} exceeds rank_max {self.rank_max}; "
@@ -81,6 +81,12 @@ class MiningRule(BaseModel):
             )
         if self.relax and self.risk_max is None:
             raise ValueError("relax takes the candidate of least risk, so it needs risk_max")
+        used = self.cross_encoder_max is not None or self.cross_encoder_scores
+        if (self.cross_encoder is not None) != used:
+            raise ValueError(
+                "a cross_encoder rejects by cross_encoder_max or publishes its cross_encoder_scores; name it with one "
+                "of these or both, and none of these without it"
+            )
         return self
 
     @property

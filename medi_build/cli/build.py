@@ -91,6 +91,9 @@ def build_command(
     for record in sample_records(out, show):
         print_record(record)
     OUT.print(ledger_table(result.ledgers, result.seconds))
+    shortcuts = sum("length_shortcut" in ledger.notes for ledger in result.ledgers)
+    if shortcuts:
+        OUT.print(f"length alone tells positive from negative in {shortcuts:,} datasets; README.md names them")
     OUT.print(f"{result.manifest['rows']:,} records in {out}", markup=False)
     for file, what in (
         ("data/*.parquet", "the shards: load_dataset(DIR), polars, DuckDB"),

@@ -217,15 +217,15 @@ def _logistic(positives: Floats, others: Floats, ridge: float = 1e-4, rounds: in
 
     Sums go through ``einsum``, whose order does not depend on the number of threads.
     """
-    x = np.concatenate([positives, others])
-    x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
+    x = np.concatenate([positives, others]).T
+    x = np.concatenate([x, np.ones((1, x.shape[1]))])  # a row per sign, which einsum reads from front to back
     y = np.repeat([1.0, 0.0], [len(positives), len(others)])
     share = np.repeat([0.5 / len(positives), 0.5 / len(others)], [len(positives), len(others)])
-    weights = np.zeros(x.shape[1])
+    weights = np.zeros(len(x))
     for _ in range(rounds):
-        p = _sigmoid(np.einsum("nf,f->n", x, weights))
-        gradient = np.einsum("nf,n->f", x, share * (p - y)) + ridge * weights
-        curvature = np.einsum("nf,n,ng->fg", x, share * p * (1 - p), x) + ridge * np.eye(x.shape[1])
+        p = _sigmoid(np.einsum("fn,f->n", x, weights))
+        gradient = np.einsum("fn,n->f", x, share * (p - y)) + ridge * weights
+        curvature = np.einsum("fn,gn->fg", x * (share * p * (1 - p)), x) + ridge * np.eye(len(x))
         step = np.linalg.solve(curvature, gradient)
         weights -= step
         if np.abs(step).max() < 1e-10:

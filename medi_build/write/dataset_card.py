@@ -58,6 +58,15 @@ def dataset_card(recipe: Recipe, receipts: Sequence[Receipt], cards: Mapping[str
             f"| {r.task_id} | {r.dataset} | {r.rows:,} | {licence.spdx} | {licence.commercial_use} "
             f"| {query} | {document} |"
         )
-    lines += ["", "## Sources", ""]
+    lines += ["", "## Shortcuts", "", *_shortcuts(receipts), "", "## Sources", ""]
     lines += [f"- **{r.dataset}**: {cards[r.dataset].citation}" for r in receipts]
     return "\n".join(lines) + "\n"
+
+
+def _shortcuts(receipts: Sequence[Receipt]) -> list[str]:
+    """The datasets in which a model could learn the length of a text in place of its meaning."""
+    flagged = [r for r in receipts if r.ledger["notes"].get("length_shortcut")]
+    if not flagged:
+        return ["In no dataset does length alone tell positive from negative (AUC above 0.65)."]
+    lines = ["Length alone tells positive from negative in these datasets (AUC above 0.65; 0.5 is none):", ""]
+    return lines + [f"- **{r.dataset}**: {r.ledger['notes']['length_auc_percent'] / 100:.2f}" for r in flagged]

@@ -186,16 +186,25 @@ def test_answer_in_passage_equals_the_plain_version(passage, answer):
     assert got.tolist() == [expected]
 
 
-def test_nearest_positive_equals_the_plain_version():
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("cells", [0, filters.MOST_CELLS])
+def test_nearest_positive_equals_the_plain_version(monkeypatch, cells, weighted):
+    monkeypatch.setattr(filters, "MOST_CELLS", cells)
+    monkeypatch.setattr(filters, "ROWS_AT_ONCE", 4)
     rng = np.random.default_rng(1)
     corpus = unit(rng, 20)
     ids = np.where(rng.random((6, 5)) < 0.2, -1, rng.integers(0, 20, (6, 5)))
     positives = np.where(rng.random((6, 3)) < 0.4, -1, rng.integers(0, 20, (6, 3)))
+    weights = rng.random((6, 3), dtype=np.float32) if weighted else None
     exact = corpus.astype(np.float64) @ corpus.astype(np.float64).T
+    got = filters.nearest_positive(corpus, ids, positives, weights)
     for row, column in np.ndindex(ids.shape):
-        related = [exact[ids[row, column], p] for p in positives[row] if p >= 0 and ids[row, column] >= 0]
-        got = filters.nearest_positive(corpus, ids, positives)[row, column]
-        assert got == np.float32(max(related, default=-np.inf))
+        related = [
+            exact[ids[row, column], p] * (weights[row, place] if weighted else 1)
+            for place, p in enumerate(positives[row])
+            if p >= 0 and ids[row, column] >= 0
+        ]
+        assert got[row, column] == np.float32(max(related, default=-np.inf))
 
 
 def test_the_teacher_can_veto_and_has_to_be_there():
@@ -346,7 +355,13 @@ def test_a_real_cross_encoder_rejects_and_labels(tmp_path):
 
 def test_a_cross_encoder_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(EncoderError, match="cannot be loaded"):
-        run([QUERY], MiningRule(cross_encoder=str(tmp_path / "none")), CIRCLE, embed=angles(0))
+        run([QUERY], MiningRule(cross_encoder=str(tmp_path / "none"), cross_encoder_max=0), CIRCLE, embed=angles(0))
+
+
+@pytest.mark.parametrize("knobs", [{"cross_encoder": "a"}, {"cross_encoder_max": 0}, {"cross_encoder_scores": True}])
+def test_a_cross_encoder_and_what_it_is_for_go_together(knobs):
+    with pytest.raises(ValueError, match="a cross_encoder rejects by cross_encoder_max or publishes"):
+        MiningRule(**knobs)
 
 
 def test_length_auc():
