@@ -68,6 +68,7 @@ def arguments(folder: str, options: argparse.Namespace, *, bf16: bool) -> Senten
         logging_strategy="no",
         disable_tqdm=True,
         bf16=bf16,
+        use_cpu=not torch.accelerator.is_available(),  # else bf16 on a machine without a GPU is refused
         learning_rate=2e-5,
         dataloader_pin_memory=False,
     )
