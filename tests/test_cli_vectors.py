@@ -74,10 +74,14 @@ def test_mine_from_a_file_to_files_and_again_without_encoding(pairs: Path, tmp_p
 def test_mine_and_cache_share_a_store_unless_told(pairs: Path, tmp_path: Path) -> None:
     shared = {"MEDI_CACHE": str(tmp_path / "cache")}
     assert medi("mine", pairs, "--out", tmp_path / "out", *COLUMNS, "--encoder", TINY, **shared).returncode == 0
-    for where in ([], ["--store", tmp_path / "cache" / "vectors"]):
-        assert "tiny_instructor" in medi("cache", "ls", *where, COLUMNS="200", **shared).stdout
-    assert f"removed {2 * len(THINGS)} vectors" in medi("cache", "gc", "--older-than-days", 0, **shared).stdout
-    assert "tiny_instructor" not in medi("cache", "ls", COLUMNS="200", **shared).stdout
+    listed = medi("cache", "ls", **shared).stdout
+    assert medi("cache", "ls", "--store", tmp_path / "cache" / "vectors", **shared).stdout == listed
+    identity, model, vectors = listed.splitlines()
+    assert model.split() == ["tiny_instructor,", "bfloat16" if "bfloat16" in model else "float32"]
+    assert vectors.split()[:2] == [f"{2 * len(THINGS)}", "vectors,"]
+    gone = medi("cache", "gc", "--identity", identity, **shared).stdout  # as it was listed, at any width
+    assert gone.startswith(f"removed {2 * len(THINGS)} vectors")
+    assert medi("cache", "ls", **shared).stdout == ""
 
 
 # --- in this process, so that torch is loaded once

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from medi_build.cli.console import OUT
+from medi_build.cli.console import OUT, print_entry
 from medi_build.settings import vectors_folder
 
 StoreOption = Annotated[Path | None, typer.Option(help="The vector store.  [default: ~/.cache/medi/vectors]")]
@@ -29,15 +28,16 @@ def cache_ls(store: StoreOption = None) -> None:
 
     from medi_build.encode import VectorStore
 
-    table = Table(title_justify="left")
-    for column in ("identity", "model", "dtype", "window", "vectors", "MB", "last used"):
-        table.add_column(column, justify="right" if column in ("window", "vectors", "MB") else "left")
     for usage in VectorStore(store or vectors_folder()).describe():
-        about = {"model": "unknown", "dtype": "", "window": "", **usage.about}
-        when = datetime.datetime.fromtimestamp(usage.last_used).strftime("%Y-%m-%d")
-        counts = (f"{usage.vectors:,}", f"{usage.size_bytes / 1e6:,.1f}", when)
-        table.add_row(usage.identity, str(about["model"]), str(about["dtype"]), str(about["window"]), *counts)
-    OUT.print(table)
+        about = {"model": "unknown", "revision": None, "dtype": "", "max_tokens": None, **usage.about}
+        revision = f" at {about['revision']}" if about["revision"] else ""
+        window = f", window {about['max_tokens']}" if about["max_tokens"] else ""
+        used = datetime.datetime.fromtimestamp(usage.last_used).strftime("%Y-%m-%d")
+        print_entry(
+            usage.identity,
+            f"{about['model']}{revision}, {about['dtype']}{window}",
+            f"{usage.vectors:,} vectors, {usage.size_bytes / 1e6:,.1f} MB, last used {used}",
+        )
 
 
 def cache_gc(

@@ -1,5 +1,6 @@
 """``medi mine``, ``medi encode`` and ``medi quantize``: the engine on anyone's own files and models."""
 
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -95,7 +96,7 @@ def mine_command(
     from medi_build.mine.own_pairs import mine_file
 
     rule = _rule(preset.value, knobs or [])
-    progress, vectors = for_console(CONSOLE), store or vectors_folder()
+    start, progress, vectors = time.perf_counter(), for_console(CONSOLE), store or vectors_folder()
     progress.start(1)
     progress.stage(source, "mine")
     try:
@@ -121,7 +122,7 @@ def mine_command(
         )
     finally:
         progress.close()
-    OUT.print(ledger_table([ledger], {}))
+    OUT.print(ledger_table([ledger], {ledger.dataset: time.perf_counter() - start}))
     for note, count in sorted(ledger.notes.items()):
         OUT.print(f"{count:>10,} {note}", highlight=False)
     OUT.print(f"written to {out}", markup=False)
@@ -173,7 +174,7 @@ def encode_command(
     """
     from medi_build.instructor import Instructor, encode_file
 
-    progress = for_console(CONSOLE)
+    start, progress = time.perf_counter(), for_console(CONSOLE)
     progress.start(1)
     progress.stage(file.name, "encode")
     try:
@@ -187,7 +188,7 @@ def encode_command(
         )
     finally:
         progress.close()
-    OUT.print(ledger_table([ledger], {}))
+    OUT.print(ledger_table([ledger], {ledger.dataset: time.perf_counter() - start}))
     OUT.print(f"{ledger.written:,} vectors in {out} ({ledger.notes['truncated']:,} texts truncated)", markup=False)
 
 
