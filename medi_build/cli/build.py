@@ -91,9 +91,10 @@ def build_command(
     for record in sample_records(out, show):
         print_record(record)
     OUT.print(ledger_table(result.ledgers, result.seconds))
-    shortcuts = sum("length_shortcut" in ledger.notes for ledger in result.ledgers)
+    shortcuts = [ledger.dataset for ledger in result.ledgers if "length_shortcut" in ledger.notes]
     if shortcuts:
-        OUT.print(f"length alone tells positive from negative in {shortcuts:,} datasets; README.md names them")
+        more = f" and {len(shortcuts) - 3:,} more, see README.md" if len(shortcuts) > 3 else ""
+        OUT.print(f"length alone tells positive from negative in {', '.join(shortcuts[:3])}{more}", markup=False)
     OUT.print(f"{result.manifest['rows']:,} records in {out}", markup=False)
     for file, what in (
         ("data/*.parquet", "the shards: load_dataset(DIR), polars, DuckDB"),
