@@ -10,7 +10,8 @@ import numpy as np
 
 from medi_build.errors import MiningError
 from medi_build.mine.exclusions import Exclusions, contains
-from medi_build.mine.search import NOTHING, Ranking, Vectors, best_per_row, pair_scores, topk
+from medi_build.mine.ranking import NOTHING, Ranking, Vectors, best_per_row
+from medi_build.mine.search import pair_scores, topk
 
 ROWS_AT_ONCE = 65536
 QUERIES_AT_ONCE = 4096

@@ -25,7 +25,8 @@ from medi_build.mine.exclusions import BoolMatrix, Exclusions, incidence
 from medi_build.mine.filters import nearest_positive
 from medi_build.mine.lexical import BM25
 from medi_build.mine.pool import Ints
-from medi_build.mine.search import NOTHING, Ranking, Vectors, topk
+from medi_build.mine.ranking import NOTHING, Ranking, Vectors
+from medi_build.mine.search import topk
 
 Floats = npt.NDArray[np.float64]
 PROBES = 20_000

@@ -7,7 +7,8 @@ import numpy.typing as npt
 import polars as pl
 
 from medi_build.mine.exclusions import BoolMatrix, contains
-from medi_build.mine.search import NOTHING, Vectors, pair_scores
+from medi_build.mine.ranking import NOTHING, Vectors
+from medi_build.mine.search import pair_scores
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]

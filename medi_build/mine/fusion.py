@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from medi_build.errors import MiningError
-from medi_build.mine.search import NOTHING, Ranking, best_per_row
+from medi_build.mine.ranking import NOTHING, Ranking, best_per_row
 
 
 def fuse(rankings: Sequence[Ranking], k: int, constant: float = 60.0) -> Ranking:

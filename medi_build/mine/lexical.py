@@ -19,7 +19,7 @@ from scipy.sparse import _sparsetools
 from medi_build.errors import MiningError
 from medi_build.mine.exclusions import BoolMatrix
 from medi_build.mine.pool import Ints
-from medi_build.mine.search import NOTHING, Ranking
+from medi_build.mine.ranking import NOTHING, Ranking
 
 COMMON = 0.25
 """Share of the documents above which a term's weights are added for all documents, which is faster than for some."""

@@ -18,10 +18,11 @@ from medi_build.mine.fusion import fuse
 from medi_build.mine.pairs import Pairs, load
 from medi_build.mine.pool import Ints, Keys, Vocabulary, column, flatten, matrix, seeded_hash
 from medi_build.mine.positives import choose_positives, inconsistent
+from medi_build.mine.ranking import NOTHING, Ranking, Vectors
 from medi_build.mine.rescore import cross_scores, first_allowed
 from medi_build.mine.result import Found, empty, join
 from medi_build.mine.scene import Scene, build_scene
-from medi_build.mine.search import NOTHING, Ranking, Vectors, pair_scores, topk
+from medi_build.mine.search import pair_scores, topk
 from medi_build.mine.select import GIVEN, Bools, Candidates, depth, pick, reject, repeated, side_by_side, window
 from medi_build.mining_rule import MiningRule
 

@@ -31,8 +31,9 @@ from medi_build.mine.pool import (
     flatten,
     seeded_hash,
 )
+from medi_build.mine.ranking import NOTHING, Ranking, Vectors
 from medi_build.mine.result import Found, empty
-from medi_build.mine.search import NOTHING, Ranking, Vectors, pair_scores, topk
+from medi_build.mine.search import pair_scores, topk
 from medi_build.mine.select import Candidates, depth, pick, reject, window
 from medi_build.mining_rule import MiningRule
 

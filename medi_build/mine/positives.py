@@ -7,7 +7,8 @@ from medi_build.ledger import Ledger
 from medi_build.mine.exclusions import Exclusions
 from medi_build.mine.pairs import Pairs
 from medi_build.mine.pool import Ints, Keys
-from medi_build.mine.search import Vectors, pair_scores, topk
+from medi_build.mine.ranking import Vectors
+from medi_build.mine.search import pair_scores, topk
 from medi_build.mine.select import Bools
 from medi_build.mining_rule import MiningRule
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from medi_build.ledger import Ledger
 from medi_build.mine.pool import Ints, Vocabulary
-from medi_build.mine.search import NOTHING
+from medi_build.mine.ranking import NOTHING
 from medi_build.mine.select import GIVEN, Candidates
 from medi_build.mine.shortcuts import note_length_shortcut
 from medi_build.mining_rule import MiningRule

@@ -18,8 +18,9 @@ from medi_build.mine.evidence import Evidence, Known, fit
 from medi_build.mine.lexical import BM25, tokenize
 from medi_build.mine.pairs import Pairs
 from medi_build.mine.pool import Ints, flatten
+from medi_build.mine.ranking import NOTHING, Vectors
 from medi_build.mine.rescore import PairScorer, load_cross_encoder
-from medi_build.mine.search import NOTHING, Vectors, pair_scores
+from medi_build.mine.search import pair_scores
 from medi_build.mine.select import Bools
 from medi_build.mining_rule import MiningRule
 

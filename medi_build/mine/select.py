@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from medi_build.ledger import Ledger
 from medi_build.mine.pool import Keys
-from medi_build.mine.search import NOTHING, Ranking
+from medi_build.mine.ranking import NOTHING, Ranking
 from medi_build.mining_rule import MiningRule
 
 Ints = npt.NDArray[np.int64]

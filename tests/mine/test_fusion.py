@@ -13,7 +13,7 @@ from medi_build.embedding import Embedded
 from medi_build.errors import MiningError
 from medi_build.mine.fusion import fuse
 from medi_build.mine.own_pairs import mine_file
-from medi_build.mine.search import Ranking
+from medi_build.mine.ranking import Ranking
 from medi_build.mining_rule import MiningRule
 from tests.mine.conftest import embed
 from tests.mine.test_filters import angles, names, run

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from medi_build.errors import MiningError
 from medi_build.mine import search
 from medi_build.mine.exclusions import Exclusions, Labels, contains, incidence, label_bits
-from medi_build.mine.search import Blocks, pair_scores, topk
+from medi_build.mine.search import pair_scores, topk
+from medi_build.mine.survivors import Blocks
 
 TINY = Blocks(queries=3, corpus=5)
 
