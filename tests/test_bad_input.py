@@ -23,11 +23,11 @@ import pytest
 from filelock import FileLock
 
 from medi_build.build import BuildResult, build
-from medi_build.cli import main
 from medi_build.content import load_content
 from medi_build.errors import ContentError, InputError, MediError, MissingInputError, OptionError, OutputError
 from medi_build.options import BuildOptions
 from medi_build.verify import verify
+from tests.commands import run_main
 from tests.conftest import ROOT
 
 SAMPLES = ROOT / "sources" / "sample_data"
@@ -431,16 +431,9 @@ def test_a_card_that_is_a_folder(team: Team) -> None:
 
 
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[Any, str]:
-    """Exit code and what was printed to stderr by the command, in this process."""
-    monkeypatch.setattr(sys, "argv", ["medi", *arguments])
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with pytest.raises(SystemExit) as caught:
-            main()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    return caught.value.code, " ".join(capsys.readouterr().err.split())
+    """Exit code and what was printed to stderr, on one line."""
+    code, told = run_main(capsys, monkeypatch, *arguments)
+    return code, " ".join(told.split())
 
 
 WRONG_USE = {

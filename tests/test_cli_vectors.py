@@ -3,10 +3,10 @@
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from medi_build.cli import main
 from medi_build.encode import VectorStore
+from tests.commands import run_main
 from tests.conftest import ROOT
 from tests.loopback import COMMIT, Server
 
@@ -91,19 +91,7 @@ def test_mine_and_cache_share_a_store_unless_told(pairs: Path, tmp_path: Path) -
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     """Exit code of a command, and what it printed to stderr."""
 
-    def command(*arguments: object) -> tuple[Any, str]:
-        monkeypatch.setattr(sys, "argv", ["medi", *map(str, arguments)])
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        capsys.readouterr()
-        try:
-            with pytest.raises(SystemExit) as caught:
-                main()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-        return caught.value.code, capsys.readouterr().err
-
-    return command
+    return partial(run_main, capsys, monkeypatch)
 
 
 def scores_of(folder: Path) -> list[float]:
