@@ -362,7 +362,8 @@ def compare(name: str, data: Path, embed: Embedder, seed: int, *, with_flagembed
         print(found.line(peer), flush=True)
         share = at_score(sweep, found.score)
         beyond = " (harder than the truth)" if found.score > hardest.score else ""
-        print(f"  medi at that mean score: {100 * share:.2f} %, {share / found.share:.2f} of the peer's share{beyond}")
+        ratio = share / found.share if found.share else float("nan")
+        print(f"  medi at that mean score: {100 * share:.2f} %, {ratio:.2f} of the peer's share{beyond}")
 
 
 def main() -> None:
