@@ -18,10 +18,10 @@ import torch
 from mining_job import JOBS, MODEL
 from sentence_transformers import SentenceTransformer
 
-from medi_build.encode import Encoder
+from medi_build.content.pipelines import EncoderSpec
+from medi_build.encode.encoder import Encoder
 from medi_build.encode.load import find_model
-from medi_build.mine import topk
-from medi_build.recipe import EncoderSpec
+from medi_build.search.dense import topk
 
 K = 10
 CLOSE = 1e-3

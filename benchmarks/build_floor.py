@@ -19,11 +19,11 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medi_build.build import build
-from medi_build.content import load_content
-from medi_build.options import BuildOptions
-from medi_build.plan import resolve
-from medi_build.records import RECORDS
+from medi_build.content.load import load_content
+from medi_build.dataset.schema import RECORDS
+from medi_build.pipeline.options import BuildOptions
+from medi_build.pipeline.plan import resolve
+from medi_build.pipeline.run import build
 
 
 def raw_files(data: Path, sources: tuple[str, ...]) -> list[Path]:
@@ -92,7 +92,7 @@ def main() -> None:
 
         print("storing the vectors ...", flush=True)
         result = build(options("warm"))
-        rows = result.manifest["rows"]
+        rows = result.manifest.rows
         table = pa.concat_tables([pq.read_table(p) for p in sorted((root / "warm" / "data").glob("*.parquet"))])
         for number in range(args.rounds):
             begin = time.perf_counter()

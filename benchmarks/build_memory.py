@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from medi_build.encode import Encoder, VectorStore
-from medi_build.encode.store import keys_of
-from medi_build.recipe import EncoderSpec
+from medi_build.content.pipelines import EncoderSpec
+from medi_build.encode.encoder import Encoder
+from medi_build.encode.store import VectorStore, keys_of
 
 CARD = """
 name: our_team/synthetic

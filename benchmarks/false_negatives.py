@@ -43,12 +43,12 @@ from datasets import Dataset
 from scipy import sparse
 from sentence_transformers.util import mine_hard_negatives
 
-from medi_build.encode import Embedder, open_embedder
+from medi_build.content.mining_rule import MiningRule
+from medi_build.content.pipelines import EncoderSpec
+from medi_build.dataset.schema import DOCUMENTS, EXAMPLES
+from medi_build.encode.embedder import Embedder, open_embedder
 from medi_build.ledger import Ledger
-from medi_build.mine import mine
-from medi_build.mining_rule import MiningRule
-from medi_build.recipe import EncoderSpec
-from medi_build.records import DOCUMENTS, EXAMPLES
+from medi_build.mine.by_kind import mine
 
 NEGATIVES = 5
 PEERS = {

@@ -31,11 +31,13 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from medi_build.content.mining_rule import MiningRule
+from medi_build.dataset.schema import EXAMPLES
 from medi_build.embedding import Embedded
 from medi_build.ledger import Ledger
-from medi_build.mine import BM25, mine, tokenize, topk
-from medi_build.mining_rule import MiningRule
-from medi_build.records import EXAMPLES
+from medi_build.mine.by_kind import mine
+from medi_build.search.bm25 import BM25, tokenize
+from medi_build.search.dense import topk
 
 NEGATIVES = 5
 

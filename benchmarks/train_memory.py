@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medi_build.records import RECORDS
+from medi_build.dataset.schema import RECORDS
 
 SHARDS = 5
 

@@ -41,7 +41,11 @@ class MiningError(MediError):
 
 
 class OutputError(MediError):
-    """The output folder cannot be used, or a dataset in it does not hold together."""
+    """A file or folder of results cannot be written, or may not be used for them."""
+
+
+class DatasetError(MediError):
+    """A built dataset is not whole, cannot be read, or does not hold together."""
 
 
 class WorkerError(MediError):

@@ -22,11 +22,19 @@ import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
 
-from medi_build.build import BuildResult, build
-from medi_build.content import load_content
-from medi_build.errors import ContentError, InputError, MediError, MissingInputError, OptionError, OutputError
-from medi_build.options import BuildOptions
-from medi_build.verify import verify
+from medi_build.content.load import load_content
+from medi_build.dataset.verify import verify
+from medi_build.errors import (
+    ContentError,
+    DatasetError,
+    InputError,
+    MediError,
+    MissingInputError,
+    OptionError,
+    OutputError,
+)
+from medi_build.pipeline.options import BuildOptions
+from medi_build.pipeline.run import BuildResult, build
 from tests.commands import run_main
 from tests.conftest import ROOT
 
@@ -94,7 +102,7 @@ class Team:
         assert not (self.out / "manifest.json").exists()
         assert not (self.out / "medi-data.json").exists()
         assert not list(self.out.rglob("*.tmp"))
-        with pytest.raises(OutputError):
+        with pytest.raises(DatasetError):
             verify(self.out)
 
 
@@ -147,7 +155,7 @@ def test_an_unusable_file_is_one_error_that_names_it(team: Team, case: str) -> N
         team.build()
     team.nothing_looks_whole()
     (team.folder / name).write_bytes(TABLE if name.endswith(".parquet") else GOOD)
-    assert team.build().manifest["rows"] == verify(team.out).rows == 24
+    assert team.build().manifest.rows == verify(team.out).rows == 24
 
 
 def test_the_columns_that_a_card_names_have_to_be_there(team: Team) -> None:
@@ -240,10 +248,10 @@ def test_a_dataset_of_which_nothing_is_left_is_no_dataset(team: Team) -> None:
         team.build(batch_multiple=1000)
     team.nothing_looks_whole()
     result = team.build(sources=(NAME, "medmcqa/sample"), data=samples_beside(team), limit_per_dataset=24)
-    assert {d["name"]: d["rows"] for d in result.manifest["datasets"]} == {"medmcqa/sample": 24, NAME: 24}
+    assert {d.name: d.rows for d in result.manifest.datasets} == {"medmcqa/sample": 24, NAME: 24}
     (team.folder / "t.jsonl").write_bytes(b"{broken\n" * 4)
     result = team.build(sources=(NAME, "medmcqa/sample"), limit_per_dataset=24)
-    assert {d["name"]: d["rows"] for d in result.manifest["datasets"]} == {"medmcqa/sample": 24, NAME: 0}
+    assert {d.name: d.rows for d in result.manifest.datasets} == {"medmcqa/sample": 24, NAME: 0}
     assert verify(team.out).rows == 24
 
 
@@ -493,7 +501,7 @@ def test_an_output_folder_in_use_by_another_build(team: Team) -> None:
     (team.out / ".medi").mkdir(parents=True)
     with FileLock(team.out / ".medi" / "lock"), pytest.raises(OutputError, match="another build is running in it"):
         team.build()
-    assert team.build().manifest["rows"] == 24
+    assert team.build().manifest.rows == 24
 
 
 def test_an_output_folder_that_cannot_be_written(team: Team) -> None:
@@ -509,9 +517,9 @@ def test_a_manifest_that_is_none_of_ours(team: Team, text: str) -> None:
     (team.folder / "t.jsonl").write_bytes(GOOD)
     team.build()
     (team.out / "manifest.json").write_text(text)
-    with pytest.raises(OutputError, match=r"manifest\.json"):
+    with pytest.raises(DatasetError, match=r"manifest\.json"):
         verify(team.out)
-    assert team.build().manifest["rows"] == verify(team.out).rows == 24
+    assert team.build().manifest.rows == verify(team.out).rows == 24
 
 
 # --- a full disk
@@ -539,7 +547,7 @@ def test_a_disk_that_fills_at_any_file_leaves_nothing_that_looks_whole(tmp_path:
     def sizes(folder: Path) -> list[int]:
         return sorted({path.stat().st_size for path in folder.rglob("*") if path.is_file()} - {0})
 
-    rows = build(options("whole", "warm")).manifest["rows"]
+    rows = build(options("whole", "warm")).manifest.rows
     limits = [(size - 1, "warm") for size in sizes(tmp_path / "whole")]
     limits += [(sizes(tmp_path / "warm" / "vectors")[-1] - 1, "cold")]
     messages = []
@@ -551,7 +559,7 @@ def test_a_disk_that_fills_at_any_file_leaves_nothing_that_looks_whole(tmp_path:
         assert not (tried.out / "manifest.json").exists()
         assert not list(tried.out.rglob("*.tmp"))
         if number % 4 == 0:
-            assert build(tried).manifest["rows"] == verify(tried.out).rows == rows
+            assert build(tried).manifest.rows == verify(tried.out).rows == rows
     for part in ("examples.arrow", "vectors", "data/", "medi-data.json"):
         assert any(part in message for message in messages), f"no limit stopped the build at {part}"
 
@@ -566,7 +574,7 @@ def test_a_disk_that_fills_in_the_last_step(team: Team, name: str) -> None:
         team.build()
     assert not (team.out / "manifest.json").exists()
     assert not list(team.out.rglob("*.tmp"))
-    assert team.build().manifest["rows"] == verify(team.out).rows == 24
+    assert team.build().manifest.rows == verify(team.out).rows == 24
 
 
 # --- signals

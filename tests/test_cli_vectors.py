@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from medi_build.encode import VectorStore
+from medi_build.encode.store import VectorStore
 from tests.commands import run_main
 from tests.conftest import ROOT
 from tests.loopback import COMMIT, Server

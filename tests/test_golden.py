@@ -17,16 +17,16 @@ import numpy as np
 import pytest
 import xxhash
 
-from medi_build.adapt import AdaptJob, adapt
-from medi_build.adapters.base import Inputs
-from medi_build.cards import Card, InstructionSpec, PairsOptions
-from medi_build.content import Content, load_content
+from medi_build.content.cards import Card, InstructionSpec, PairsOptions
+from medi_build.content.instructions import render
+from medi_build.content.load import Content, load_content
+from medi_build.content.mining_rule import MiningRule
+from medi_build.dataset.assemble import assemble
 from medi_build.embedding import Embedded
-from medi_build.instruct import render
+from medi_build.ingest.adapt import AdaptJob, adapt
+from medi_build.ingest.adapters.base import Inputs
 from medi_build.ledger import Ledger
-from medi_build.mine import mine
-from medi_build.mining_rule import MiningRule
-from medi_build.write.assemble import assemble
+from medi_build.mine.by_kind import mine
 
 FIXTURES = Path(__file__).parent / "fixtures"
 GOLDEN = Path(__file__).parent / "golden" / "records.jsonl"

@@ -1,42 +1,83 @@
-"""Imports run one way: plain data <- content <- stages <- build <- cli."""
+"""Imports run one way: downward between folders, and in no circle between files."""
 
 import ast
 import subprocess
 import sys
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "medi_build"
-LAYERS = [
-    {"errors", "records", "ledger", "mining_rule", "embedding", "settings", "devices"},
-    {"cards", "recipe", "instruct", "super_ni_table", "content"},
-    {"adapters", "encode", "mine", "write", "engine", "fetch", "download", "progress", "raw", "super_ni_choice"},
-    {"adapt", "plan", "options", "limits", "fingerprint", "verify", "new_source", "instructor", "quantize", "train"},
-    {"build", "validate"},
-    {"cli", "__init__", "__main__"},
-]
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-FILES = sorted(p for p in PACKAGE.rglob("*.py") if "_content" not in p.parts)
+FOLDERS = ["", "content", "dataset", "search", "mine", "ingest", "encode", "evaluate", "pipeline", "train", "cli"]
+"""From the bottom to the top; the first stands for the modules beside the folders."""
+ENTRIES = {"medi_build", "medi_build.__main__"}
+"""What users import and run; nothing of ours imports it."""
 
 
-def layer_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+@cache
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name, packages without ``.__init__``."""
+    files = (path for path in PACKAGE.rglob("*.py") if "_content" not in path.parts)
+    names = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in files}
+    return {name.removesuffix(".__init__"): path for name, path in names.items()}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_a_module_imports_only_from_its_own_level_or_below(path: Path) -> None:
-    here = layer_of(path)
-    assert here in LEVEL, f"say in which layer {here} belongs"
-    for node in ast.walk(ast.parse(path.read_text())):
-        modules = []
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("medi_build"):
-            names = [node.module] if node.module.count(".") else [f"medi_build.{a.name}" for a in node.names]
-            modules = [name.split(".")[1] for name in names]
+@cache
+def imports(name: str) -> frozenset[str]:
+    """The modules of ours that a module imports, inside functions and for type checks too."""
+    found = set()
+    for node in ast.walk(ast.parse(modules()[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{name}: imports are absolute here"
+            module = node.module or ""
+            found |= {full if (full := f"{module}.{alias.name}") in modules() else module for alias in node.names}
         elif isinstance(node, ast.Import):
-            modules = [a.name.split(".")[1] for a in node.names if a.name.startswith("medi_build.")]
-        for module in modules:
-            assert LEVEL[module] <= LEVEL[here], f"{path}: {here} must not import {module}"
+            found |= {alias.name for alias in node.names}
+    return frozenset(found & modules().keys())
+
+
+def folder(name: str) -> str:
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 and (PACKAGE / parts[1]).is_dir() else ""
+
+
+@pytest.mark.parametrize("name", sorted(modules().keys() - ENTRIES))
+def test_a_module_imports_from_its_own_folder_or_below(name: str) -> None:
+    assert folder(name) in FOLDERS, f"say at which height the folder {folder(name)} stands"
+    for other in imports(name):
+        assert other not in ENTRIES, f"{name} imports {other}, which is for users"
+        assert FOLDERS.index(folder(other)) <= FOLDERS.index(folder(name)), f"{name} must not import {other}"
+
+
+def circle(graph: dict[str, frozenset[str]]) -> list[str]:
+    """Some circle of a graph; empty if it has none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_imports_run_in_a_circle() -> None:
+    assert circle({name: imports(name) for name in modules()}) == []
+    between: dict[str, set[str]] = {}
+    for name in modules().keys() - ENTRIES:
+        between.setdefault(folder(name), set()).update({folder(other) for other in imports(name)} - {folder(name)})
+    assert circle({name: frozenset(others) for name, others in between.items()}) == []
+
+
+def test_a_circle_would_be_found() -> None:
+    assert circle({"a": frozenset({"b"}), "b": frozenset({"c"}), "c": frozenset({"a"})})
+
+
+def test_an_init_file_imports_nothing_but_for_users() -> None:
+    """A package that imports its modules makes each of them import all the others."""
+    exempt = {"medi_build", "medi_build.cli"}
+    packages = {name for name, path in modules().items() if path.name == "__init__.py"} - exempt
+    assert packages
+    assert {name: imports(name) for name in packages if imports(name)} == {}
 
 
 @pytest.mark.parametrize("command", [["--help"], ["ls", "pipelines"], ["build", "--help"]])

@@ -59,7 +59,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_package_is_the_wheel(installed: Path, tmp_path: Path) -> None:
-    code = "import medi_build.content as c, torch; print(c.__file__); print(c.content_root())"
+    code = "import medi_build.content.load as c, torch; print(c.__file__); print(c.content_root())"
     file, content = run(installed / "python", "-c", code, cwd=tmp_path).splitlines()
     assert Path(file).is_relative_to(installed.parent)
     assert Path(content).name == "_content"

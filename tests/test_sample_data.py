@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from medi_build.adapters import ADAPTERS
-from medi_build.adapters.base import Inputs
-from medi_build.cards import Card
+from medi_build.content.cards import Card
+from medi_build.ingest.adapt import ADAPTERS
+from medi_build.ingest.adapters.base import Inputs
 from medi_build.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,9 +7,9 @@ everything else, each by name.
 import csv
 import sys
 
-from medi_build.cards import Card
-from medi_build.content import content_root, read_cards
-from medi_build.super_ni_table import load_tasks
+from medi_build.content.cards import Card
+from medi_build.content.load import content_root, read_cards
+from medi_build.content.super_ni_tasks import load_tasks
 
 
 def main() -> None:

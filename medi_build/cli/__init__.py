@@ -7,8 +7,16 @@ from typing import NoReturn
 
 import typer
 
-from medi_build.cli import build, cache, look, train, vectors
+from medi_build.cli import cache, ls
+from medi_build.cli.build import build_command
 from medi_build.cli.console import CONSOLE
+from medi_build.cli.content import new_source_command, validate_command
+from medi_build.cli.encode import encode_command
+from medi_build.cli.mine import mine_command
+from medi_build.cli.quantize import quantize_command
+from medi_build.cli.show import show_command
+from medi_build.cli.train import EXTRA_OPTIONS, train_command
+from medi_build.cli.verify import verify_command
 from medi_build.errors import MediError
 
 app = typer.Typer(
@@ -17,11 +25,17 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-build.register(app)
-look.register(app)
-cache.register(app)
-vectors.register(app)
-train.register(app)
+app.command("build")(build_command)
+app.command("verify")(verify_command)
+app.add_typer(ls.commands(), name="ls")
+app.command("show")(show_command)
+app.command("validate")(validate_command)
+app.command("new-source")(new_source_command)
+app.add_typer(cache.commands(), name="cache")
+app.command("mine")(mine_command)
+app.command("encode")(encode_command)
+app.command("quantize")(quantize_command)
+app.command("train", context_settings=EXTRA_OPTIONS)(train_command)
 
 
 class _Stopped(BaseException):

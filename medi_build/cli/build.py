@@ -1,27 +1,18 @@
-"""``medi build`` and ``medi verify``."""
+"""``medi build``."""
 
-from bisect import bisect_right
-from itertools import accumulate
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from medi_build.cli.console import CONSOLE, OUT, ledger_table, print_record
-from medi_build.cli.options import DeviceOption, Dtype
+from medi_build.cli.options import (
+    DeviceOption,
+    Dtype,
+    split_names,
+)
+from medi_build.paths import cache_folder
 from medi_build.progress import for_console
-from medi_build.settings import cache_folder
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("build")(build_command)
-    app.command("verify")(verify_command)
-
-
-def split_names(value: str) -> tuple[str, ...]:
-    """Comma-separated names."""
-    return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
 def build_command(
@@ -63,8 +54,9 @@ def build_command(
 
     Example: `medi build --sources all,-kilt --pipeline quickstart --out out/quickstart --show 3`
     """
-    from medi_build.build import build
-    from medi_build.options import BuildOptions
+    from medi_build.dataset.reader import open_dataset
+    from medi_build.pipeline.options import BuildOptions
+    from medi_build.pipeline.run import build
 
     options = BuildOptions(
         out=out,
@@ -88,14 +80,14 @@ def build_command(
         some = [f"{name} ({', '.join(missing)})" for name, missing in list(result.left_out.items())[:5]]
         more = f" and {len(result.left_out) - 5:,} more" if len(result.left_out) > 5 else ""
         CONSOLE.print(f"left out, no files: {'; '.join(some)}{more}", markup=False, highlight=False)
-    for record in sample_records(out, show):
+    for record in open_dataset(out).sample(show):
         print_record(record)
     OUT.print(ledger_table(result.ledgers, result.seconds))
     shortcuts = [ledger.dataset for ledger in result.ledgers if "length_shortcut" in ledger.notes]
     if shortcuts:
         more = f" and {len(shortcuts) - 3:,} more, see README.md" if len(shortcuts) > 3 else ""
         OUT.print(f"length alone tells positive from negative in {', '.join(shortcuts[:3])}{more}", markup=False)
-    OUT.print(f"{result.manifest['rows']:,} records in {out}", markup=False)
+    OUT.print(f"{result.manifest.rows:,} records in {out}", markup=False)
     for file, what in (
         ("data/*.parquet", "the shards: load_dataset(DIR), polars, DuckDB"),
         ("medi-data.json", "the same rows for the public INSTRUCTOR trainer"),
@@ -103,31 +95,3 @@ def build_command(
         ("manifest.json", "settings, digests, counts; check with `medi verify`"),
     ):
         OUT.print(f"  {out / file}  {what}", markup=False, highlight=False, soft_wrap=True)
-
-
-def sample_records(out: Path, count: int) -> list[dict[str, Any]]:
-    """Records spread evenly over a build."""
-    import pyarrow.parquet as pq
-
-    shards = sorted((out / "data").glob("*.parquet"))
-    ends = list(accumulate(pq.read_metadata(shard).num_rows for shard in shards))
-    wanted = [ends[-1] * (2 * number + 1) // (2 * count) for number in range(count)] if ends else []
-    places = [(number, bisect_right(ends, number)) for number in wanted]
-    starts = [0, *ends]
-    return [pq.read_table(shards[k]).slice(number - starts[k], 1).to_pylist()[0] for number, k in places]
-
-
-def verify_command(
-    folder: Annotated[Path, typer.Argument(help="Output folder of a build.")],
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Also check that windows of this many rows never mix two tasks.")
-    ] = 1,
-) -> None:
-    """Check a built dataset: digests, counts, ledger, records. Exit code 1 on the first fault.
-
-    Example: `medi verify out/quickstart --batch-size 4`
-    """
-    from medi_build.verify import verify
-
-    found = verify(folder, batch_size)
-    OUT.print(f"{folder}: {found.rows:,} records of {found.datasets} datasets in {found.shards} shards hold together")

@@ -6,17 +6,17 @@ from typing import Annotated
 import typer
 
 from medi_build.cli.console import OUT, print_entry
-from medi_build.settings import vectors_folder
+from medi_build.paths import vectors_folder
 
 StoreOption = Annotated[Path | None, typer.Option(help="The vector store.  [default: ~/.cache/medi/vectors]")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
+def commands() -> typer.Typer:
+    """The commands below ``medi cache``."""
     cache = typer.Typer(help="Look into the vector store and make room.", no_args_is_help=True)
     cache.command("ls")(cache_ls)
     cache.command("gc")(cache_gc)
-    app.add_typer(cache, name="cache")
+    return cache
 
 
 def cache_ls(store: StoreOption = None) -> None:
@@ -26,7 +26,7 @@ def cache_ls(store: StoreOption = None) -> None:
     """
     import datetime
 
-    from medi_build.encode import VectorStore
+    from medi_build.encode.store import VectorStore
 
     for usage in VectorStore(store or vectors_folder()).describe():
         about = {"model": "unknown", "revision": None, "dtype": "", "max_tokens": None, **usage.about}
@@ -49,7 +49,7 @@ def cache_gc(
 
     Example: `medi cache gc --older-than-days 30`
     """
-    from medi_build.encode import VectorStore
+    from medi_build.encode.store import VectorStore
 
     if older_than_days is None and identity is None:
         raise typer.BadParameter("give --older-than-days or --identity: nothing is thrown away by default")

@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,3 +21,10 @@ DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1.  [d
 DtypeOption = Annotated[
     Dtype, typer.Option(help="Arithmetic of the encoder; auto: bfloat16 where the hardware has it.")
 ]
+ContentOption = Annotated[Path | None, typer.Option(help="Your own sources/ templates/ pipelines/, laid over ours.")]
+DataOption = Annotated[Path | None, typer.Option(help="Folder of raw files, as for `medi build`.")]
+
+
+def split_names(value: str) -> tuple[str, ...]:
+    """Comma-separated names."""
+    return tuple(name.strip() for name in value.split(",") if name.strip())

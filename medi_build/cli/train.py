@@ -26,9 +26,8 @@ class Export(StrEnum):
     instructor = "instructor"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command; options it does not name itself go to the trainer."""
-    app.command("train", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train_command)
+EXTRA_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
+"""Options that the command does not name itself go to the trainer."""
 
 
 def train_command(

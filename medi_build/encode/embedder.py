@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from medi_build.content.pipelines import EncoderSpec
 from medi_build.embedding import Embedded
 from medi_build.encode.encoder import Encoded, Encoder, Progress
+from medi_build.encode.pair_tokens import TRUNCATED, UNALIGNED
 from medi_build.encode.segments import Keys
 from medi_build.encode.store import Found, VectorStore, keys_of
-from medi_build.encode.tokens import TRUNCATED, UNALIGNED
-from medi_build.recipe import EncoderSpec
 
 CHUNK_TEXTS = 20_000
 """Texts encoded between two commits to the store: what a kill can lose."""

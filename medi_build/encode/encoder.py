@@ -18,13 +18,13 @@ import numpy.typing as npt
 import torch
 import xxhash
 
+from medi_build.content.pipelines import EncoderSpec
 from medi_build.devices import devices
-from medi_build.encode.batches import Batch, plan
 from medi_build.encode.linears import narrow_linears
 from medi_build.encode.load import find_model, load_model, window_of
-from medi_build.encode.tokens import Tokens, tokenise
+from medi_build.encode.pair_tokens import Tokens, tokenise
+from medi_build.encode.passes import Batch, plan
 from medi_build.errors import EncoderError
-from medi_build.recipe import EncoderSpec
 
 ENGINE_VERSION = 2
 """To be raised by hand whenever a change here changes vectors."""

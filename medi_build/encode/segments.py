@@ -15,7 +15,7 @@ import numpy.typing as npt
 import xxhash
 
 from medi_build.errors import StoreError
-from medi_build.write.atomic import sync_folder
+from medi_build.files import sync_folder
 
 FORMAT_VERSION = 1
 SUFFIX = ".vectors"

@@ -32,7 +32,7 @@ from medi_build.encode.segments import (
     write_segment,
 )
 from medi_build.errors import StoreError
-from medi_build.write.atomic import sync_folder
+from medi_build.files import sync_folder
 
 _ABOUT = "encoder.json"
 _MERGE_ABOVE = 16

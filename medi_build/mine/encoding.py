@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from medi_build.arrays import Vectors
 from medi_build.embedding import Embed
 from medi_build.errors import MiningError
 from medi_build.ledger import Ledger
-from medi_build.mine.ranking import Vectors
 
 ROWS_PER_CHECK = 65536
 

@@ -3,16 +3,13 @@
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from medi_build.mine.exclusions import BoolMatrix, contains
-from medi_build.mine.ranking import NOTHING, Vectors
-from medi_build.mine.search import pair_scores
+from medi_build.arrays import Bools, Floats32, Ints, Vectors
+from medi_build.search.dense import pair_scores
+from medi_build.search.exclusions import BoolMatrix, contains
+from medi_build.search.ranking import NOTHING
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
 GATHER_BYTES = 64 << 20
 ROWS_AT_ONCE = 4096
 MOST_CELLS = 24 << 20
@@ -21,7 +18,7 @@ CELLS_PER_FETCH = 64
 """Cells of such a product that take as long as it takes to fetch one vector for one row."""
 
 
-def above_margin(scores: Floats, lowest_positive: Floats, relative: float | None, absolute: float | None) -> Bools:
+def above_margin(scores: Floats32, lowest_positive: Floats32, relative: float | None, absolute: float | None) -> Bools:
     """Candidates that come too near the query's lowest-scoring positive.
 
     Relative: score > p - relative * abs(p), which for positive p is NV-Retriever's (1 - margin) x p
@@ -53,7 +50,7 @@ def bad_lengths(positive_lengths: Ints, lengths: Ints, ratio: float) -> Bools:
     return (lengths > ratio * positive) | (positive > ratio * lengths)
 
 
-def nearest_positive(corpus: Vectors, ids: Ints, positives: Ints, weights: Floats | None = None) -> Floats:
+def nearest_positive(corpus: Vectors, ids: Ints, positives: Ints, weights: Floats32 | None = None) -> Floats32:
     """The highest cosine of each candidate with any known positive of its row; -inf where there is none.
 
     Args:
@@ -63,7 +60,7 @@ def nearest_positive(corpus: Vectors, ids: Ints, positives: Ints, weights: Float
         weights: float32 [r, p] by which the cosines are multiplied, or None.
 
     Returns:
-        float32 [r, c], exact before rounding, as in `medi_build.mine.search`.
+        float32 [r, c], exact before rounding, as in `medi_build.search.dense`.
     """
     best = np.full(ids.shape, -np.inf, dtype=np.float32)
     for start in range(0, len(ids), ROWS_AT_ONCE):
@@ -75,7 +72,7 @@ def nearest_positive(corpus: Vectors, ids: Ints, positives: Ints, weights: Float
     return best
 
 
-def _among_all(corpus: Vectors, ids: Ints, positives: Ints, weights: Floats | None) -> Floats:
+def _among_all(corpus: Vectors, ids: Ints, positives: Ints, weights: Floats32 | None) -> Floats32:
     """`nearest_positive` by one product of all distinct texts of the rows."""
     (left, left_at), (right, right_at) = (
         np.unique(np.maximum(part, 0), return_inverse=True) for part in (ids, positives)
@@ -92,7 +89,7 @@ def _among_all(corpus: Vectors, ids: Ints, positives: Ints, weights: Floats | No
     return best
 
 
-def _row_by_row(corpus: Vectors, ids: Ints, positives: Ints, weights: Floats | None) -> Floats:
+def _row_by_row(corpus: Vectors, ids: Ints, positives: Ints, weights: Floats32 | None) -> Floats32:
     """`nearest_positive` by a product for each row."""
     import torch
 
@@ -135,7 +132,7 @@ def with_answer(passages: pl.Series, answers: pl.Series) -> Bools:
     return found.to_series().to_numpy()
 
 
-def random_pair_scores(queries: Vectors, corpus: Vectors, barred: BoolMatrix, pairs: int, seed: int) -> Floats:
+def random_pair_scores(queries: Vectors, corpus: Vectors, barred: BoolMatrix, pairs: int, seed: int) -> Floats32:
     """Cosines of random query-candidate pairs that are not barred, ascending: what unrelated texts score here.
 
     Cosines of some encoders, the T5 family above all, are squeezed upward, so no fixed threshold fits all. Empty where

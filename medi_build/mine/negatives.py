@@ -4,27 +4,27 @@ from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from medi_build.arrays import Bools, Floats32, Floats64, Hashes, Ints, Vectors
+from medi_build.content.mining_rule import MiningRule
 from medi_build.devices import Device
 from medi_build.embedding import Embed
 from medi_build.errors import MiningError
 from medi_build.ledger import Ledger
 from medi_build.mine import filters
-from medi_build.mine.ann import ann_topk
-from medi_build.mine.exclusions import Exclusions, contains
-from medi_build.mine.fusion import fuse
-from medi_build.mine.pairs import Pairs, load
-from medi_build.mine.pool import Ints, Keys, Vocabulary, column, flatten, matrix, seeded_hash
+from medi_build.mine.context import Scene, build_scene
+from medi_build.mine.cross_encoder import cross_scores, first_allowed
+from medi_build.mine.pair_texts import Pairs, load
 from medi_build.mine.positives import choose_positives, inconsistent
-from medi_build.mine.ranking import NOTHING, Ranking, Vectors
-from medi_build.mine.rescore import cross_scores, first_allowed
 from medi_build.mine.result import Found, empty, join
-from medi_build.mine.scene import Scene, build_scene
-from medi_build.mine.search import pair_scores, topk
-from medi_build.mine.select import GIVEN, Bools, Candidates, depth, pick, reject, repeated, side_by_side, window
-from medi_build.mining_rule import MiningRule
+from medi_build.mine.select import GIVEN, Candidates, depth, pick, reject, repeated, side_by_side, window
+from medi_build.mine.texts import Vocabulary, column, flatten, matrix, seeded_hash
+from medi_build.search.ann import ann_topk
+from medi_build.search.dense import pair_scores, topk
+from medi_build.search.exclusions import Exclusions, contains
+from medi_build.search.fusion import fuse
+from medi_build.search.ranking import NOTHING, Ranking
 
 ROWS_AT_ONCE = 16384
 RIVALS_AT_MOST = 16
@@ -80,8 +80,8 @@ def mine_pairs(
 
 
 def _negatives(
-    scene: Scene, rows: Ints, places: Ints, all_keys: Keys, rule: MiningRule, ledger: Ledger
-) -> tuple[npt.NDArray[np.float32], Candidates, Ints]:
+    scene: Scene, rows: Ints, places: Ints, all_keys: Hashes, rule: MiningRule, ledger: Ledger
+) -> tuple[Floats32, Candidates, Ints]:
     """The negatives of some rows: candidates of their distinct queries, filtered and picked row by row.
 
     Args:
@@ -132,9 +132,7 @@ def _rivals(scene: Scene, wanted: Ints, ranking: Ranking) -> Ints:
     return np.where(np.take_along_axis(rivals, first, axis=1), ids, NOTHING)
 
 
-def _ranked(
-    scene: Scene, wanted: Ints, rule: MiningRule, ledger: Ledger
-) -> tuple[Ranking, Ranking, npt.NDArray[np.float64] | None]:
+def _ranked(scene: Scene, wanted: Ints, rule: MiningRule, ledger: Ledger) -> tuple[Ranking, Ranking, Floats64 | None]:
     """The pool ranked for some of the distinct queries.
 
     Returns:
@@ -183,7 +181,7 @@ def _nearest(
     return ranking
 
 
-def _judged(scene: Scene, of_row: Ints, positives: Ints, ids: Ints) -> npt.NDArray[np.float32]:
+def _judged(scene: Scene, of_row: Ints, positives: Ints, ids: Ints) -> Floats32:
     """Cross-encoder scores [r, 1 + c] of each row's positive and of its remaining candidates, NaN for the others."""
     assert scene.cross_encoder is not None
     columns = np.concatenate([positives[:, None], ids], axis=1)
@@ -201,7 +199,7 @@ def _filtered(
     candidates: Candidates,
     allowed: Bools,
     spared: Bools,
-    risk: npt.NDArray[np.float64] | None,
+    risk: Floats64 | None,
     rule: MiningRule,
     ledger: Ledger,
 ) -> Bools:
@@ -229,10 +227,10 @@ def _filtered(
 def _by_score(
     scene: Scene,
     of_row: Ints,
-    scores: npt.NDArray[np.float32],
+    scores: Floats32,
     sound: Bools,
     spared: Bools,
-    risk: npt.NDArray[np.float64] | None,
+    risk: Floats64 | None,
     rule: MiningRule,
     ledger: Ledger,
 ) -> Bools:

@@ -5,8 +5,8 @@ has the labels, or the outputs, of all of them. So no text is ever the negative 
 row would take it as a positive.
 
 Labels and outputs tell a wrong candidate from a right one here, so of the rule's filters only those on rank and
-length apply; margins, the cross-encoder and the like are for `medi_build.mine.pairs`, where nothing else guards the
-negatives. Each knob that a rule sets in vain is noted as ``no_effect_{knob}``.
+length apply; margins, the cross-encoder and the like are for `medi_build.mine.negatives`, where nothing else guards
+the negatives. Each knob that a rule sets in vain is noted as ``no_effect_{knob}``.
 """
 
 from typing import NamedTuple
@@ -14,28 +14,19 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from medi_build.arrays import Ints, Vectors
+from medi_build.content.mining_rule import MiningRule
 from medi_build.devices import Device
 from medi_build.embedding import Embed
 from medi_build.ledger import Ledger
 from medi_build.mine.encoding import encode
-from medi_build.mine.exclusions import BoolMatrix, Exclusions, Labels, incidence, label_bits
 from medi_build.mine.filters import bad_lengths
-from medi_build.mine.pool import (
-    Flat,
-    Ints,
-    Segment,
-    Texts,
-    Vocabulary,
-    codes,
-    column,
-    flatten,
-    seeded_hash,
-)
-from medi_build.mine.ranking import NOTHING, Ranking, Vectors
 from medi_build.mine.result import Found, empty
-from medi_build.mine.search import pair_scores, topk
 from medi_build.mine.select import Candidates, depth, pick, reject, window
-from medi_build.mining_rule import MiningRule
+from medi_build.mine.texts import Flat, Segment, Texts, Vocabulary, codes, column, flatten, seeded_hash
+from medi_build.search.dense import pair_scores, topk
+from medi_build.search.exclusions import BoolMatrix, Exclusions, Labels, incidence, label_bits
+from medi_build.search.ranking import NOTHING, Ranking
 
 KNOBS = {"preset", "negatives", "rank_min", "rank_max", "pick", "max_length_ratio"}
 """The knobs of a rule that have an effect here."""

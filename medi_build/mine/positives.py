@@ -2,18 +2,16 @@
 
 import numpy as np
 
+from medi_build.arrays import Bools, Hashes, Ints, Vectors
+from medi_build.content.mining_rule import MiningRule
 from medi_build.devices import Device
 from medi_build.ledger import Ledger
-from medi_build.mine.exclusions import Exclusions
-from medi_build.mine.pairs import Pairs
-from medi_build.mine.pool import Ints, Keys
-from medi_build.mine.ranking import Vectors
-from medi_build.mine.search import pair_scores, topk
-from medi_build.mine.select import Bools
-from medi_build.mining_rule import MiningRule
+from medi_build.mine.pair_texts import Pairs
+from medi_build.search.dense import pair_scores, topk
+from medi_build.search.exclusions import Exclusions
 
 
-def choose_positives(pairs: Pairs, keys: Keys, given_rows: Ints, ledger: Ledger) -> tuple[Ints, Ints]:
+def choose_positives(pairs: Pairs, keys: Hashes, given_rows: Ints, ledger: Ledger) -> tuple[Ints, Ints]:
     """Draw one usable positive per row, by the row's seeded hash.
 
     Args:

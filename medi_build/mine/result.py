@@ -8,13 +8,14 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from medi_build.arrays import Bools, Floats32, Ints
+from medi_build.content.mining_rule import MiningRule
+from medi_build.dataset.schema import MINED
 from medi_build.ledger import Ledger
-from medi_build.mine.pool import Ints, Vocabulary
-from medi_build.mine.ranking import NOTHING
 from medi_build.mine.select import GIVEN, Candidates
 from medi_build.mine.shortcuts import note_length_shortcut
-from medi_build.mining_rule import MiningRule
-from medi_build.records import MINED
+from medi_build.mine.texts import Vocabulary
+from medi_build.search.ranking import NOTHING
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Found:
 
     rows: Ints
     positives: Ints
-    positive_scores: npt.NDArray[np.float32]
+    positive_scores: Floats32
     negatives: Candidates
     rivals: Ints
     miner: str
@@ -109,7 +110,7 @@ def _widened(ids: Ints, columns: int) -> Ints:
     return np.pad(ids, ((0, 0), (0, columns - ids.shape[1])), constant_values=NOTHING)
 
 
-def _offsets(present: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
+def _offsets(present: Bools) -> npt.NDArray[np.int32]:
     return np.concatenate([[0], np.cumsum(present.sum(axis=1))]).astype(np.int32)
 
 

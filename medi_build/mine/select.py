@@ -5,13 +5,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from medi_build.arrays import Bools, Floats32, Floats64, Hashes, Ints
+from medi_build.content.mining_rule import MiningRule
 from medi_build.ledger import Ledger
-from medi_build.mine.pool import Keys
-from medi_build.mine.ranking import NOTHING, Ranking
-from medi_build.mining_rule import MiningRule
+from medi_build.search.ranking import NOTHING, Ranking
 
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 GIVEN = -1
 """The rank of a negative that came with the data."""
 
@@ -26,7 +24,7 @@ class Candidates(NamedTuple):
     """
 
     ids: Ints
-    scores: npt.NDArray[np.float32]
+    scores: Floats32
     ranks: npt.NDArray[np.int32]
 
     def rows(self, index: Ints) -> "Candidates":
@@ -85,7 +83,7 @@ def reject(allowed: Bools, bad: Bools, reason: str, ledger: Ledger, spared: Bool
     return allowed & ~hit
 
 
-def pick(candidates: Candidates, allowed: Bools, rule: MiningRule, row_keys: Keys) -> Candidates:
+def pick(candidates: Candidates, allowed: Bools, rule: MiningRule, row_keys: Hashes) -> Candidates:
     """Take ``rule.negatives`` of the allowed candidates of each row.
 
     Given negatives come first; mined ones by rank, or with ``pick: random`` by a seeded draw, then by rank.
@@ -114,10 +112,10 @@ def pick(candidates: Candidates, allowed: Bools, rule: MiningRule, row_keys: Key
     return Candidates(ids, scores, np.take_along_axis(candidates.ranks, taken, axis=1))
 
 
-def _draw(row_keys: Keys, ids: Ints) -> npt.NDArray[np.float64]:
+def _draw(row_keys: Hashes, ids: Ints) -> Floats64:
     """Uniform numbers in [0, 1) from (row key, candidate id): the finaliser of splitmix64 (Steele et al. 2014)."""
     z = row_keys[:, None] + (ids.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    uniform: npt.NDArray[np.float64] = (z ^ (z >> np.uint64(31))) / 2.0**64
+    uniform: Floats64 = (z ^ (z >> np.uint64(31))) / 2.0**64
     return uniform

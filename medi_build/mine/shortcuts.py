@@ -1,15 +1,15 @@
 """Signs that a model could tell positives from negatives without reading them."""
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from medi_build.arrays import Ints
 from medi_build.ledger import Ledger
 
 LENGTH_AUC_LIMIT = 0.65
 
 
-def length_auc(positive: npt.NDArray[np.int64], negative: npt.NDArray[np.int64]) -> float:
+def length_auc(positive: Ints, negative: Ints) -> float:
     """How well length alone tells positives from negatives: 0.5 not at all, 1.0 always, whichever is longer.
 
     The area under the ROC curve by the Mann-Whitney statistic, mirrored above one half; 0.5 for no texts.
@@ -22,7 +22,7 @@ def length_auc(positive: npt.NDArray[np.int64], negative: npt.NDArray[np.int64])
     return max(area, 1 - area)
 
 
-def note_length_shortcut(positive: npt.NDArray[np.int64], negative: npt.NDArray[np.int64], ledger: Ledger) -> None:
+def note_length_shortcut(positive: Ints, negative: Ints, ledger: Ledger) -> None:
     """Note the AUC in percent as ``length_auc_percent``, and the rows as ``length_shortcut`` where it passes 65."""
     area = length_auc(positive, negative)
     ledger.note("length_auc_percent", round(100 * area))

@@ -1,5 +1,1 @@
-"""Training encoders: `trainer.train` runs what `TrainSettings` describe."""
-
-from medi_build.train.settings import TrainSettings
-
-__all__ = ["TrainSettings"]
+"""Training encoders: `trainer.train` runs what `settings.TrainSettings` describe."""

@@ -15,44 +15,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from medi_build.arrays import Hashes, Ints
 from medi_build.errors import TrainError
 from medi_build.train.conflicts import TaskConflicts, find_conflicts
-
-Ints = npt.NDArray[np.int64]
-Hashes = npt.NDArray[np.uint64]
+from medi_build.train.keys import RowKeys
 
 Classes = Literal["own-negative", "apart", "mixed"]
 """What to do with tasks that have classes: leave out their in-batch negatives, keep equal classes out of each
 other's batches (as many rows as there are classes), or neither, as the public trainer does."""
-
-
-@dataclass(frozen=True)
-class Ragged:
-    """Lists of hashes: row ``i`` has ``values[offsets[i]:offsets[i + 1]]``."""
-
-    offsets: Ints
-    values: Hashes
-
-
-@dataclass(frozen=True)
-class RowKeys:
-    """What the planner knows of the rows; texts are 64-bit hashes. All arrays have one entry per row.
-
-    ``hard_negatives`` are those beyond ``neg``; ``pos_ids`` holds one id or none, ``rival_ids`` those of positives that
-    may be false negatives for the row.
-    """
-
-    task: Ints
-    query: Hashes
-    pos: Hashes
-    neg: Hashes
-    hard_negatives: Ragged
-    labels: Ragged
-    groups: Ragged
-    pos_ids: Ragged
-    rival_ids: Ragged
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 import xxhash
 
 from medi_build.errors import TrainError
+from medi_build.files import file_digest, replacing
 from medi_build.train.batches import Plan
 from medi_build.train.settings import TrainSettings
 
@@ -27,9 +28,8 @@ def run_fingerprint(settings: TrainSettings, plan: Plan, data_digest: str) -> di
 def write_receipt(checkpoint: Path, fingerprint: dict[str, str]) -> None:
     """Mark a checkpoint as whole."""
     receipt = {"run": fingerprint, "files": {name: _digest(checkpoint / name) for name in _files(checkpoint)}}
-    part = checkpoint / f"{RECEIPT}.part"
-    part.write_text(json.dumps(receipt, indent=1))
-    part.replace(checkpoint / RECEIPT)
+    with replacing(checkpoint / RECEIPT) as part:
+        part.write_text(json.dumps(receipt, indent=1), encoding="utf-8")
 
 
 def drop_older_checkpoints(output_dir: Path, most: int, best: Path | None) -> None:
@@ -90,13 +90,9 @@ _ADVICE = "remove the folder to go on from the checkpoint before it, or use --no
 
 
 def _files(checkpoint: Path) -> list[str]:
-    files = (path for path in checkpoint.rglob("*") if path.is_file() and not path.name.startswith(RECEIPT))
+    files = (path for path in checkpoint.rglob("*") if path.is_file() and RECEIPT not in path.name)
     return sorted(path.relative_to(checkpoint).as_posix() for path in files)
 
 
 def _digest(path: Path) -> str:
-    whole = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            whole.update(block)
-    return str(whole.hexdigest())
+    return file_digest(path, xxhash.xxh3_128)

@@ -9,16 +9,12 @@ other shows. Two rows may reject the same thing.
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from medi_build.train.batches import Ragged, RowKeys
-
-Ints = npt.NDArray[np.int64]
-Hashes = npt.NDArray[np.uint64]
+from medi_build.arrays import Hashes, Ints
+from medi_build.train.keys import Ragged, RowKeys
 
 KINDS = ("query", "positive", "negative", "class", "page", "rival")
 _NEGATIVE_CLASS = len(KINDS)  # reported as "class"
@@ -111,7 +107,7 @@ def _find(parent: list[int], start: int) -> int:
     return start
 
 
-def find_conflicts(keys: "RowKeys", rows: Ints, *, same_class: bool) -> TaskConflicts:
+def find_conflicts(keys: RowKeys, rows: Ints, *, same_class: bool) -> TaskConflicts:
     """Find the contested rows of one task.
 
     Args:
@@ -159,7 +155,7 @@ def _by_row(owner: Ints, key: Ints, rejects: npt.NDArray[np.bool_]) -> dict[int,
     return uses
 
 
-def _entries(lists: "Ragged", rows: Ints) -> tuple[Ints, Hashes]:
+def _entries(lists: Ragged, rows: Ints) -> tuple[Ints, Hashes]:
     """Owner (position in ``rows``) and value of every entry of the rows' lists."""
     lengths = lists.offsets[rows + 1] - lists.offsets[rows]
     owners = np.repeat(np.arange(len(rows)), lengths)

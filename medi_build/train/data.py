@@ -4,14 +4,11 @@ A batch needs random rows, which compressed Parquet and JSON cannot give; the Ar
 batch. It is made beside the output, and again only if the source changes.
 """
 
-import csv
-import dataclasses
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,11 +20,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from medi_build.arrays import Hashes, Ints
 from medi_build.errors import TrainError
-from medi_build.train.batches import Hashes, Ints, Ragged, RowKeys
-from medi_build.train.source import LISTS, SIDES, read_triplets, training_files
+from medi_build.files import file_digest, replacing
+from medi_build.train.keys import LISTS, Ragged, RowKeys
+from medi_build.train.triplets import SIDES, read_triplets
 
-FORMAT = 4
+FORMAT = 5
 """To be raised by hand whenever the files that `prepare` writes change."""
 
 STORED = pa.schema(
@@ -127,18 +126,18 @@ class TrainingData:
         return {"folder": self.folder}
 
 
-def prepare(source: Path, cache: Path, *, skip_bad_rows: bool = False) -> TrainingData:
+def prepare(source: Path, files: Sequence[Path], cache: Path, *, skip_bad_rows: bool = False) -> TrainingData:
     """Read and check all records of a source, or find them prepared already.
 
     Args:
-        source: a folder that `medi build` wrote, a Parquet file, or a medi-data.json of any age.
+        source: what the user named; only told in messages.
+        files: its files, as `medi_build.train.triplets.open_source` finds them.
         cache: folder that keeps the prepared data; one folder per content is made in it.
         skip_bad_rows: count rows with an empty text instead of refusing them.
 
     Raises:
         TrainError: something cannot be read, a row is not a record, or a text is empty; names the row.
     """
-    files = training_files(source)
     digest = _digest(files, skip_bad_rows)
     folder = cache / digest
     if (folder / "info.json").is_file():
@@ -172,27 +171,19 @@ def _whole_file(path: Path) -> Iterator[Path]:
     Raises:
         TrainError: the folder cannot be made, or the disk is full.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        part.replace(path)
+        with replacing(path) as part:
+            yield part
     except OSError as error:
         raise TrainError(
             f"{path}: cannot be written ({error.strerror or error}); make room, or name another output folder"
         ) from error
-    finally:
-        with suppress(OSError):  # it may lie below a file
-            part.unlink(missing_ok=True)
 
 
 def _digest(files: Iterable[Path], skip_bad_rows: bool) -> str:
     whole = xxhash.xxh3_128(f"{FORMAT}/{skip_bad_rows}".encode())
     for path in files:
-        with path.open("rb") as file:
-            while block := file.read(1 << 22):
-                whole.update(block)
-        whole.update(path.name.encode())
+        whole.update(f"{path.name}\0{file_digest(path, xxhash.xxh3_128)}\0".encode())
     return str(whole.hexdigest())
 
 
@@ -306,86 +297,3 @@ def _save_keys(path: Path, store: _Store) -> None:
         columns[f"{name}_offsets"] = np.concatenate([[0], np.cumsum(store.column(f"{name}_lengths"))])
     with path.open("wb") as file:
         np.savez(file, **columns)
-
-
-def hold_out(keys: RowKeys, rows_per_task: int, seed: int) -> tuple[Ints, Ints]:
-    """Split the rows into those to train on and those to evaluate on.
-
-    From every task about ``rows_per_task`` rows, and at most a tenth of it, chosen by a seeded hash of the query, so
-    that all rows of one query are on one side.
-
-    Returns:
-        int64 training rows and int64 evaluation rows, both ascending.
-    """
-    order = np.argsort(keys.task, kind="stable")
-    starts = np.flatnonzero(np.diff(keys.task[order], prepend=np.iinfo(np.int64).min))
-    held: list[Ints] = []
-    for rows in np.split(order, starts[1:]):
-        queries, inverse, counts = np.unique(keys.query[rows], return_inverse=True, return_counts=True)
-        ranked = np.argsort(queries * np.uint64(2 * seed + 1), kind="stable")
-        fits = np.cumsum(counts[ranked]) <= min(rows_per_task, len(rows) // 10)
-        chosen = np.zeros(len(queries), bool)
-        chosen[ranked[fits]] = True
-        held.append(rows[chosen[inverse]])
-    evaluation = np.sort(np.concatenate(held))
-    training = np.setdiff1d(np.arange(len(keys.task)), evaluation, assume_unique=True)
-    return training, evaluation
-
-
-def take_keys(keys: RowKeys, rows: Ints) -> RowKeys:
-    """The keys of some rows."""
-    return RowKeys(
-        task=keys.task[rows],
-        query=keys.query[rows],
-        pos=keys.pos[rows],
-        neg=keys.neg[rows],
-        **{name: _take(getattr(keys, name), rows) for name in LISTS},
-    )
-
-
-def first_hard_negatives(keys: RowKeys, most: int) -> RowKeys:
-    """The keys with at most so many further negatives of each row."""
-    rows = np.arange(len(keys.task))
-    return dataclasses.replace(keys, hard_negatives=_take(keys.hard_negatives, rows, most))
-
-
-def _take(lists: Ragged, rows: Ints, most: int | None = None) -> Ragged:
-    """The lists of some rows, or their first ``most`` entries."""
-    lengths = lists.offsets[rows + 1] - lists.offsets[rows]
-    if most is not None:
-        lengths = np.minimum(lengths, most)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-    return Ragged(offsets, lists.values[np.repeat(lists.offsets[rows], lengths) + within])
-
-
-def read_manifest(source: Path) -> dict[str, Any]:
-    """The build's manifest, or nothing where the source is not a build folder.
-
-    Raises:
-        TrainError: it is damaged.
-    """
-    path = (source if source.is_dir() else source.parent) / "manifest.json"
-    if not path.is_file():
-        return {}
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
-        raise TrainError(f"{path}: is not JSON ({error}); build the dataset again") from error
-    return manifest
-
-
-def read_tasks(source: Path) -> dict[int, dict[str, str]]:
-    """Facts of each task from the build's tasks.csv, by task id; nothing where there is none.
-
-    Raises:
-        TrainError: it is damaged.
-    """
-    path = (source if source.is_dir() else source.parent) / "tasks.csv"
-    if not path.is_file():
-        return {}
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return {int(row["task_id"]): dict(row) for row in csv.DictReader(file)}
-    except (KeyError, TypeError, ValueError) as error:
-        raise TrainError(f"{path}: is no table of tasks ({error!r}); build the dataset again") from error

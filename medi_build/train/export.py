@@ -58,11 +58,6 @@ def save_model(model: Any, folder: Path, form: Form = "sentence-transformers") -
     _write_json(folder / "config_sentence_transformers.json", {"__version__": {"sentence_transformers": "2.2.2"}})
 
 
-def not_finite(model: torch.nn.Module) -> list[str]:
-    """Names of the weights that hold NaN or infinity."""
-    return [name for name, weights in model.state_dict().items() if not torch.isfinite(weights).all()]
-
-
 def merge_adapters(model: torch.nn.Module) -> None:
     """Add low-rank adapters to the weights they sit on, and take them away: what is left is an ordinary model."""
     from peft.tuners.tuners_utils import BaseTunerLayer

@@ -13,25 +13,21 @@ from sentence_transformers import SentenceTransformerTrainer, SentenceTransforme
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, set_seed
 
-from medi_build.encode.load import find_model, load_model, quiet, window_of
+from medi_build.arrays import Ints
+from medi_build.dataset.reader import Manifest
+from medi_build.encode.load import find_model, load_model, not_finite, quiet, window_of
 from medi_build.errors import TrainError
-from medi_build.train.batches import Ints, Plan, PlannedSampler, own_negative_tasks, plan_batches
+from medi_build.train.batches import Plan, PlannedSampler, own_negative_tasks, plan_batches
 from medi_build.train.checkpoints import drop_older_checkpoints, newest_checkpoint, run_fingerprint, write_receipt
 from medi_build.train.collate import CUT, ROWS, TripletCollator, instructions_that_fill, leave_instructions_out
-from medi_build.train.data import (
-    TrainingData,
-    first_hard_negatives,
-    hold_out,
-    prepare,
-    read_manifest,
-    read_tasks,
-    take_keys,
-)
-from medi_build.train.evaluate import ACCURACY, TripletEvaluator
-from medi_build.train.export import merge_adapters, not_finite, save_model
+from medi_build.train.data import TrainingData, prepare
+from medi_build.train.export import merge_adapters, save_model
+from medi_build.train.holdout import ACCURACY, TripletEvaluator, hold_out
+from medi_build.train.keys import first_hard_negatives, take_keys
+from medi_build.train.model_card import Trained, write_card, write_plot
 from medi_build.train.objective import InstructorLoss
-from medi_build.train.report import Origin, Trained, write_card, write_plot
 from medi_build.train.settings import CUSTOM, INSTRUCTOR, REPLACED, TRIPLET, TrainSettings
+from medi_build.train.triplets import open_source
 
 DATA_FOLDER = "training-data"
 TOKENS_PER_FORWARD = {True: 16_384, False: 512}
@@ -180,6 +176,7 @@ def train(
         report: takes the lines that tell what happens, in the first process.
 
     Raises:
+        DatasetError: the source is a folder that is no whole build; told before the model is loaded.
         TrainError: bad data (names the row), settings that make no sense, a model with NaN in its weights, a NaN
             loss, a corrupted checkpoint.
         EncoderError: the model cannot be loaded.
@@ -190,8 +187,8 @@ def train(
     args = _arguments(settings)
     tell = report if args.process_index == 0 else _say_nothing
     tokens_per_forward = settings.tokens_per_forward or TOKENS_PER_FORWARD[args.device.type == "cuda"]
-    origin = Origin(read_manifest(settings.source), read_tasks(settings.source))  # a damaged one is told before the run
-    data = _prepare(settings, args)
+    source = open_source(settings.source)
+    data = _prepare(settings, args, source.files)
     model, window = load_for_training(settings)
     run = _plan_run(settings, data, model.tokenizer, window, args.world_size)
     for line in run.lines(settings):
@@ -233,7 +230,7 @@ def train(
     if trained.texts_cut:
         tell(f"{trained.texts_cut:,} texts were cut to the window of {window} tokens")
     if trainer.is_world_process_zero():
-        _save(model, settings, data, origin, run.plan, trained)
+        _save(model, settings, data, source.manifest, run.plan, trained)
     return trained
 
 
@@ -322,10 +319,12 @@ def make_loss(settings: TrainSettings, model: Any, tokens_per_forward: int, nega
     return loss
 
 
-def _prepare(settings: TrainSettings, args: SentenceTransformerTrainingArguments) -> TrainingData:
+def _prepare(
+    settings: TrainSettings, args: SentenceTransformerTrainingArguments, files: Sequence[Path]
+) -> TrainingData:
     """Read the data in the first process; the others find it prepared."""
     with args.main_process_first(desc="reading the training data"):
-        return prepare(settings.source, settings.output_dir / DATA_FOLDER, skip_bad_rows=settings.skip_bad_rows)
+        return prepare(settings.source, files, settings.output_dir / DATA_FOLDER, skip_bad_rows=settings.skip_bad_rows)
 
 
 def _usable_rows(data: TrainingData, tokenizer: Any, window: int, skip: bool) -> tuple[Ints, dict[str, int]]:
@@ -410,7 +409,7 @@ def _with_steps(
 
 
 def _save(
-    model: Any, settings: TrainSettings, data: TrainingData, origin: Origin, plan: Plan, trained: Trained
+    model: Any, settings: TrainSettings, data: TrainingData, manifest: Manifest | None, plan: Plan, trained: Trained
 ) -> None:
     if settings.lora_rank:
         merge_adapters(model)
@@ -424,4 +423,4 @@ def _save(
         if settings.export == "instructor":
             save_model(model, settings.output_dir / "instructor", form="instructor")
         write_plot(trained.history, trained.accuracy, settings.output_dir / "training.svg")
-        write_card(settings, data, origin, plan, trained)
+        write_card(settings, data, manifest, plan, trained)

@@ -3,10 +3,10 @@ import shutil
 import numpy as np
 import pytest
 
+from medi_build.content.pipelines import EncoderSpec
 from medi_build.encode import embedder as embedder_module
-from medi_build.encode import open_embedder
+from medi_build.encode.embedder import open_embedder
 from medi_build.errors import EncoderError
-from medi_build.recipe import EncoderSpec
 from tests.encode.tiny_models import INSTRUCTION, TEXTS
 
 

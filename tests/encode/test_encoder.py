@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from medi_build.encode import Encoder
+from medi_build.content.pipelines import EncoderSpec
+from medi_build.encode.encoder import Encoder
 from medi_build.encode.load import BUNDLED, find_model
-from medi_build.encode.tokens import TRUNCATED
+from medi_build.encode.pair_tokens import TRUNCATED
 from medi_build.errors import EncoderError, OptionError
-from medi_build.recipe import EncoderSpec
 from tests.encode.tiny_models import INSTRUCTION, TEXTS, peer_vectors, save_bert
 
 MIXED = [INSTRUCTION if i % 3 else "" for i in range(len(TEXTS))]
@@ -83,8 +83,8 @@ def test_a_vector_depends_on_its_text_alone_bit_for_bit(tiny_t5, dtype, data):
 SCRIPT = """
 import sys
 import numpy as np
-from medi_build.encode import Encoder
-from medi_build.recipe import EncoderSpec
+from medi_build.encode.encoder import Encoder
+from medi_build.content.pipelines import EncoderSpec
 
 def varied_texts():
     words = "orchard ferry copper heron lemon tide ledger bridge".split()

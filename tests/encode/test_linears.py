@@ -4,9 +4,9 @@ import torch
 from torch import nn
 from transformers.activations import ACT2FN
 
-from medi_build.encode import Encoder
+from medi_build.content.pipelines import EncoderSpec
+from medi_build.encode.encoder import Encoder
 from medi_build.encode.linears import PackedLinear, _can_pack, narrow_linears
-from medi_build.recipe import EncoderSpec
 from tests.encode.tiny_models import TEXTS
 
 packing = pytest.mark.skipif(not _can_pack(), reason="this processor has no bfloat16")

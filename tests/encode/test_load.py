@@ -3,10 +3,10 @@ import shutil
 import numpy as np
 import pytest
 
-from medi_build.encode import Encoder
+from medi_build.content.pipelines import EncoderSpec
+from medi_build.encode.encoder import Encoder
 from medi_build.encode.load import BUNDLED, find_model
 from medi_build.errors import EncoderError
-from medi_build.recipe import EncoderSpec
 from tests.encode.tiny_models import INSTRUCTION, TEXTS, edit_json, peer_vectors, save_bert, save_t5, unigram_tokenizer
 
 

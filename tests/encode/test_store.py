@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medi_build.encode import VectorStore
 from medi_build.encode import store as store_module
 from medi_build.encode.segments import SUFFIX, Segment, find, write_segment
-from medi_build.encode.store import keys_of
+from medi_build.encode.store import VectorStore, keys_of
 from medi_build.errors import StoreError
 
 ABOUT = {"model": "m", "revision": None}
@@ -149,7 +148,7 @@ WRITER = textwrap.dedent(
     from pathlib import Path
     sys.path.insert(0, sys.argv[3])
     from test_store import put
-    from medi_build.encode import VectorStore
+    from medi_build.encode.store import VectorStore
     store, start = VectorStore(Path(sys.argv[1])), int(sys.argv[2])
     print("ready", flush=True)
     for number in range(start, start + 200, 10):

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from medi_build.dataset.schema import DOCUMENTS, EXAMPLES
 from medi_build.embedding import Embedded
 from medi_build.ledger import Ledger
-from medi_build.records import DOCUMENTS, EXAMPLES
 
 DIMENSIONS = 64
 

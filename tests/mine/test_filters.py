@@ -13,16 +13,17 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medi_build.content.mining_rule import MiningRule
 from medi_build.embedding import Embedded
 from medi_build.errors import EncoderError, MiningError
 from medi_build.ledger import Ledger
-from medi_build.mine import evidence, filters, mine
+from medi_build.mine import false_negatives, filters
+from medi_build.mine.by_kind import mine
 from medi_build.mine.select import Candidates, pick, repeated
 from medi_build.mine.shortcuts import length_auc, note_length_shortcut
-from medi_build.mining_rule import MiningRule
 from tests.conftest import ROOT
 from tests.mine.conftest import documents, embed, examples
-from tests.mine.test_search import unit
+from tests.search.test_dense import unit
 
 
 def run(rows, rule, docs=(), **options):
@@ -286,7 +287,7 @@ def drawn(seed):
     rule = MiningRule(negatives=3, pick="random", rank_max=20, **knobs)
     ledger = Ledger("toy")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evidence, "PROBES", 120)  # fewer than there are queries, so that they are drawn
+        patch.setattr(false_negatives, "PROBES", 120)  # fewer than there are queries, so that they are drawn
         table = mine(examples(rows), None, kind="pairs", rule=rule, embed=embed, seed=seed, ledger=ledger)
     labelled = [{"query": row["query"], "labels": row["groups"]} for row in rows]
     by_label = mine(

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medi_build.content.mining_rule import MiningRule
 from medi_build.embedding import Embedded
 from medi_build.errors import MiningError
 from medi_build.ledger import Ledger
-from medi_build.mine import mine
-from medi_build.mining_rule import MiningRule
+from medi_build.mine.by_kind import mine
 from tests.mine import reference
 from tests.mine.conftest import documents, embed, examples
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medi_build.content.mining_rule import MiningRule
+from medi_build.dataset.schema import MINED
 from medi_build.ledger import Ledger
-from medi_build.mine import mine
-from medi_build.mining_rule import MiningRule
-from medi_build.records import MINED
+from medi_build.mine.by_kind import mine
 from tests.mine import reference
 from tests.mine.conftest import embed, examples
 

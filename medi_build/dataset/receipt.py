@@ -1,0 +1,39 @@
+"""The receipt of a finished dataset."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from medi_build.dataset.schema import Kind
+from medi_build.files import FileEntry
+
+
+class Receipt(BaseModel):
+    """One finished dataset; its file is the dataset's commit point.
+
+    Attributes:
+        fingerprint: digest of everything the result depends on.
+        dataset: name.
+        task_id: its id.
+        kind: pair rule used.
+        instructions: every phrasing as ``[query side, document side]``.
+        shards: Parquet files.
+        fragment: its part of ``medi-data.json``; the digest is one over the rows, whatever the Parquet library.
+        ledger: `medi_build.ledger.Ledger.to_dict`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fingerprint: str
+    dataset: str
+    task_id: int
+    kind: Kind
+    instructions: list[tuple[str, str]]
+    shards: list[FileEntry]
+    fragment: FileEntry
+    ledger: dict[str, Any]
+
+    @property
+    def rows(self) -> int:
+        """Records written."""
+        return self.fragment.rows

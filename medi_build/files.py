@@ -1,0 +1,139 @@
+"""Files that are either whole or not there: temporary name, fsync, rename. And what identifies a file: its digest."""
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from medi_build.errors import OutputError
+
+
+class FileEntry(BaseModel):
+    """A finished file, as receipts and the manifest list it.
+
+    Attributes:
+        path: relative to the output folder, with forward slashes.
+        rows: records in it (0 where the notion does not apply).
+        size: bytes.
+        sha256: hex digest.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str
+    rows: int = 0
+    size: int
+    sha256: str
+
+
+class HashingFile:
+    """A binary file that is being written under a temporary name."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self.size = 0
+        self.closed = False
+
+    def write(self, data: bytes) -> int:
+        """Append bytes."""
+        view = memoryview(data)
+        self._digest.update(view)
+        self._file.write(view)
+        self.size += view.nbytes
+        return view.nbytes
+
+    def tell(self) -> int:
+        """Bytes written so far (Arrow asks for it)."""
+        return self.size
+
+    def flush(self) -> None:
+        """Hand buffered bytes to the operating system."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Do nothing: whoever opened the file closes it."""
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of what was written so far."""
+        return self._digest.hexdigest()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path``: what is written there, file or folder, gets the name ``path`` at the end.
+
+    Only if the block ends without an error, and then durably; else nothing stays behind.
+
+    Raises:
+        OSError: the disk is full or the folder is not writable.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        put_in_place(temporary, path)
+    finally:
+        with suppress(OSError):  # it may lie below a file, or on a disk that went away
+            temporary.unlink(missing_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def put_in_place(finished: Path, path: Path) -> None:
+    """Give a file or folder that is written to its end its name, durably. Raises OSError."""
+    for part in [finished] if finished.is_file() else [file for file in finished.rglob("*") if file.is_file()]:
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+    finished.replace(path)
+    sync_folder(path.parent)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[HashingFile]:
+    """Open ``path`` for writing; it appears under its name only if the block ends without an error.
+
+    Raises:
+        OutputError: the disk is full or the folder is not writable; no temporary file stays behind.
+    """
+    try:
+        with replacing(path) as temporary, temporary.open("wb", buffering=1 << 20) as raw:
+            yield HashingFile(raw)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror or error}); make room or choose another --out, then "
+            "run the same command again: finished datasets are kept"
+        ) from error
+
+
+def write_bytes(path: Path, data: bytes, relative_to: Path, rows: int = 0) -> FileEntry:
+    """Write a small file in one go, atomically."""
+    with atomic_file(path) as file:
+        file.write(data)
+    return entry(path, relative_to, file, rows)
+
+
+def entry(path: Path, relative_to: Path, file: HashingFile, rows: int = 0) -> FileEntry:
+    """The entry of a file just written."""
+    return FileEntry(path=path.relative_to(relative_to).as_posix(), rows=rows, size=file.size, sha256=file.sha256)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def file_digest(path: Path, algorithm: Callable[[], Any] = hashlib.sha256) -> str:
+    """Hex digest of a file's bytes; ``algorithm`` is a constructor of hashlib or xxhash. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

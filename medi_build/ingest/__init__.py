@@ -1,0 +1,1 @@
+"""Raw files: found or fetched, read row by row, adapted to examples."""

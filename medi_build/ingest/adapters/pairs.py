@@ -1,0 +1,322 @@
+"""Pairs, triplets, sets, labelled and scored pairs: the forms of sentence-transformers' embedding training data.
+
+The form is recognised for each line: ``["a", "b"]``, ``["a", "p", "n"]``, ``{"set": [...]}``,
+``{"query", "pos"}``, ``{"query", "pos", "neg"}`` (with FlagEmbedding's further keys), ``[instruction, text]``
+in place of a text, and objects or Parquet rows whose columns the card names.
+
+A labelled or scored pair is an example if its label (score) makes it positive. If that makes it a hard
+negative, its second text becomes a given negative of every example with the same first text, and the row is
+counted as ``used_as_negative``. One row knows nothing of the next: that a positive of a *repeated* query is no
+negative for its other rows is mining's duty.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from medi_build.content.cards import Card, PairsOptions
+from medi_build.errors import ContentError, InputError
+from medi_build.ingest.adapters.base import Adapted, Inputs, clean, clean_list, example_batches
+from medi_build.ingest.lines import json_rows, parquet_batches
+from medi_build.ledger import Ledger
+
+
+class _Columns(NamedTuple):
+    """Where the texts stand in an object or a table; without ``query`` the positives are a set."""
+
+    query: str | None
+    positive: str
+    negative: str | None = None
+    mark: str | None = None  # label or score
+
+
+class _File(NamedTuple):
+    """A raw file and what the ids of its rows begin with."""
+
+    prefix: str
+    path: Path
+
+
+_Row = tuple[Any, list[Any], list[Any], Any]
+"""Query (None for a set), positives, negatives and label or score of a raw row, not yet cleaned."""
+
+_Rows = Iterator[tuple[_File, int, _Row | None]]
+"""(file, row number, row); None for a row of unknown form."""
+
+_Example = tuple[Any, ...]
+"""The values of one row of ``EXAMPLES``, in its order."""
+
+_KNOWN_COLUMNS = (
+    _Columns(None, "set"),
+    _Columns("query", "pos", "neg"),
+    _Columns("query", "positive", "negative"),
+    _Columns("anchor", "positive", "negative"),
+    _Columns("query", "doc"),
+)
+_IGNORED = frozenset(
+    ["id", "pos_id", "neg_id", "pos_scores", "neg_scores", "prompt", "type", "category"]  # FlagEmbedding
+    + [f"{side}_{what}" for side in "qd" for what in ("intent", "domain", "unit", "instructions")]  # GritLM
+)
+"""Keys beside the texts that are known to carry nothing we need."""
+
+_POSITIVE, _NEGATIVE = "positive", "negative"
+_Judge = Callable[[Any], str]
+"""Label or score -> ``_POSITIVE``, ``_NEGATIVE`` or the reason to drop the row."""
+
+
+def adapt(card: Card, inputs: Inputs, ledger: Ledger) -> Adapted:
+    """Read every file of ``inputs.rows`` as examples with given positives.
+
+    Ids are ``{card.name}/{row}``, or ``{card.name}/{file}-{row}`` if there are several files; rows count from 1.
+
+    Raises:
+        ContentError: the card's columns contradict each other.
+        InputError: a file is damaged, or is a table without the columns the card names.
+    """
+    options = card.options
+    if not isinstance(options, PairsOptions):
+        raise ContentError(f"{card.name}: adapter 'pairs' was given the options of {options.adapter!r}")
+    judge = _judge(card.name, options)
+    files = _files(card.name, inputs.rows)
+
+    def rows(book: Ledger) -> _Rows:
+        return chain.from_iterable(_read(file, options, book) for file in files)
+
+    examples = _examples(rows(ledger), ledger) if judge is None else _judged(rows, judge, ledger)
+    return Adapted(kind="pairs", fields={}, examples=example_batches(examples, ledger))
+
+
+def _files(name: str, paths: tuple[Path, ...]) -> list[_File]:
+    """Prefix the ids; several files are told apart by their path below the common folder."""
+    if len(paths) == 1:
+        return [_File(f"{name}/", paths[0])]
+    folder = os.path.commonpath([path.parent for path in paths]) if paths else ""
+    stems = [path.relative_to(folder).as_posix() for path in paths]
+    for ending in (".gz", ".jsonl", ".json", ".parquet"):
+        stems = [stem.removesuffix(ending) for stem in stems]
+    if len(set(stems)) < len(stems):  # a.jsonl beside a.jsonl.gz
+        stems = [path.relative_to(folder).as_posix() for path in paths]
+    return [_File(f"{name}/{stem}-", path) for stem, path in zip(stems, paths, strict=True)]
+
+
+# --- raw files -> rows
+
+
+def _read(file: _File, options: PairsOptions, ledger: Ledger) -> _Rows:
+    return (_table_rows if file.path.suffix == ".parquet" else _line_rows)(file, options, ledger)
+
+
+def _line_rows(file: _File, options: PairsOptions, ledger: Ledger) -> _Rows:
+    known: dict[tuple[str, ...], _Columns | None] = {}
+    for number, value in json_rows(file.path, ledger):
+        if type(value) is list:
+            yield file, number, _row_of_list(value)
+        elif type(value) is dict:
+            names = tuple(value)
+            if names not in known:
+                known[names] = _columns(names, options)
+            columns = known[names]
+            yield file, number, columns and _row_of_columns(columns, value)
+        else:
+            yield file, number, None
+
+
+def _table_rows(file: _File, options: PairsOptions, ledger: Ledger) -> _Rows:
+    number = 0
+    for batch in parquet_batches(file.path, None, ledger):
+        named = [name for name in (options.query, options.positive, options.label or options.score) if name]
+        absent = [name for name in named if name not in batch.schema.names]
+        if absent:
+            raise InputError(
+                f"{file.path}: no column {absent[0]!r}, which the card's options name; it has "
+                f"{', '.join(batch.schema.names)}"
+            )
+        columns = _columns(tuple(batch.schema.names), options)
+        if columns is None:
+            raise InputError(
+                f"{file.path}: has the columns {', '.join(batch.schema.names)}, which name no known form; "
+                f"say in the card's options which are query and positive"
+            )
+        for value in batch.select([name for name in columns if name]).to_pylist():
+            number += 1
+            yield file, number, _row_of_columns(columns, value)
+
+
+def _columns(names: tuple[str, ...], options: PairsOptions) -> _Columns | None:
+    """Find the card's columns among ``names``; where it names none, those of a known form, other names ignored."""
+    mark = options.label or options.score
+    if options.query or options.positive:
+        if not {options.query, options.positive, mark} - {None} <= set(names):
+            return None
+        negative = options.negative if options.negative in names else None
+        return _Columns(options.query, options.positive or "", negative, mark)
+    for form in _KNOWN_COLUMNS:
+        needed = {form.query, form.positive} - {None}
+        if needed <= set(names) and set(names) <= {*form, *_IGNORED, mark} and (mark is None or mark in names):
+            return form._replace(negative=form.negative if form.negative in names else None, mark=mark)
+    return None
+
+
+def _row_of_list(value: list[Any]) -> _Row | None:
+    if len(value) == 2:
+        return _row(value[0], value[1:], [], None)
+    if len(value) == 3 and type(value[2]) in (str, list):  # a number would be a score of unknown meaning
+        return _row(value[0], value[1:2], value[2:], None)
+    return None
+
+
+def _row_of_columns(columns: _Columns, value: dict[str, Any]) -> _Row | None:
+    query, positive, negative, mark = columns
+    return _row(
+        value[query] if query else None,
+        _as_list(value[positive]),
+        _as_list(value[negative]) if negative else [],
+        value[mark] if mark else None,
+    )
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if type(value) is list else [value]
+
+
+def _row(query: Any, positives: list[Any], negatives: list[Any], mark: Any) -> _Row | None:
+    """Take the text of ``[instruction, text]`` items; if the query is one, all texts of the row have to be."""
+    if type(query) is list:
+        items = [query, *positives, *negatives]
+        if not all(type(item) is list and len(item) == 2 for item in items):
+            return None
+        query, positives, negatives = query[1], [p[1] for p in positives], [n[1] for n in negatives]
+    return query, positives, negatives, mark
+
+
+# --- rows -> examples
+
+
+def _examples(rows: _Rows, ledger: Ledger) -> Iterator[_Example]:
+    for file, number, row in rows:
+        example = _example(file, number, row, ledger) if row else "unknown_form"
+        if isinstance(example, str):
+            ledger.drop("adapt", example, where=f"{file.path}:{number}")
+        else:
+            yield example
+
+
+def _example(file: _File, number: int, row: _Row, ledger: Ledger) -> _Example | str:
+    """Clean one row; instead of an example, the reason why there is none."""
+    raw, positives, negatives, _ = row
+    if raw is None:
+        return _set_example(f"{file.prefix}{number}", positives, ledger)
+    query, reason = clean(raw)
+    if reason:
+        return reason
+    if len(positives) == 1 and not negatives:  # most rows of most files
+        positive, reason = clean(positives[0])
+        if reason:
+            return reason
+        if positive == query:
+            return "positive_equals_query"
+        return f"{file.prefix}{number}", query, (positive,), (), (), (), ()
+    kept, reason = clean_list(positives)
+    others = [text for text in kept if text != query]
+    if not others:
+        return "positive_equals_query" if kept else reason or "no_positive"
+    known = {query, *others}
+    hard = [text for text in clean_list(negatives)[0] if text not in known]
+    ledger.note("given_positive_removed", len(positives) - len(others))
+    ledger.note("given_negative_removed", len(negatives) - len(hard))
+    return f"{file.prefix}{number}", query, others, hard, (), (), ()
+
+
+def _set_example(key: str, members: list[Any], ledger: Ledger) -> _Example | str:
+    """One example per set: the first member is the query, the others its positives, all of one group."""
+    kept, reason = clean_list(members)
+    if len(kept) < 2:
+        return "set_too_small" if kept or not reason else reason
+    ledger.note("set_member_removed", len(members) - len(kept))
+    return key, kept[0], kept[1:], (), (), (), (key,)
+
+
+# --- labelled and scored pairs
+
+
+def _judge(name: str, options: PairsOptions) -> _Judge | None:
+    """The rule that sorts marked pairs; None if the card names neither label nor score."""
+    if options.label and options.score:
+        raise ContentError(f"{name}: options name a label and a score column; name one of them")
+    if options.label:
+        if not options.positive_labels:
+            raise ContentError(f"{name}: options name the label column {options.label!r} but no positive_labels")
+        return lambda label: _judge_label(label, options.positive_labels, options.negative_labels)
+    if options.score:
+        least, most = options.positive_min, options.negative_max
+        if least is None or (most is not None and most >= least):
+            raise ContentError(
+                f"{name}: the score column {options.score!r} needs positive_min, above negative_max if that is "
+                f"given; the card has positive_min={least}, negative_max={most}"
+            )
+        return lambda score: _judge_score(score, least, most)
+    return None
+
+
+def _judge_label(label: Any, positive: tuple[str, ...], negative: tuple[str, ...]) -> str:
+    if isinstance(label, float) and label.is_integer():
+        label = int(label)
+    if not isinstance(label, str | int):
+        return "wrong_type"
+    if str(label) in positive:
+        return _POSITIVE
+    return _NEGATIVE if str(label) in negative else "label_not_used"
+
+
+def _judge_score(score: Any, least: float, most: float | None) -> str:
+    if not isinstance(score, float | int):
+        return "wrong_type"
+    if score >= least:
+        return _POSITIVE
+    return _NEGATIVE if most is not None and score <= most else "score_in_between"
+
+
+def _judged(rows: Callable[[Ledger], _Rows], judge: _Judge, ledger: Ledger) -> Iterator[_Example]:
+    """Two passes over the files: the first gathers the hard negatives of each first text, the second joins."""
+    hard = _hard_negatives(rows(Ledger(ledger.dataset)), judge)
+    for file, number, row in rows(ledger):
+        example: _Example | str = "unknown_form"
+        if row and row[0] is not None:
+            query, positives, negatives, mark = clean(row[0])[0], *row[1:]
+            example = judge(mark)
+            if example == _POSITIVE:
+                joined = row[0], positives, negatives + hard.get(query, []), mark
+                example = _example(file, number, joined, ledger)
+            elif example == _NEGATIVE:
+                spent = "used_as_negative" if query in hard else "negative_without_positive"
+                example = _why_unusable(row) or spent
+        if isinstance(example, str):
+            ledger.drop("adapt", example, where=f"{file.path}:{number}")
+        else:
+            yield example
+
+
+def _hard_negatives(rows: _Rows, judge: _Judge) -> dict[str, list[str]]:
+    """First text -> second texts of its hard-negative pairs, for the first texts that have a positive pair."""
+    hard: dict[str, list[str]] = {}
+    anchors: set[str] = set()
+    for _, _, row in rows:
+        if row is None or row[0] is None or _why_unusable(row):
+            continue
+        verdict, query, others = judge(row[3]), clean(row[0])[0], clean_list(row[1])[0]
+        if verdict == _NEGATIVE:
+            hard.setdefault(query, []).extend(others)
+        elif verdict == _POSITIVE and others != [query]:
+            anchors.add(query)
+    return {query: texts for query, texts in hard.items() if query in anchors}
+
+
+def _why_unusable(row: _Row) -> str | None:
+    """The reason why a pair has no query or no second text, if so."""
+    _, reason = clean(row[0])
+    kept, why = clean_list(row[1])
+    return reason or (None if kept else why or "no_positive")

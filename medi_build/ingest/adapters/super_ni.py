@@ -1,0 +1,249 @@
+"""Super-NaturalInstructions: a task file of the official repository, or rows in the hub's flattened form.
+
+A task file is one JSON object with ``Instances`` (``id``, ``input``, ``output``: list), ``Definition``,
+``Categories`` and ``Domains``. The hub's form (``Muennighoff/natural-instructions``, JSON lines or Parquet) has one
+row per output with ``task_name, id, definition, inputs, targets`` and may hold many tasks in one file; it tells
+neither categories nor domains, so the words of the task's name stand in for the category.
+
+An example is one input with all its outputs: as labels where the task is a classification, as answers otherwise.
+A task is small (a few MB), so it is read whole: its kind depends on all its outputs.
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+import pyarrow.dataset as ds
+
+from medi_build.content.cards import Card, SuperNiOptions
+from medi_build.dataset.schema import Kind
+from medi_build.errors import InputError
+from medi_build.ingest.adapters.base import Adapted, Inputs, clean, clean_list, example_batches
+from medi_build.ingest.adapters.super_ni_fields import fields
+from medi_build.ingest.lines import json_lines
+from medi_build.ledger import Ledger
+
+HUB_COLUMNS = ("task_name", "id", "definition", "inputs", "targets")
+FEW_CLASSES = 20
+"""Up to so many distinct outputs, each used twice on average, are classes whatever the category says."""
+MANY_CLASSES = 100
+"""More distinct outputs than this are never classes."""
+LABEL_CHARACTERS = 60
+"""The longest text that may be a label where there are more than `FEW_CLASSES`."""
+_LABELLING = re.compile(r"classif|detect|identif|recogni|tagging|categori|sentiment|relation|prediction", re.IGNORECASE)
+
+
+class _Raw(NamedTuple):
+    """One instance as it stands in the file; ``where`` is ``file:line`` or ``file:instance``."""
+
+    where: str
+    id: Any
+    input: Any
+    outputs: Any
+
+
+@dataclass
+class _Row:
+    """One cleaned instance."""
+
+    id: str
+    input: str
+    outputs: list[str]
+    where: str
+
+
+def adapt(card: Card, inputs: Inputs, ledger: Ledger) -> Adapted:
+    """Read one task.
+
+    Drops: ``wrong_type``, ``no_output``, ``duplicate_id``, ``duplicate_input`` (its outputs go to the first row with
+    that input), ``too_few_rows``, ``one_class``, and the reasons of `clean` for the input.
+
+    Raises:
+        InputError: a file is neither of the forms, or is damaged.
+    """
+    assert isinstance(card.options, SuperNiOptions)
+    task = card.name.split("/")[-1]
+    facts: dict[str, Any] = {"task": task}
+    raws: list[_Raw] = []
+    for path in inputs.rows:
+        known, found = _read(path, task, ledger)
+        facts = {**known, **facts}
+        raws += found
+    rows = _cleaned(raws, card.name, ledger)
+    category = " ".join(text for text in _list(facts.get("Categories")) if isinstance(text, str)) or task
+    kind = decide_kind([row.outputs for row in rows], category) if card.options.kind == "auto" else card.options.kind
+    rows = _usable(_merged(rows, ledger), kind, ledger)
+    return Adapted(kind, fields({**facts, "kind": kind}), example_batches(_examples(rows, kind), ledger))
+
+
+def decide_kind(outputs_by_row: Sequence[Sequence[str]], category: str) -> Kind:
+    """Tell classification from text-to-text by the outputs, with the category's help where they leave it open.
+
+    1. At most 20 distinct outputs with two rows or more for each: classes.
+    2. Up to 100 distinct outputs, none over 60 characters: classes if each has ten rows on average and the
+       category names a labelling task (classification, detection, identification, tagging, ...), or 50 rows
+       on average whatever the category.
+    3. Anything else is text.
+
+    Args:
+        outputs_by_row: the distinct outputs of every row, stripped.
+        category: the task's category, e.g. ``Sentiment Analysis``.
+    """
+    vocabulary = {output for outputs in outputs_by_row for output in outputs}
+    if not vocabulary:
+        return "text2text"
+    rows_per_class = len(outputs_by_row) / len(vocabulary)
+    if len(vocabulary) <= FEW_CLASSES:
+        return "classification" if rows_per_class >= 2 else "text2text"
+    if len(vocabulary) > MANY_CLASSES or max(map(len, vocabulary)) > LABEL_CHARACTERS:
+        return "text2text"
+    enough = 10 if _LABELLING.search(category) else 50
+    return "classification" if rows_per_class >= enough else "text2text"
+
+
+def _read(path: Path, task: str, ledger: Ledger) -> tuple[Mapping[str, Any], list[_Raw]]:
+    """Facts and instances of one task out of a file of either form; every instance counts as read."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(1 << 16)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if start.startswith(b"PAR1"):
+        return _grouped(_parquet_rows(path, task, ledger), task, ledger)
+    if start.startswith(b"\x1f\x8b") or path.suffix in (".jsonl", ".gz"):
+        return _grouped(_line_rows(path, ledger), task, ledger)
+    return _task_file(path, ledger)
+
+
+def _task_file(path: Path, ledger: Ledger) -> tuple[Mapping[str, Any], list[_Raw]]:
+    content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    try:
+        data = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        data = _lenient(path, content)  # some official files say NaN where a URL is not known
+    instances = data.get("Instances") if isinstance(data, dict) else None
+    if not isinstance(instances, list):
+        raise InputError(f"{path}: not a task file; a JSON object with a list 'Instances' is needed")
+    ledger.read += len(instances)
+    raws = []
+    for number, instance in enumerate(instances):
+        where = f"{path}:instance {number}"
+        if isinstance(instance, dict):
+            raws.append(_Raw(where, instance.get("id"), instance.get("input"), instance.get("output")))
+        else:
+            ledger.drop("adapt", "wrong_type", where=where)
+    return {**data, "Instances": instances[:1]}, raws
+
+
+def _lenient(path: Path, content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 (byte {error.start}); fetch the file again") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not valid JSON ({error}); the file may be cut short, fetch it again") from error
+
+
+def _line_rows(path: Path, ledger: Ledger) -> Iterator[tuple[str, Any]]:
+    for number, row in json_lines(path, ledger):
+        yield f"{path}:{number}", row
+
+
+def _parquet_rows(path: Path, task: str, ledger: Ledger) -> Iterator[tuple[str, Any]]:
+    """Rows of one task; row groups without it are skipped by their statistics."""
+    try:
+        data = ds.dataset(path, format="parquet")
+        table = data.to_table(columns=list(HUB_COLUMNS), filter=ds.field("task_name") == task)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not in the hub's form with columns {', '.join(HUB_COLUMNS)} ({error})") from error
+    ledger.read += table.num_rows
+    for number, row in enumerate(table.to_pylist(), 1):
+        yield f"{path}:row {number} of {task}", row
+
+
+def _grouped(rows: Iterable[tuple[str, Any]], task: str, ledger: Ledger) -> tuple[Mapping[str, Any], list[_Raw]]:
+    """Bring together the rows of one id and input, which carry one output each.
+
+    They are one instance, so that all but the first are taken off ``read`` again (and noted as
+    ``further_outputs``); so are the rows of other tasks. A row that is no object is dropped as ``wrong_type``.
+    """
+    facts: dict[str, Any] = {}
+    raws: dict[tuple[Any, Any], _Raw] = {}
+    for where, row in rows:
+        if not isinstance(row, dict):
+            ledger.drop("adapt", "wrong_type", where=where)
+            continue
+        if row.get("task_name") != task:
+            ledger.read -= 1
+            continue
+        key = (str(row.get("id")), str(row.get("inputs")))
+        if key in raws:
+            raws[key].outputs.append(row.get("targets"))
+            ledger.read -= 1
+            ledger.note("further_outputs")
+            continue
+        raws[key] = _Raw(where, row.get("id"), row.get("inputs"), [row.get("targets")])
+        facts = facts or {"Definition": [row.get("definition")], "Instances": [{"input": row.get("inputs")}]}
+    return facts, list(raws.values())
+
+
+def _cleaned(raws: Iterable[_Raw], dataset: str, ledger: Ledger) -> list[_Row]:
+    """Rows with a usable id, input and at least one output; the others are dropped."""
+    rows: list[_Row] = []
+    seen: set[str] = set()
+    for number, raw in enumerate(raws):
+        if not isinstance(raw.id, str | None):
+            ledger.drop("adapt", "wrong_type", where=raw.where)
+            continue
+        name = raw.id or str(number)
+        text, reason = clean(raw.input)
+        outputs, _ = clean_list([raw.outputs] if isinstance(raw.outputs, str) else _list(raw.outputs))
+        if name in seen:
+            reason = "duplicate_id"
+        elif reason is None and not outputs:
+            reason = "no_output"
+        seen.add(name)
+        if reason:
+            ledger.drop("adapt", reason, where=raw.where)
+        else:
+            rows.append(_Row(f"{dataset}/{name}", text, outputs, raw.where))
+    return rows
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _merged(rows: Iterable[_Row], ledger: Ledger) -> list[_Row]:
+    """Rows with distinct inputs; a repeated input hands its outputs to the first and is dropped."""
+    first: dict[str, _Row] = {}
+    for row in rows:
+        known = first.setdefault(row.input, row)
+        if known is not row:
+            known.outputs = list(dict.fromkeys([*known.outputs, *row.outputs]))
+            ledger.drop("adapt", "duplicate_input", where=row.where)
+    return list(first.values())
+
+
+def _usable(rows: list[_Row], kind: Kind, ledger: Ledger) -> list[_Row]:
+    """All rows, or none where no pair can come of them: fewer than two rows, or one class only."""
+    if len(rows) < 2:
+        reason = "too_few_rows"
+    elif kind == "classification" and len({output for row in rows for output in row.outputs}) == 1:
+        reason = "one_class"
+    else:
+        return rows
+    for row in rows:
+        ledger.drop("adapt", reason, where=row.where)
+    return []
+
+
+def _examples(rows: Iterable[_Row], kind: Kind) -> Iterator[tuple[Any, ...]]:
+    for row in rows:
+        labels, answers = (row.outputs, []) if kind == "classification" else ([], row.outputs)
+        yield row.id, row.input, [], [], labels, answers, []

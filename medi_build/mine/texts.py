@@ -1,0 +1,179 @@
+"""Texts as numbers: distinct texts of several columns, their ids, and lists as (row, value) arrays.
+
+Mining works on integers; texts stay in Arrow or polars buffers and are touched again only when vectors are made
+and when the result is written.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, cast, overload
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from medi_build.arrays import Hashes, Ints
+
+ROWS_PER_SLICE = 8192
+
+
+class Flat(NamedTuple):
+    """A list column, flattened.
+
+    Attributes:
+        rows: int64 [m], the row each value stands in, ascending.
+        places: int64 [m], the value's place in its list.
+        values: [m] strings.
+    """
+
+    rows: Ints
+    places: Ints
+    values: pl.Series
+
+
+def column(table: pa.Table, name: str) -> pl.Series:
+    """A string column as a series; the bytes are not copied."""
+    return cast(pl.Series, pl.from_arrow(table[name]))
+
+
+def flatten(table: pa.Table, name: str) -> Flat:
+    """A list-of-strings column as (row, place, value) arrays."""
+    lengths = pc.list_value_length(table[name]).to_numpy().astype(np.int64)
+    starts = np.cumsum(lengths) - lengths
+    rows = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
+    places = np.arange(int(lengths.sum()), dtype=np.int64) - np.repeat(starts, lengths)
+    flat = pc.list_flatten(table[name]) if len(lengths) else pa.array([], type=pa.string())
+    return Flat(rows, places, cast(pl.Series, pl.from_arrow(flat)))
+
+
+def concat(parts: Sequence[pl.Series]) -> pl.Series:
+    """Series one after another, without copying text."""
+    return pl.concat([part.rename("") for part in parts], rechunk=False)
+
+
+def codes(values: pl.Series) -> tuple[Ints, Ints]:
+    """Number equal texts alike, in the order of their first appearance.
+
+    Texts are compared by 64-bit hash: among 100M distinct texts two collide with probability 3e-4.
+
+    Returns:
+        The number of each value [m] and the first place of each distinct one [distinct].
+    """
+    if not len(values):
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    return number(values.hash(seed=0).to_numpy())
+
+
+def number(keys: npt.NDArray[np.generic]) -> tuple[Ints, Ints]:
+    """Number equal keys alike, in the order of their first appearance, as `codes` does for texts."""
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    return rank[inverse.reshape(-1)], first[order].astype(np.int64)
+
+
+def matrix(rows: Ints, values: Ints, count: int, missing: int) -> Ints:
+    """Values side by side in their rows, in order: int64 [count, longest row], ``missing`` where rows are shorter."""
+    order = np.argsort(rows, kind="stable")
+    rows, values = rows[order], values[order]
+    lengths = np.bincount(rows, minlength=count)
+    places = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    result = np.full((count, int(lengths.max(initial=0))), missing, dtype=np.int64)
+    result[rows, places] = values
+    return result
+
+
+def seeded_hash(ids: pl.Series, seed: int) -> Hashes:
+    """A number per id that depends on the id and the seed alone: the same on every machine and version."""
+    base = xxhash.xxh64_intdigest(str(seed).encode())
+    return np.fromiter((xxhash.xxh64_intdigest(text.encode(), base) for text in ids), dtype=np.uint64, count=len(ids))
+
+
+class Texts(Sequence[str]):
+    """Some texts of a series, in a given order, made into strings only as they are read."""
+
+    def __init__(self, series: pl.Series, index: Ints) -> None:
+        self._series = series
+        self._index = index
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    @overload
+    def __getitem__(self, item: int) -> str: ...
+    @overload
+    def __getitem__(self, item: slice) -> "Texts": ...
+    def __getitem__(self, item: int | slice) -> "str | Texts":
+        if isinstance(item, slice):
+            return Texts(self._series, self._index[item])
+        return cast(str, self._series[int(self._index[item])])
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), ROWS_PER_SLICE):
+            yield from self._series.gather(self._index[start : start + ROWS_PER_SLICE])
+
+
+class Segment(NamedTuple):
+    """One source of texts, with the id under which each is published."""
+
+    texts: pl.Series
+    ids: pl.Series
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The distinct texts of several segments, numbered by first appearance.
+
+    Attributes:
+        texts: all texts of all segments, repeats and all.
+        ids: their published ids.
+        first: int64 [v], where distinct text number j first stands.
+        segments: for each segment, the numbers of its texts.
+    """
+
+    texts: pl.Series
+    ids: pl.Series
+    first: Ints
+    segments: tuple[Ints, ...]
+
+    @classmethod
+    def build(cls, segments: Sequence[Segment]) -> "Vocabulary":
+        """Number the texts of the segments, earlier segments first."""
+        texts = concat([segment.texts for segment in segments])
+        ids = concat([segment.ids for segment in segments])
+        numbers, first = codes(texts)
+        ends = np.cumsum([len(segment.texts) for segment in segments])
+        return cls(texts, ids, first, tuple(np.split(numbers, ends[:-1])))
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def count_in(self, segments: int) -> int:
+        """How many distinct texts the first so many segments hold; their numbers are 0 to that, exclusive."""
+        return max((int(numbers.max()) + 1 for numbers in self.segments[:segments] if len(numbers)), default=0)
+
+    def some(self, numbers: Ints) -> Texts:
+        """The texts with these numbers, for encoding."""
+        return Texts(self.texts, self.first[numbers])
+
+    def text(self, numbers: Ints) -> pl.Series:
+        """The texts with these numbers."""
+        return self.texts.gather(self.first[numbers])
+
+    def lengths(self) -> Ints:
+        """Characters of every distinct text."""
+        return self.texts.gather(self.first).str.len_chars().to_numpy().astype(np.int64)
+
+    def id(self, numbers: Ints) -> pl.Series:
+        """The published ids of the texts with these numbers."""
+        return self.ids.gather(self.first[numbers])
+
+
+def member_ids(ids: pl.Series, flat: Flat, mark: str) -> pl.Series:
+    """``{id of the row}#{mark}{place}`` for each value of a list column: the ids of texts that have none."""
+    frame = pl.DataFrame({"id": ids.gather(flat.rows), "place": flat.places})
+    return frame.select(pl.concat_str("id", pl.lit(f"#{mark}"), "place")).to_series()

@@ -1,0 +1,1 @@
+"""What runs a pipeline: `run.build` is the whole flow, `unit` one dataset of it."""

@@ -1,0 +1,77 @@
+"""Digests of what a result depends on: inputs, settings, versions. Never of source text."""
+
+import hashlib
+from collections.abc import Iterable
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from medi_build.content.pipelines import Recipe
+from medi_build.dataset.manifest import WRITER_LIBRARIES
+from medi_build.errors import InputError, OutputError
+from medi_build.files import file_digest, write_bytes
+from medi_build.ingest.adapters.base import Inputs
+from medi_build.pipeline.plan import Unit
+
+STAGE_VERSIONS = {"adapt": 1, "sample": 1, "mine": 1, "write": 1}
+"""Bumped by hand when a stage gives other rows for the same input."""
+
+
+def of_unit(unit: Unit, recipe: Recipe, inputs: Inputs, encoders: list[str], batch_multiple: int) -> str:
+    """Hex digest of everything that decides one dataset's files."""
+    return of(
+        {
+            "stages": STAGE_VERSIONS,
+            "card": unit.card.model_dump(mode="json"),
+            "task_id": unit.task_id,
+            "template": unit.template.model_dump(mode="json"),
+            "cap": unit.cap,
+            "split": recipe.split,
+            "encoders": encoders,
+            "mining": recipe.mining.model_dump(mode="json"),
+            "mine_with_instructions": recipe.mine_with_instructions,
+            "instructions": recipe.instructions.model_dump(mode="json"),
+            "seed": recipe.seed,
+            "rows_per_shard": recipe.rows_per_shard,
+            "batch_multiple": batch_multiple,
+            "writers": {name: version(name) for name in WRITER_LIBRARIES},
+            "rows": file_digests(inputs.rows, inputs.cache),
+            "extra": {role: file_digests(paths, inputs.cache) for role, paths in sorted(inputs.extra.items())},
+        }
+    )
+
+
+def of(data: dict[str, Any]) -> str:
+    """Hex digest of plain data."""
+    return hashlib.sha256(orjson.dumps(data, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def file_digests(paths: Iterable[Path], cache: Path) -> list[tuple[str, str]]:
+    """``(file name, sha256)`` for each file. Raises `InputError` if one cannot be read.
+
+    A digest is remembered in ``cache`` under the file's path, size and time of change, so that a 35 GB knowledge
+    source is read once and not in every build.
+    """
+    return [(path.name, _file_digest(path, cache)) for path in paths]
+
+
+def _file_digest(path: Path, cache: Path) -> str:
+    try:
+        return _remembered_digest(path, cache)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _remembered_digest(path: Path, cache: Path) -> str:
+    stat = path.stat()
+    key = hashlib.sha256(f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}".encode()).hexdigest()
+    memo = cache / "digests" / key
+    if memo.is_file():
+        return memo.read_text()
+    digest = file_digest(path)
+    with suppress(OutputError):  # a cache that cannot be written costs time, no more
+        write_bytes(memo, digest.encode(), memo.parent)
+    return digest

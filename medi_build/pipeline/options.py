@@ -1,0 +1,87 @@
+"""What a user decides about one build, and the recipe that follows from it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from medi_build.content.load import Content
+from medi_build.content.pipelines import MAX_SEED, EncoderSpec, Recipe
+from medi_build.errors import ContentError, OptionError
+from medi_build.paths import cache_folder
+from medi_build.pipeline.plan import find_recipe
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What a user decides about one build; what is None comes from the recipe.
+
+    Attributes:
+        out: output folder; new, empty or of an earlier run of the same build.
+        sources: names, globs, collections, ``all`` for what the recipe names, ``-name`` to leave out.
+        pipeline: the recipe.
+        data: folder with ``super_ni/ kilt/ medmcqa/ embedding_training_data/`` inside.
+        content: folder with a team's own ``sources/ templates/ pipelines/``.
+        cache: downloads, vectors and indexes; shared between builds.
+        offline: never use the network.
+        allow_missing: leave out datasets without files instead of stopping.
+        encoder: mining encoder in place of the recipe's.
+        device: "cpu", "cuda" (all GPUs), "cuda:1"; None for the GPUs if there are any.
+        dtype: arithmetic of the encoder in place of the recipe's.
+        limit_per_dataset: most examples per dataset; 0 lifts every cap.
+        seed: in place of the recipe's.
+        batch_multiple: cut every dataset to a multiple of this many records.
+        jobs: processes that adapt raw files.
+    """
+
+    out: Path
+    sources: tuple[str, ...] = ("all",)
+    pipeline: str = "quickstart"
+    data: Path | None = None
+    content: Path | None = None
+    cache: Path = field(default_factory=cache_folder)
+    offline: bool = False
+    allow_missing: bool = False
+    encoder: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    limit_per_dataset: int | None = None
+    seed: int | None = None
+    batch_multiple: int = 1
+    jobs: int = 1
+
+
+def check_options(options: BuildOptions) -> None:
+    """Raise `OptionError` for a number out of range or a cache that can be none."""
+    least = {"limit_per_dataset": 0, "seed": 0, "batch_multiple": 1, "jobs": 1}
+    for name, bound in least.items():
+        value = getattr(options, name)
+        if value is not None and value < bound:
+            raise OptionError(f"{name} is {value}; it has to be at least {bound}")
+    if options.seed is not None and options.seed > MAX_SEED:
+        raise OptionError(f"seed is {options.seed}; it has to be at most {MAX_SEED}")
+    try:
+        options.cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(f"cache {options.cache}: cannot be used ({error.strerror}); give another folder") from error
+
+
+def recipe_of(content: Content, options: BuildOptions) -> Recipe:
+    """The recipe with the user's overrides."""
+    recipe = find_recipe(content, options.pipeline)
+    encoder = recipe.encoder.model_dump()
+    encoder |= {"model": options.encoder, "revision": None} if options.encoder else {}
+    encoder |= {"dtype": options.dtype} if options.dtype else {}
+    try:
+        spec = EncoderSpec.model_validate(encoder)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise ContentError(f"encoder {fault['loc'][0]}: {fault['msg']}, saw {fault['input']!r}") from error
+    return recipe.model_copy(
+        update={
+            "encoder": spec,
+            "seed": recipe.seed if options.seed is None else options.seed,
+            "allow_missing": recipe.allow_missing or options.allow_missing,
+            "offline": recipe.offline or options.offline,
+        }
+    )

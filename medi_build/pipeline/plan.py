@@ -1,0 +1,146 @@
+"""Resolves a recipe, the content and what is on disk into a plan: every dataset with its files and settings."""
+
+import fnmatch
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from medi_build.content.cards import Card
+from medi_build.content.instructions import Template
+from medi_build.content.load import Content, select_names
+from medi_build.content.pipelines import Recipe
+from medi_build.errors import ContentError, MissingInputError, did_you_mean
+from medi_build.ingest.adapters.base import Inputs
+from medi_build.ingest.fetch import Listings, Located, locate
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One dataset of a plan.
+
+    Attributes:
+        card: what it is.
+        task_id: its id in the records.
+        template: of its instructions.
+        cap: most examples kept before mining; 0: all.
+        max_loss: share of raw rows that may be lost.
+        located: its files that are on disk, and those that are not.
+    """
+
+    card: Card
+    task_id: int
+    template: Template
+    cap: int
+    max_loss: float
+    located: Located
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be built.
+
+    Attributes:
+        recipe: with all overrides applied.
+        units: datasets in the order of task ids.
+        left_out: datasets without files, name -> what is missing (only where that is allowed).
+    """
+
+    recipe: Recipe
+    units: tuple[Unit, ...]
+    left_out: Mapping[str, tuple[str, ...]]
+
+
+def find_recipe(content: Content, name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        ContentError: there is none.
+    """
+    if name not in content.recipes:
+        known = ", ".join(sorted(content.recipes))
+        raise ContentError(f"no pipeline {name!r}{did_you_mean(name, content.recipes)}; there are {known}")
+    return content.recipes[name]
+
+
+def resolve(
+    content: Content,
+    recipe: Recipe,
+    sources: tuple[str, ...],
+    data: Path | None,
+    limit_per_dataset: int | None,
+    downloads: Path,
+) -> Plan:
+    """Choose the datasets and find their files.
+
+    Args:
+        content: cards, templates, task ids.
+        recipe: with overrides applied.
+        sources: patterns (see `select_names`); ``all`` means the recipe's own choice.
+        data: the user's folder of raw files.
+        limit_per_dataset: cap over all others; 0 lifts every cap.
+        downloads: cache of downloads; a file in it counts as found.
+
+    Raises:
+        ContentError: a pattern matches nothing.
+        MissingInputError: there is no such folder, or listing every file that is neither there nor to be had.
+    """
+    if data is not None and not data.is_dir():
+        raise MissingInputError(f"--data {data}: no such folder; give the one that holds <source>/<file>")
+    chosen = select_names(content.cards, recipe.sources)
+    names = select_names(content.cards, sources, everything=chosen)
+    if not names:
+        raise ContentError(
+            f"--sources {','.join(sources)} leaves out everything that it names; nothing is left to build"
+        )
+    folder = content.sample_data if recipe.bundled_data and data is None else data
+    units: list[Unit] = []
+    listings: Listings = {}
+    left_out: dict[str, tuple[str, ...]] = {}
+    for name in names:
+        card = content.cards[name]
+        if recipe.split not in card.files:
+            left_out[name] = (f"no split {recipe.split!r} (has {', '.join(card.files)})",)
+            continue
+        located = locate(card, recipe.split, folder, downloads, listings)
+        if located.missing and (recipe.offline or card.download is None):
+            left_out[name] = located.missing
+            continue
+        units.append(
+            Unit(
+                card=card,
+                task_id=content.task_ids[name],
+                template=content.templates[card.instruction.template],
+                cap=_first_match(recipe.caps, name, card.cap) if limit_per_dataset is None else limit_per_dataset,
+                max_loss=_first_match(recipe.max_loss, name, card.max_loss),
+                located=located,
+            )
+        )
+    if left_out and not recipe.allow_missing:
+        raise MissingInputError(_list_missing(left_out, folder, recipe.offline))
+    return Plan(recipe, tuple(units), left_out)
+
+
+def _first_match(rules: Mapping[str, _T], name: str, default: _T) -> _T:
+    return next((value for glob, value in rules.items() if fnmatch.fnmatchcase(name, glob)), default)
+
+
+def _list_missing(left_out: Mapping[str, tuple[str, ...]], folder: Path | None, offline: bool) -> str:
+    lines = [f"  {name}: {', '.join(files)}" for name, files in left_out.items()]
+    way = "--offline forbids downloading them" if offline else "their cards name no download"
+    where = f"below {folder}" if folder else "anywhere: no --data was given"
+    return (
+        f"{len(left_out)} dataset(s) lack input: not {where}, and {way}.\n"
+        + "\n".join(lines)
+        + "\nGive --data DIR with <source>/<file> inside, or --allow-missing to build the others."
+    )
+
+
+def inputs_of(unit: Unit, fetched: Mapping[str, tuple[Path, ...]], cache: Path) -> Inputs:
+    """The adapter's inputs: what was found plus what was fetched, role by role."""
+    names = [*unit.located.found, *(role for role in fetched if role not in unit.located.found)]
+    roles = {role: (*unit.located.found.get(role, ()), *fetched.get(role, ())) for role in names}
+    rows = roles.pop("rows", ())
+    return Inputs(rows=rows, extra=roles, cache=cache)

@@ -1,0 +1,221 @@
+"""BM25 in bulk, from weights that are worked out once.
+
+The definition is rank-bm25's ``BM25Okapi``: same formula, same floor under negative idf, every repeat of a query
+term counts again. What a term adds to a document's score does not depend on the rest of the query, so the score of a
+document is a sum over the query's terms, always taken from the rarest term to the most common one.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from scipy import sparse
+from scipy.sparse import _sparsetools
+
+from medi_build.arrays import Floats64, Ints
+from medi_build.errors import MiningError
+from medi_build.search.exclusions import BoolMatrix
+from medi_build.search.ranking import NOTHING, Ranking
+
+COMMON = 0.25
+"""Share of the documents above which a term's weights are added for all documents, which is faster than for some."""
+CELLS = 1 << 19
+"""Scores held at a time by each thread, which takes 4 MB; more would not fit a processor's cache."""
+MOST_QUERIES = 64
+"""Queries scored at a time where the documents are few."""
+GROUPS = 8
+"""Groups of scores per place of the list, of which only the largest score is looked at first."""
+SparseMatrix = BoolMatrix
+
+
+def tokenize(texts: pl.Series) -> pl.Series:
+    """Lower-cased runs of word characters, one list per text."""
+    return texts.str.to_lowercase().str.extract_all(r"\w+")
+
+
+@dataclass(frozen=True)
+class BM25:
+    """An index of a corpus.
+
+    Attributes:
+        terms: uint64 [terms], hashes of the distinct terms, by the number of documents they stand in, then by hash.
+        weights: float64 CSR [terms, documents], what one occurrence of the term in a query adds to the score.
+        common: float64 [c, documents], the last c rows of the weights, not sparse.
+    """
+
+    terms: pl.Series
+    weights: SparseMatrix
+    common: Floats64
+
+    @classmethod
+    def build(cls, documents: pl.Series, k1: float = 1.5, b: float = 0.75, epsilon: float = 0.25) -> "BM25":
+        """Index tokenised documents (a series of lists of strings); the parameters are those of ``BM25Okapi``.
+
+        Raises:
+            MiningError: there is no token in any document.
+        """
+        lengths = documents.list.len().to_numpy().astype(np.int64)
+        count = len(lengths)
+        if not lengths.sum():
+            raise MiningError(f"{count} documents hold no word at all; there is nothing to rank by BM25")
+        rows, hashes = _flat(documents)
+        terms = hashes.unique().sort()
+        weights = sparse.coo_matrix(
+            (np.ones(len(rows)), (_codes(hashes, terms), rows)), shape=(len(terms), count)
+        ).tocsr()
+        rarest_first = np.argsort(np.diff(weights.indptr), kind="stable")
+        terms, weights = terms.gather(rarest_first), weights[rarest_first]
+        frequency = np.diff(weights.indptr)
+        idf = np.log(count - frequency + 0.5) - np.log(frequency + 0.5)
+        idf = np.where(idf < 0, epsilon * idf.mean(), idf)
+        saturation = k1 * (1 - b + b * lengths / lengths.mean())
+        weights.data *= (k1 + 1) / (weights.data + saturation[weights.indices])
+        weights.data *= np.repeat(idf, frequency)
+        return cls(terms, weights, weights[np.searchsorted(frequency, COMMON * count, side="right") :].toarray())
+
+    def scores(self, queries: pl.Series) -> Floats64:
+        """Scores of all documents for tokenised queries, float64 [queries, documents]."""
+        return self._scores(self._asked(queries), 0, len(queries))
+
+    def _asked(self, queries: pl.Series) -> "_Asked":
+        """How often each term stands in each query."""
+        rows, hashes = _flat(queries)
+        codes = _codes(hashes, self.terms)
+        known = codes != NOTHING
+        counts = (np.ones(int(known.sum())), (rows[known], codes[known]))
+        matrix = sparse.coo_matrix(counts, shape=(len(queries), len(self.terms))).tocsr()
+        rare = len(self.terms) - len(self.common)
+        return _Asked(matrix[:, :rare], matrix[:, rare:])
+
+    def topk(self, queries: pl.Series, k: int, excluded: BoolMatrix | None = None) -> Ranking:
+        """The k best documents of each tokenised query, ties by id; documents without a term of it are not ranked.
+
+        Args:
+            queries: series of lists of strings, [q].
+            k: length of the lists, padded with -1 and -inf.
+            excluded: bool CSR [q, at least documents], pairs that must not be ranked.
+
+        Raises:
+            MiningError: k below 1.
+        """
+        if k < 1:
+            raise MiningError(f"k is {k}; ask for at least 1 candidate")
+        asked, shape = self._asked(queries), (len(queries), k)
+        ranking = Ranking(np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.float32))
+        step = min(MOST_QUERIES, max(1, CELLS // self.weights.shape[1]))
+        workers = len(os.sched_getaffinity(0))
+
+        def work(worker: int) -> None:
+            for start in range(worker * step, len(queries), workers * step):
+                stop = min(start + step, len(queries))
+                ranking.ids[start:stop], ranking.scores[start:stop] = self._block(asked, k, excluded, start, stop)
+
+        with ThreadPoolExecutor(workers) as threads:
+            list(threads.map(work, range(workers)))
+        return ranking
+
+    def _block(self, asked: "_Asked", k: int, excluded: BoolMatrix | None, start: int, stop: int) -> Ranking:
+        """The best documents of some of the queries."""
+        scores = self._scores(asked, start, stop)
+        size = scores.shape[1]
+        if excluded is not None:
+            rows, documents = _stored(excluded, start, stop)
+            scores[rows[documents < size], documents[documents < size]] = -np.inf
+        limits = _lower_bounds(scores, k)
+        # Below a positive limit nothing is lost. Where there is none, a document's score does not tell whether it
+        # holds a term of the query: its weight may be zero, or below.
+        scarce = limits <= 0
+        limits[scarce] = np.inf
+        places = np.flatnonzero(scores >= limits[:, None])
+        if scarce.any():
+            holding = self._holding(asked, start, stop)
+            places = np.union1d(places, holding[scarce[holding // size] & (scores.ravel()[holding] > -np.inf)])
+        rows, documents = np.divmod(places, size)
+        return _sorted(rows, documents, scores.ravel()[places], len(scores), k)
+
+    def _scores(self, asked: "_Asked", start: int, stop: int) -> Floats64:
+        """Scores [queries, documents] of some queries: the sum over their rare terms, then each common term's share."""
+        (rare, common), size = asked, self.weights.shape[1]
+        own = slice(*rare.indptr[[start, stop]])
+        found = self.weights[rare.indices[own]]
+        if rare.data[own].max(initial=1) > 1:
+            found.data *= np.repeat(rare.data[own], np.diff(found.indptr))
+        starts = found.indptr[rare.indptr[start : stop + 1] - own.start]
+        # A matrix may store a place several times, which stands for the sum.
+        scores: Floats64 = sparse.csr_matrix((found.data, found.indices, starts), (stop - start, size)).toarray()
+        # What scipy calls for a sparse times a dense matrix; called here, it adds to what is there, without a copy.
+        matrix = (common.indptr[start : stop + 1], common.indices, common.data)
+        _sparsetools.csr_matvecs(stop - start, len(self.common), size, *matrix, self.common.ravel(), scores.ravel())
+        return scores
+
+    def _holding(self, asked: "_Asked", start: int, stop: int) -> Ints:
+        """Where in the scores of some queries there are documents that hold a term of the query."""
+        size, places = self.weights.shape[1], []
+        for counts, offset in zip(asked, (0, len(self.terms) - len(self.common)), strict=True):
+            rows, terms = _stored(counts, start, stop)
+            held = self.weights[terms + offset]
+            places.append(np.repeat(rows * size, np.diff(held.indptr)) + held.indices)
+        return np.concatenate(places)
+
+
+class _Asked(NamedTuple):
+    """Queries, as how often each term stands in each.
+
+    Attributes:
+        rare: float64 CSR [queries, rare terms].
+        common: float64 CSR [queries, common terms].
+    """
+
+    rare: SparseMatrix
+    common: SparseMatrix
+
+
+def _stored(matrix: SparseMatrix, start: int, stop: int) -> tuple[Ints, Ints]:
+    """Row, counted from ``start``, and column of each stored place in some rows of a matrix."""
+    rows = np.repeat(np.arange(stop - start), np.diff(matrix.indptr[start : stop + 1]))
+    return rows, matrix.indices[slice(*matrix.indptr[[start, stop]])]
+
+
+def _flat(lists: pl.Series) -> tuple[Ints, pl.Series]:
+    """The row and the hash of each token."""
+    lengths = lists.list.len().to_numpy().astype(np.int64)
+    full = lists.filter(pl.Series(lengths > 0))
+    return np.repeat(np.arange(len(lengths), dtype=np.int64), lengths), full.explode().hash(seed=0)
+
+
+def _codes(hashes: pl.Series, terms: pl.Series) -> Ints:
+    """The place of each hash among the terms, -1 if it is none of them."""
+    numbered = pl.DataFrame({"hash": terms}).with_row_index("code")
+    found = pl.DataFrame({"hash": hashes}).join(numbered, on="hash", how="left", maintain_order="left")
+    return found["code"].cast(pl.Int64).fill_null(NOTHING).to_numpy()
+
+
+def _lower_bounds(scores: Floats64, k: int) -> Floats64:
+    """For each row a number that its k-th largest score is not below, nor far above; -inf for fewer than k scores.
+
+    The k-th largest maximum of groups of scores is such a number, and far cheaper than the k-th largest score.
+    """
+    rows, columns = scores.shape
+    size = max(1, columns // (GROUPS * k))
+    groups = columns // size
+    if groups < k:
+        return np.full(rows, -np.inf)
+    maxima = scores[:, : groups * size].reshape(rows, size, groups).max(axis=1)
+    # Negated, as numpy is slow at finding a place near the end of a row in which the lowest value comes often.
+    limits: Floats64 = -np.partition(-maxima, k - 1, axis=1)[:, k - 1]
+    return limits
+
+
+def _sorted(rows: Ints, ids: Ints, values: Floats64, count: int, k: int) -> Ranking:
+    """The k largest values of each row; rows and, within a row, ids ascend."""
+    sizes = np.bincount(rows, minlength=count)
+    places = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    wide = (count, max(k, int(sizes.max(initial=0))))
+    scores, documents = np.full(wide, -np.inf), np.full(wide, NOTHING, dtype=np.int64)
+    scores[rows, places], documents[rows, places] = values, ids
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    best = np.take_along_axis(scores, order, axis=1).astype(np.float32)
+    return Ranking(np.take_along_axis(documents, order, axis=1), best)

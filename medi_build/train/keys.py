@@ -1,0 +1,66 @@
+"""What the planner knows of training rows: hashes of their texts, classes and pages, as flat arrays."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from medi_build.arrays import Hashes, Ints
+
+LISTS = ("hard_negatives", "labels", "groups", "pos_ids", "rival_ids")
+"""Lists of strings that a record may have: texts of further negatives, classes, gold pages, the id of its positive (one
+or none) and those of other rows' positives that may be false negatives for it."""
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Lists of hashes: row ``i`` has ``values[offsets[i]:offsets[i + 1]]``."""
+
+    offsets: Ints
+    values: Hashes
+
+
+@dataclass(frozen=True)
+class RowKeys:
+    """What the planner knows of the rows; texts are 64-bit hashes. All arrays have one entry per row.
+
+    ``hard_negatives`` are those beyond ``neg``; ``pos_ids`` holds one id or none, ``rival_ids`` those of positives that
+    may be false negatives for the row.
+    """
+
+    task: Ints
+    query: Hashes
+    pos: Hashes
+    neg: Hashes
+    hard_negatives: Ragged
+    labels: Ragged
+    groups: Ragged
+    pos_ids: Ragged
+    rival_ids: Ragged
+
+
+def take_keys(keys: RowKeys, rows: Ints) -> RowKeys:
+    """The keys of some rows."""
+    return RowKeys(
+        task=keys.task[rows],
+        query=keys.query[rows],
+        pos=keys.pos[rows],
+        neg=keys.neg[rows],
+        **{name: _take(getattr(keys, name), rows) for name in LISTS},
+    )
+
+
+def first_hard_negatives(keys: RowKeys, most: int) -> RowKeys:
+    """The keys with at most so many further negatives of each row."""
+    rows = np.arange(len(keys.task))
+    return dataclasses.replace(keys, hard_negatives=_take(keys.hard_negatives, rows, most))
+
+
+def _take(lists: Ragged, rows: Ints, most: int | None = None) -> Ragged:
+    """The lists of some rows, or their first ``most`` entries."""
+    lengths = lists.offsets[rows + 1] - lists.offsets[rows]
+    if most is not None:
+        lengths = np.minimum(lengths, most)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+    return Ragged(offsets, lists.values[np.repeat(lists.offsets[rows], lengths) + within])

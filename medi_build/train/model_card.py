@@ -1,0 +1,151 @@
+"""What a trained model comes with: a card that says what it was trained on, and a plot of how it went."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medi_build.dataset.reader import Manifest
+from medi_build.train.batches import Plan
+from medi_build.train.data import TrainingData
+from medi_build.train.holdout import ACCURACY
+from medi_build.train.settings import TrainSettings
+
+_MOST_TASKS = 400
+_MOST_PROMPTS = 200
+_POINTS_AVERAGED = 20
+"""The loss of single batches jumps from task to task; the plot's mean runs over the curve's length by this."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of a run.
+
+    Attributes:
+        output_dir: the model in sentence-transformers' form, README.md, training.svg, checkpoints.
+        history: the trainer's log: points with ``step`` and ``loss`` or ``eval_triplet_accuracy``.
+        accuracy: held-out triplet accuracy before and after, mean over tasks; None without held-out rows.
+        by_task: held-out triplet accuracy after, by task id.
+        texts_cut: texts of all batches that did not fit the window.
+        skipped: rows left out, by reason.
+        resumed_from: the step the run was continued from, 0 for a fresh one.
+    """
+
+    output_dir: Path
+    history: list[dict[str, Any]]
+    accuracy: tuple[float, float] | None
+    by_task: dict[int, float]
+    texts_cut: int
+    skipped: dict[str, int]
+    resumed_from: int
+
+
+def write_plot(history: Sequence[dict[str, Any]], accuracy: tuple[float, float] | None, path: Path) -> None:
+    """Loss and held-out accuracy over the steps, as SVG; the same history gives the same bytes.
+
+    Args:
+        history: as in `Trained`.
+        accuracy: as in `Trained`.
+        path: file to write.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    with mpl.rc_context({"svg.hashsalt": "medi"}):
+        figure, loss_axis = pyplot.subplots(figsize=(8, 4.5))
+        steps, losses = _curve(history, "loss")
+        loss_axis.plot(steps, losses, color="tab:blue", alpha=0.35, linewidth=1, label="loss")
+        span = max(1, len(losses) // _POINTS_AVERAGED)
+        means = [sum(losses[max(0, i + 1 - span) : i + 1]) / min(span, i + 1) for i in range(len(losses))]
+        loss_axis.plot(steps, means, color="tab:blue", label=f"mean of {span} points" if span > 1 else None)
+        loss_axis.set(xlabel="step", ylabel="training loss", ylim=(0, None))
+        steps, values = _curve(history, f"eval_{ACCURACY}")
+        if values and accuracy:
+            axis = loss_axis.twinx()
+            axis.plot([0, *steps], [accuracy[0], *values], color="tab:orange", marker="o", label="held-out accuracy")
+            best = steps[values.index(max(values))]
+            axis.plot([best], [max(values)], "*", color="tab:red", markersize=14, label=f"saved: step {best}")
+            axis.set_ylabel("held-out triplet accuracy, mean over tasks")
+        figure.legend(loc="upper center", ncols=4, frameon=False)
+        figure.tight_layout(rect=(0, 0, 1, 0.94))
+        figure.savefig(path, format="svg", metadata={"Date": None})
+        pyplot.close(figure)
+
+
+def _curve(history: Sequence[dict[str, Any]], name: str) -> tuple[list[int], list[float]]:
+    """Steps and values of the points that have ``name``."""
+    points = [point for point in history if name in point]
+    return [point["step"] for point in points], [point[name] for point in points]
+
+
+def write_card(
+    settings: TrainSettings, data: TrainingData, manifest: Manifest | None, plan: Plan, trained: Trained
+) -> None:
+    """Write the model card, README.md: data and its digest, tasks and licences, prompts, settings, results."""
+    built = {} if manifest is None else {one.task_id: (one.name, one.licence) for one in manifest.datasets}
+    tasks = {int(number): (name, "") for number, name in data.info["tasks"].items()} | built
+    licences = sorted({licence for _, licence in tasks.values() if licence})
+    header = {
+        "library_name": "sentence-transformers",
+        "pipeline_tag": "sentence-similarity",
+        "tags": ["sentence-transformers", "instructor", "medi"],
+        "base_model": settings.model_name_or_path,
+    }
+    name = settings.source.name if manifest is None else manifest.pipeline["name"]
+    parts = [
+        f"---\n{''.join(f'{key}: {json.dumps(value)}' + chr(10) for key, value in header.items())}---",
+        f"# {settings.output_dir.name}",
+        f"{settings.model_name_or_path} trained with `medi train` on `{name}`. Texts are encoded together with an "
+        "instruction, which "
+        + ("stays in" if settings.pool_instruction else "is left out of")
+        + " the pooling: `SentenceTransformer(...).encode(texts, prompt=instruction)`, or "
+        "`medi_build.Instructor(...).encode([[instruction, text]])`.",
+        "## Data",
+        f"- dataset: `{name}`\n- manifest digest: `{manifest.digest if manifest else 'none: not a build folder'}`\n"
+        f"- digest of the files read: `{data.info['digest']}`\n- rows: {len(data):,}; "
+        + "; ".join(plan.report.lines())
+        + (f"\n- left out: {_counts(trained.skipped)}" if trained.skipped else "")
+        + (f"\n- texts cut to the window: {trained.texts_cut:,}" if trained.texts_cut else "")
+        + f"\n- licences of the datasets: {', '.join(licences) or 'not stated in the data'}",
+        _results(trained),
+        "## Settings\n" + "\n".join(f"- {key}: {value}" for key, value in vars(settings).items()),
+        _prompts(data),
+        _task_table(tasks, plan, trained),
+    ]
+    (settings.output_dir / "README.md").write_text("\n\n".join(part for part in parts if part) + "\n")
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+
+
+def _results(trained: Trained) -> str:
+    losses = [point["loss"] for point in trained.history if "loss" in point]
+    lines = [f"- training loss: {losses[0]:.4f} at first, {losses[-1]:.4f} at last"] if losses else []
+    if trained.accuracy:
+        before, after = trained.accuracy
+        lines.append(f"- held-out triplet accuracy, mean over tasks: {before:.4f} before, {after:.4f} after")
+    return "## Results\n![loss and accuracy](training.svg)\n\n" + "\n".join(lines)
+
+
+def _prompts(data: TrainingData) -> str:
+    prompts = [prompt for prompt in data.info["instructions"] if prompt]
+    shown = "\n".join(f"- `{prompt}`" for prompt in prompts[:_MOST_PROMPTS])
+    rest = f"\n- and {len(prompts) - _MOST_PROMPTS:,} more" if len(prompts) > _MOST_PROMPTS else ""
+    return f"## Prompts\n{shown}{rest}" if prompts else ""
+
+
+def _task_table(tasks: dict[int, tuple[str, str]], plan: Plan, trained: Trained) -> str:
+    lines = [
+        "## Tasks",
+        "| id | task | licence | rows | rows trained on | held-out accuracy |",
+        "|---|---|---|---:|---:|---:|",
+    ]
+    for number, (rows, drawn) in list(plan.report.tasks.items())[:_MOST_TASKS]:
+        name, licence = tasks.get(number, ("", ""))
+        accuracy = f"{trained.by_task[number]:.3f}" if number in trained.by_task else ""
+        lines.append(f"| {number} | {name} | {licence} | {rows:,} | {drawn:,} | {accuracy} |")
+    return "\n".join(lines)

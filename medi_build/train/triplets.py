@@ -1,0 +1,293 @@
+"""Training records from a build's Parquet shards, or from `medi-data.json` in any form it ever had, as a stream.
+
+Both come out as Arrow batches of schema `TRIPLETS`. What cannot be a record is an error that names the row.
+"""
+
+import codecs
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from medi_build.dataset.reader import Manifest, open_dataset
+from medi_build.errors import TrainError
+from medi_build.train.keys import LISTS
+
+ROWS_PER_BATCH = 8192
+_CHARACTERS_PER_READ = 1 << 22
+_LONGEST_ELEMENT = 1 << 26
+
+SIDES = ("query", "pos", "neg")
+_LISTS = pa.list_(pa.string())
+TRIPLETS = pa.schema(
+    [
+        *((f"{side}_{part}", pa.string()) for side in SIDES for part in ("instruction", "text")),
+        ("task", pa.string()),  # the task id as digits, or its name in old files
+        ("where", pa.string()),  # for error messages: file and row
+        *((name, _LISTS) for name in LISTS),
+    ]
+)
+_OLD_SUFFIX = "Input:"
+
+
+class Source(NamedTuple):
+    """Where training records come from.
+
+    Attributes:
+        files: Parquet files, or one JSON file.
+        manifest: of the build, where they are one.
+    """
+
+    files: list[Path]
+    manifest: Manifest | None
+
+
+def open_source(path: Path) -> Source:
+    """The shards of a folder that `medi build` wrote, or one Parquet or JSON file.
+
+    Raises:
+        DatasetError: the folder is not whole.
+        TrainError: there is no such file.
+    """
+    if path.is_dir():
+        dataset = open_dataset(path)
+        return Source(dataset.shards, dataset.manifest)
+    if not path.is_file():
+        raise TrainError(f"{path}: no such file or folder; name a folder that `medi build` wrote, or a medi-data.json")
+    return Source([path], None)
+
+
+def read_triplets(files: Iterable[Path]) -> Iterator[pa.RecordBatch]:
+    """Stream the records of all files as batches of schema `TRIPLETS`.
+
+    Raises:
+        TrainError: a file cannot be read, or a row is not a record; names file and row.
+    """
+    for path in files:
+        yield from _parquet_triplets(path) if path.suffix == ".parquet" else _json_triplets(path)
+
+
+def _parquet_triplets(path: Path) -> Iterator[pa.RecordBatch]:
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise TrainError(f"{path}: is not a readable Parquet file ({error})") from error
+    names = set(file.schema_arrow.names)
+    if missing := sorted({*SIDES, "task_id"} - names):
+        raise TrainError(f"{path}: has no column {', '.join(missing)}; the columns are {', '.join(sorted(names))}")
+    optional = [name for name in LISTS if name in names]
+    ids = ["pos_id"] if "pos_id" in names else []
+    _check_types(file.schema_arrow, [*SIDES, "task_id", *optional, *ids], path)
+    row = 0
+    for batch in _batches(file, [*SIDES, "task_id", *optional, *ids], path):
+        where = pa.array([f"{path.name}, row {row + i}" for i in range(len(batch))])
+        columns: dict[str, pa.Array] = {"where": where, "task": _tasks(batch["task_id"], where)}
+        for side in SIDES:
+            columns[f"{side}_instruction"], columns[f"{side}_text"] = _halves(batch[side], side, where)
+        empty = pa.array([[]] * len(batch), _LISTS)
+        for name in LISTS:
+            columns[name] = pc.coalesce(batch[name].cast(_LISTS), empty) if name in optional else empty
+        if ids:
+            single = np.arange(len(batch) + 1, dtype=np.int32)
+            columns["pos_ids"] = pa.ListArray.from_arrays(single, batch["pos_id"].cast(pa.string()))
+        yield pa.RecordBatch.from_arrays([columns[name] for name in TRIPLETS.names], schema=TRIPLETS)
+        row += len(batch)
+
+
+def _check_types(schema: pa.Schema, names: list[str], path: Path) -> None:
+    for name in names:
+        kind = schema.field(name).type
+        listed = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+        inner = kind.value_type if listed else kind
+        good = pa.types.is_string(inner) or pa.types.is_large_string(inner)
+        if name not in SIDES:  # classes, pages, ids: numbers will do
+            good = good or pa.types.is_integer(inner) or pa.types.is_null(inner)
+        if not good or listed != (name in {*SIDES, *LISTS}):
+            wanted = "lists of strings" if name in {*SIDES, *LISTS} else "integers or strings"
+            raise TrainError(f"{path}: the column {name} is of type {kind}; it has to hold {wanted}")
+
+
+def _batches(file: pq.ParquetFile, names: list[str], path: Path) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from file.iter_batches(ROWS_PER_BATCH, columns=names)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise TrainError(f"{path}: cannot be read to its end ({error}); build or copy it again") from error
+
+
+def _tasks(ids: pa.Array, where: pa.Array) -> pa.Array:
+    """The tasks' ids as strings."""
+    missing = pc.index(ids.is_null(), True).as_py()
+    if missing >= 0:
+        raise TrainError(f"{where[missing].as_py()}: task_id is null; it has to be an integer or a string")
+    return ids.cast(pa.string())
+
+
+def _halves(pairs: pa.Array, side: str, where: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Instructions and texts of a column of lists ``[instruction, text]``."""
+    lengths = pc.fill_null(pc.list_value_length(pairs), 0)
+    wrong = pc.index(pc.not_equal(lengths, 2), True).as_py()
+    if wrong >= 0:
+        raise TrainError(
+            f"{where[wrong].as_py()}: {side} is {pairs[wrong].as_py()!r}; it has to be a list [instruction, text]"
+        )
+    return pc.list_element(pairs, 0), pc.list_element(pairs, 1)
+
+
+def _json_triplets(path: Path) -> Iterator[pa.RecordBatch]:
+    block: list[tuple[Any, ...]] = []
+    task_key = ""
+    for number, value in enumerate(_records(path)):
+        where = f"{path.name}, record {number}"
+        if not isinstance(value, Mapping):
+            raise TrainError(f"{where}: is {_shown(value)}; it has to be an object with query, pos, neg and task_id")
+        task_key = _check_keys(value, task_key, where)
+        halves = [half for side in SIDES for half in _pair(value[side], side, where)]
+        lists = [_strings(value.get(name, []), name, where) for name in LISTS]
+        block.append((*halves, _task(value[task_key], task_key, where), where, *lists))
+        if len(block) == ROWS_PER_BATCH:
+            yield _to_batch(block)
+            block = []
+    if block:
+        yield _to_batch(block)
+
+
+def _to_batch(block: list[tuple[Any, ...]]) -> pa.RecordBatch:
+    columns = zip(*block, strict=True)
+    try:
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, TRIPLETS, strict=True)]
+    except UnicodeEncodeError as error:
+        where = next(row for row in block if not _is_unicode(row))[TRIPLETS.names.index("where")]
+        raise TrainError(f"{where}: a text is not valid Unicode ({error.reason}); mend the file") from error
+    return pa.RecordBatch.from_arrays(arrays, schema=TRIPLETS)
+
+
+def _is_unicode(row: tuple[Any, ...]) -> bool:
+    """Whether all strings of a row can be written as UTF-8; lone surrogates cannot."""
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check_keys(record: Mapping[str, Any], task_key: str, where: str) -> str:
+    """Check a record's keys; returns the one that names the task, which all records of a file share."""
+    found = [key for key in ("task_id", "task_name") if key in record]
+    key = task_key if task_key in found else next(iter(found), "task_id")
+    missing = [name for name in (*SIDES, key) if name not in record]
+    if missing:
+        raise TrainError(
+            f"{where}: has no {' and no '.join(missing)}; its keys are {', '.join(map(repr, record)) or 'none'}, "
+            "it needs query, pos, neg and task_id (task_name in old files)"
+        )
+    if task_key and key != task_key:
+        raise TrainError(
+            f"{where}: names its task by {key!r}, the records before it by {task_key!r}; a file has to use one of them"
+        )
+    return key
+
+
+def _pair(value: Any, side: str, where: str) -> tuple[str, str]:
+    """``(instruction, text)`` of a side in the present form, or in the old one with a third entry 0 or 1."""
+    good = isinstance(value, list) and len(value) in (2, 3) and all(isinstance(part, str) for part in value[:2])
+    if not good or (len(value) == 3 and value[2] not in (0, 1)):
+        raise TrainError(
+            f"{where}: {side} is {_shown(value)}; it has to be [instruction, text], two strings (in old files with a "
+            "third entry 0 or 1)"
+        )
+    instruction, text = value[:2]
+    if len(value) == 3:
+        instruction = instruction.rstrip().removesuffix(_OLD_SUFFIX).rstrip()
+    return instruction, text
+
+
+def _task(value: Any, key: str, where: str) -> str:
+    if isinstance(value, bool) or not isinstance(value, int if key == "task_id" else (int, str)):
+        kind = "an integer" if key == "task_id" else "a string"
+        raise TrainError(f"{where}: {key} is {_shown(value)}; it has to be {kind}")
+    return str(value)
+
+
+def _strings(value: Any, name: str, where: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+        raise TrainError(f"{where}: {name} is {_shown(value)}; it has to be a list of strings")
+    return value
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 100 else text[:99] + "…"
+
+
+def _records(path: Path) -> Iterator[Any]:
+    """The records of a JSON array or of JSON lines; old files hold lists of four records, which are laid flat."""
+    for value in _values(path):
+        if isinstance(value, list):
+            yield from value
+        else:
+            yield value
+
+
+def _values(path: Path) -> Iterator[Any]:
+    """Decode the elements of one JSON array, or of JSON lines, with a buffer of a few elements.
+
+    Raises:
+        TrainError: not UTF-8, not JSON, cut off, or with more behind the end of the array.
+    """
+    decoder = json.JSONDecoder()
+    utf8 = codecs.getincrementaldecoder("utf-8")()
+    buffer, at, count, done, in_array = "", 0, 0, False, False
+    with path.open("rb") as file:
+        while True:
+            at = _skip(buffer, at, " \t\r\n,")
+            if at == len(buffer) and not done:
+                pass
+            elif not in_array and count == 0 and buffer.startswith("[", at):
+                in_array, at = True, at + 1
+                continue
+            elif at == len(buffer) or (in_array and buffer.startswith("]", at)):
+                if in_array and at == len(buffer):
+                    raise TrainError(f"{path}: ends in the middle of the array, after {count:,} elements; is it whole?")
+                if in_array:
+                    _check_end(buffer[at + 1 :], file, path, count)
+                return
+            else:
+                try:
+                    value, at = decoder.raw_decode(buffer, at)
+                except json.JSONDecodeError as error:
+                    if done or len(buffer) - at > _LONGEST_ELEMENT:
+                        raise TrainError(
+                            f"{path}: element {count} is not JSON ({error.msg}): {buffer[at : at + 60]!r}; is the file "
+                            "whole?"
+                        ) from error
+                else:
+                    yield value
+                    count += 1
+                    continue
+            try:
+                block = file.read(_CHARACTERS_PER_READ)
+                buffer, at, done = buffer[at:] + utf8.decode(block, not block), 0, not block
+            except UnicodeDecodeError as error:
+                raise TrainError(f"{path}: is not UTF-8 after element {count} ({error.reason})") from error
+
+
+def _check_end(rest: str, file: IO[bytes], path: Path, count: int) -> None:
+    """Raise `TrainError` if anything but white space comes after the array: it would be lost without a word."""
+    while not rest.strip() and (block := file.read(_CHARACTERS_PER_READ)):
+        rest = block.decode(errors="replace")
+    if rest.strip():
+        raise TrainError(
+            f"{path}: goes on after its array of {count:,} elements ended: {rest.strip()[:60]!r}; a file holds one "
+            "array, or one record per line"
+        )
+
+
+def _skip(text: str, at: int, characters: str) -> int:
+    while at < len(text) and text[at] in characters:
+        at += 1
+    return at

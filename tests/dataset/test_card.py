@@ -1,0 +1,33 @@
+"""What the README.md of a built dataset says about the build."""
+
+from medi_build.content.load import load_content
+from medi_build.dataset.card import dataset_card
+from medi_build.dataset.receipt import Receipt
+from medi_build.files import FileEntry
+from medi_build.ledger import Ledger
+
+
+def receipt(name: str, notes: dict[str, int]) -> Receipt:
+    ledger = Ledger(name, read=3, adapted=3, written=3)
+    ledger.notes.update(notes)
+    return Receipt(
+        fingerprint="f",
+        dataset=name,
+        task_id=1,
+        kind="pairs",
+        instructions=[("Represent the question;", "Represent the answer;")],
+        shards=[],
+        fragment=FileEntry(path="part.json", size=1, rows=3, sha256="0"),
+        ledger=ledger.to_dict(),
+    )
+
+
+def test_datasets_with_a_length_shortcut_are_named_with_their_auc() -> None:
+    content = load_content()
+    even = receipt("medmcqa", {"length_auc_percent": 52})
+    uneven = receipt("kilt/nq", {"length_auc_percent": 71, "length_shortcut": 3})
+    recipe = content.recipes["quickstart"]
+    told = dataset_card(recipe, [even, uneven], content.cards).split("## Shortcuts")[1].split("## Sources")[0]
+    assert "- **kilt/nq**: 0.71" in told
+    assert "medmcqa" not in told
+    assert "In no dataset" in dataset_card(recipe, [even], content.cards)

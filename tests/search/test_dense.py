@@ -1,0 +1,194 @@
+"""Exact search against a brute-force oracle."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from medi_build.errors import MiningError
+from medi_build.search import dense
+from medi_build.search.dense import pair_scores, topk
+from medi_build.search.dense_pass import Blocks
+from medi_build.search.exclusions import Exclusions, Labels, contains, incidence, label_bits
+
+TINY = Blocks(queries=3, corpus=5)
+
+
+@pytest.fixture(params=["float64", "bfloat16", "float32"])
+def first_pass(request, monkeypatch):
+    """Make the first pass in each of the CPU's formats, whatever the size of the corpus and the processor."""
+    monkeypatch.setattr(dense, "EXACT_FROM_START", 10**9 if request.param == "float64" else 0)
+    monkeypatch.setattr(dense, "_has_fast_half", lambda device: request.param == "bfloat16")
+
+
+def unit(rng, n, d=16):
+    v = rng.standard_normal((n, d)).astype(np.float32)
+    return (v / np.linalg.norm(v, axis=1, keepdims=True)).astype(np.float16)
+
+
+def oracle(queries, corpus, k, allowed):
+    """The definition: score everything exactly, sort by (-score, id), cut."""
+    scores = queries.astype(np.float64) @ corpus.astype(np.float64).T
+    ids = np.full((len(queries), k), -1)
+    values = np.full((len(queries), k), -np.inf, dtype=np.float32)
+    for i in range(len(queries)):
+        best = sorted((j for j in range(len(corpus)) if allowed(i, j)), key=lambda j: (-scores[i, j], j))[:k]
+        ids[i, : len(best)] = best
+        values[i, : len(best)] = scores[i, best]
+    return ids, values
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_queries=st.integers(1, 9),
+    n_corpus=st.integers(1, 40),
+    k=st.integers(1, 50),
+    copies=st.integers(1, 8),
+    density=st.floats(0, 1),
+    n_labels=st.sampled_from([0, 2, 70]),
+    mode=st.sampled_from(["share", "disjoint"]),
+)
+@example(seed=0, n_queries=1, n_corpus=2, k=2, copies=1, density=0.5, n_labels=0, mode="share")
+def test_equals_brute_force(first_pass, seed, n_queries, n_corpus, k, copies, density, n_labels, mode):
+    rng = np.random.default_rng(seed)
+    corpus = unit(rng, n_corpus)[rng.integers(0, max(1, n_corpus // copies), n_corpus)]  # equal vectors tie
+    queries = np.concatenate([unit(rng, n_queries), corpus[:1]])
+    pairs = rng.random((len(queries), n_corpus)) < density
+    labels = None
+    if n_labels:
+        bits = [rng.random((n, n_labels)) < 0.3 for n in (len(queries), n_corpus)]
+        words = [label_bits(*np.nonzero(b), len(b), n_labels) for b in bits]
+        labels = Labels(words[0], words[1], mode)
+    exclusions = Exclusions(incidence(*np.nonzero(pairs), pairs.shape), labels)
+
+    def allowed(i, j):
+        if pairs[i, j]:
+            return False
+        return labels is None or bool((bits[0][i] & bits[1][j]).any()) == (mode == "share")
+
+    found = topk(queries, corpus, k, exclusions, blocks=TINY)
+    ids, scores = oracle(queries, corpus, k, allowed)
+    np.testing.assert_array_equal(found.ids, ids)
+    np.testing.assert_array_equal(found.scores, scores)
+
+
+def test_same_bytes_for_any_block_size_and_thread_count(first_pass):
+    rng = np.random.default_rng(0)
+    queries, corpus = unit(rng, 90, 64), unit(rng, 700, 64)
+    corpus[350:] = corpus[:350]
+    threads = torch.get_num_threads()
+    try:
+        results = []
+        for n, blocks in ((1, Blocks(90, 700)), (2, Blocks(7, 64)), (1, Blocks(1, 33)), (2, Blocks(1000, 10_000))):
+            torch.set_num_threads(n)
+            results.append(topk(queries, corpus, 20, blocks=blocks))
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert other.ids.tobytes() == results[0].ids.tobytes()
+        assert other.scores.tobytes() == results[0].scores.tobytes()
+
+
+def test_one_vector_many_times_over_ties_by_id(first_pass):
+    corpus = np.repeat(unit(np.random.default_rng(1), 1), 500, axis=0)
+    found = topk(corpus[:2], corpus, 30, blocks=Blocks(2, 64))
+    np.testing.assert_array_equal(found.ids, np.tile(np.arange(30), (2, 1)))
+
+
+def test_a_corpus_of_near_ties_is_settled_by_deeper_passes(first_pass):
+    """Scores closer than a 16-bit format can tell: the first pass proves nothing, the result is exact all the same."""
+    rng = np.random.default_rng(7)
+    corpus = (unit(rng, 1, 64).astype(np.float32) + 2e-3 * rng.standard_normal((900, 64))).astype(np.float16)
+    queries = corpus[:6]
+    found = topk(queries, corpus, 12, blocks=Blocks(4, 300))
+    ids, scores = oracle(queries, corpus, 12, lambda i, j: True)
+    np.testing.assert_array_equal(found.ids, ids)
+    np.testing.assert_array_equal(found.scores, scores)
+
+
+def test_wide_tiles_take_groups(first_pass):
+    rng = np.random.default_rng(8)
+    queries, corpus = unit(rng, 20, 32), unit(rng, 4011, 32)
+    found = topk(queries, corpus, 3)
+    ids, scores = oracle(queries, corpus, 3, lambda i, j: True)
+    np.testing.assert_array_equal(found.ids, ids)
+    np.testing.assert_array_equal(found.scores, scores)
+
+
+@pytest.mark.parametrize("order", ["falling", "rising", "mixed"])
+def test_limits_carry_from_tile_to_tile(first_pass, order):
+    """Equal vectors, in tiles of more groups than places: the limit starts low, starts high, or there is no room."""
+    rng = np.random.default_rng(9)
+    queries, corpus = unit(rng, 5, 32), unit(rng, 1200, 32)[rng.integers(0, 1200, 5000)]
+    corpus[rng.integers(0, 5000, 700)] = corpus[17]
+    by_score = np.argsort(corpus.astype(np.float32) @ queries[0], kind="stable")
+    corpus = corpus[{"falling": by_score[::-1], "rising": by_score, "mixed": np.arange(5000)}[order]]
+    queries[1] = corpus[np.flatnonzero((corpus == corpus[17]).all(axis=1))[0]]
+    found = topk(queries, corpus, 4, blocks=Blocks(2, 1024))
+    ids, scores = oracle(queries, corpus, 4, lambda i, j: True)
+    np.testing.assert_array_equal(found.ids, ids)
+    np.testing.assert_array_equal(found.scores, scores)
+
+
+def test_a_score_beyond_the_room_is_not_lost(first_pass):
+    """More texts than a list holds are as near as can be told in 16 bits, the nearest of them last."""
+    near = np.ones((3000, 16), dtype=np.float32)
+    near[:, 1] += 2**-10 * (np.arange(3000) % 3)
+    near[2999, 1] += 2**-9
+    corpus = (near / 4).astype(np.float16)
+    found = topk(corpus[:1], corpus, 2, blocks=Blocks(1, 1024))
+    ids, scores = oracle(corpus[:1], corpus, 2, lambda i, j: True)
+    np.testing.assert_array_equal(found.ids, ids)
+    np.testing.assert_array_equal(found.scores, scores)
+
+
+def test_reads_a_memory_map(tmp_path):
+    rng = np.random.default_rng(2)
+    corpus = unit(rng, 50)
+    np.save(tmp_path / "v.npy", corpus)
+    mapped = np.load(tmp_path / "v.npy", mmap_mode="r")
+    np.testing.assert_array_equal(topk(corpus[:4], mapped, 5).ids, topk(corpus[:4], corpus, 5).ids)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("side", ["queries", "corpus"])
+def test_unusable_vectors_are_named(bad, side):
+    rng = np.random.default_rng(3)
+    vectors = {"queries": unit(rng, 4), "corpus": unit(rng, 20)}
+    vectors[side][3, 2] = bad
+    with pytest.raises(MiningError, match=f"vector 3 of the {side} holds NaN or infinity"):
+        topk(vectors["queries"], vectors["corpus"], 2, blocks=TINY)
+
+
+def test_impossible_requests_are_refused():
+    rng = np.random.default_rng(4)
+    good = unit(rng, 4)
+    with pytest.raises(MiningError, match="k is 0"):
+        topk(good, good, 0)
+    with pytest.raises(MiningError, match="corpus is empty"):
+        topk(good, good[:0], 1)
+    with pytest.raises(MiningError, match="16 dimensions, the corpus 8"):
+        topk(good, unit(rng, 4, 8), 1)
+    with pytest.raises(MiningError, match="float32"):
+        topk(good.astype(np.float32), good, 1)
+    with pytest.raises(MiningError, match=r"shape \(2, 4\)"):
+        topk(good, good, 1, Exclusions(incidence(np.array([0]), np.array([0]), (2, 4))))
+
+
+def test_no_queries_is_no_work():
+    good = unit(np.random.default_rng(5), 4)
+    assert topk(good[:0], good, 3).ids.shape == (0, 3)
+
+
+def test_pair_scores_and_contains():
+    rng = np.random.default_rng(6)
+    a, b = unit(rng, 5), unit(rng, 6)
+    got = pair_scores(a, b, np.array([0, 4, -1]), np.array([5, 0, 2]))
+    want = a.astype(np.float64) @ b.astype(np.float64).T
+    np.testing.assert_array_equal(got, np.array([want[0, 5], want[4, 0], np.nan], dtype=np.float32))
+    matrix = incidence(np.array([0, 0, 2]), np.array([1, 1, 3]), (3, 4))
+    np.testing.assert_array_equal(
+        contains(matrix, np.array([0, 0, 2, 2, 1]), np.array([1, 2, 3, 0, 3])), [True, False, True, False, False]
+    )
