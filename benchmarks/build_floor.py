@@ -29,7 +29,7 @@ from medi_build.pipeline.run import build
 def raw_files(data: Path, sources: tuple[str, ...]) -> list[Path]:
     """Every file that the build reads."""
     content = load_content()
-    plan = resolve(content, content.recipes["devdata"], sources, data, None, data)
+    plan = resolve(content, content.pipelines["devdata"], sources, data, None, data)
     files = {p for unit in plan.units for paths in unit.located.found.values() for p in paths}
     return sorted(files)
 

@@ -81,7 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=30_000)
     args = parser.parse_args()
-    for cap, what in ((args.rows // 3, "a cap, as the recipes have"), (0, "no cap")):
+    for cap, what in ((args.rows // 3, "a cap, as the pipelines have"), (0, "no cap")):
         found = []
         for rows in (args.rows, 10 * args.rows):
             with tempfile.TemporaryDirectory() as temporary:

@@ -5,7 +5,7 @@
     python benchmarks/training_helps.py --paper out/paper --mined out/mined --eval ../shared/data/eval \
         --results study.jsonl --seeds 1 2 3
 
-``--mined`` is the same recipe with another mining preset. Random negatives are made here, from the paper build: the
+``--mined`` is the same pipeline with another mining preset. Random negatives are made here, from the paper build: the
 positive of another row of the task, drawn by a seeded hash. Fifteen Super-NI tasks, chosen by a hash of their names,
 are left out of all training, and their triplets (the paper build's) are the first test; NFCorpus test (nDCG@10), STS
 benchmark test (Spearman) and Banking77 test (accuracy of the nearest class mean) are the others. Before training, all

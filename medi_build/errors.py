@@ -9,7 +9,7 @@ class MediError(Exception):
 
 
 class ContentError(MediError):
-    """A card, template, recipe or table of task ids is wrong."""
+    """A card, template, pipeline or table of task ids is wrong."""
 
 
 class OptionError(MediError):

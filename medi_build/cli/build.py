@@ -20,10 +20,10 @@ def build_command(
     sources: Annotated[
         str,
         typer.Option(
-            help="`all` (what the recipe names), names, globs, collections, `-name` to leave out; use commas."
+            help="`all` (what the pipeline names), names, globs, collections, `-name` to leave out; use commas."
         ),
     ] = "all",
-    pipeline: Annotated[str, typer.Option(help="The recipe; see `medi ls pipelines`.")] = "quickstart",
+    pipeline: Annotated[str, typer.Option(help="The pipeline; see `medi ls pipelines`.")] = "quickstart",
     data: Annotated[
         Path | None,
         typer.Option(help="Folder of raw files with super_ni/ kilt/ medmcqa/ embedding_training_data/ inside."),
@@ -40,7 +40,7 @@ def build_command(
     limit_per_dataset: Annotated[
         int | None, typer.Option(min=0, help="Most examples per dataset; 0 lifts every cap.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="In place of the recipe's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="In place of the pipeline's.")] = None,
     batch_multiple: Annotated[
         int,
         typer.Option(min=1, help="Cut each dataset to a multiple of this, so that a windowing trainer drops nothing."),

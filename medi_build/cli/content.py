@@ -13,7 +13,7 @@ from medi_build.cli.options import (
 
 
 def validate_command(content: ContentOption = None, data: DataOption = None) -> None:
-    """Check every card, recipe and template, and run every adapter and template over the sample rows.
+    """Check every card, pipeline and template, and run every adapter and template over the sample rows.
 
     With --data, datasets whose files are there are run over those files, too.
 
@@ -23,7 +23,7 @@ def validate_command(content: ContentOption = None, data: DataOption = None) -> 
 
     found = validate(content, data)
     OUT.print(
-        f"{found.cards:,} cards, {found.templates} templates and {found.recipes} recipes are valid; "
+        f"{found.cards:,} cards, {found.templates} templates and {found.pipelines} pipelines are valid; "
         f"{found.datasets} datasets ran, {found.rows:,} rows"
     )
 

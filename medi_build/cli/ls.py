@@ -77,13 +77,13 @@ def ls_templates(content: ContentOption = None) -> None:
 
 
 def ls_pipelines(content: ContentOption = None) -> None:
-    """List the recipes.
+    """List the pipelines.
 
     Example: `medi ls pipelines`
     """
-    for name, recipe in sorted(load_content(content).recipes.items()):
+    for name, pipeline in sorted(load_content(content).pipelines.items()):
         print_entry(
             name,
-            " ".join(recipe.description.split()),
-            f"sources {', '.join(recipe.sources)}; encoder {recipe.encoder.model}; mining {recipe.mining.preset}",
+            " ".join(pipeline.description.split()),
+            f"sources {', '.join(pipeline.sources)}; encoder {pipeline.encoder.model}; mining {pipeline.mining.preset}",
         )

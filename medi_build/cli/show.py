@@ -22,7 +22,7 @@ from medi_build.progress import for_console
 def show_command(
     name: Annotated[str, typer.Argument(help="A dataset, e.g. kilt/nq.")],
     data: DataOption = None,
-    pipeline: Annotated[str, typer.Option(help="Recipe whose split, encoder and mining rule to use.")] = "quickstart",
+    pipeline: Annotated[str, typer.Option(help="Pipeline whose split, encoder and mining rule to use.")] = "quickstart",
     content: ContentOption = None,
 ) -> None:
     """Show a dataset: its card and, where its files are, counts, three raw rows and three rendered records.
@@ -34,7 +34,7 @@ def show_command(
     from medi_build.dataset.reader import open_dataset
     from medi_build.ingest.preview import raw_rows
     from medi_build.pipeline.options import BuildOptions
-    from medi_build.pipeline.plan import find_recipe, resolve
+    from medi_build.pipeline.plan import find_pipeline, resolve
     from medi_build.pipeline.run import build
 
     loaded = load_content(content)
@@ -43,8 +43,8 @@ def show_command(
     facts = card.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
     written = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=76)
     OUT.print(written.rstrip(), markup=False, highlight=False, soft_wrap=True)
-    recipe = find_recipe(loaded, pipeline).model_copy(update={"allow_missing": False, "offline": True})
-    plan = resolve(loaded, recipe, (name,), data, None, cache_folder() / "downloads")
+    chosen = find_pipeline(loaded, pipeline).model_copy(update={"allow_missing": False, "offline": True})
+    plan = resolve(loaded, chosen, (name,), data, None, cache_folder() / "downloads")
     OUT.print("\n[bold]Raw rows[/]")
     for row in raw_rows(plan.units[0].located.found["rows"][0], 3):
         OUT.print("  " + shorten(row), markup=False, highlight=False, soft_wrap=True)

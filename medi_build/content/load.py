@@ -1,4 +1,4 @@
-"""Loads the content: cards, templates, recipes and task ids, ours and a team's own laid over it.
+"""Loads the content: cards, templates, pipelines and task ids, ours and a team's own laid over it.
 
 Everything wrong with any file is found in one pass and told in one error.
 """
@@ -16,13 +16,13 @@ from pydantic import BaseModel, ValidationError
 
 from medi_build.content.cards import Card
 from medi_build.content.instructions import Template, render
-from medi_build.content.pipelines import Recipe
+from medi_build.content.pipelines import Pipeline
 from medi_build.content.super_ni_tasks import TaskFacts, load_overrides, load_tasks
 from medi_build.errors import ContentError, did_you_mean
 
 SUPER_NI = "super_ni.yaml"
 SAMPLE_DATA = Path("sources") / "sample_data"
-_Named = TypeVar("_Named", Card, Template, Recipe)
+_Named = TypeVar("_Named", Card, Template, Pipeline)
 MAX_TASK_ID = 2**31 - 1
 """The records hold a task's id in 32 bits."""
 
@@ -34,14 +34,14 @@ class Content:
     Attributes:
         cards: dataset name -> card, in the order of task ids.
         templates: template name -> template.
-        recipes: recipe name -> recipe.
+        pipelines: pipeline name -> pipeline.
         task_ids: dataset name -> task id; the table is append-only.
         sample_data: folder of the sample data that ships with the package.
     """
 
     cards: Mapping[str, Card]
     templates: Mapping[str, Template]
-    recipes: Mapping[str, Recipe]
+    pipelines: Mapping[str, Pipeline]
     task_ids: Mapping[str, int]
     sample_data: Path
 
@@ -56,7 +56,7 @@ def content_root() -> Path:
 def load_content(overlay: Path | None = None) -> Content:
     """Load the shipped content and, over it, a folder with the same three subfolders.
 
-    A card, template or recipe of the overlay replaces ours of the same name; its task ids are added.
+    A card, template or pipeline of the overlay replaces ours of the same name; its task ids are added.
 
     Raises:
         ContentError: listing every fault of every file.
@@ -64,7 +64,7 @@ def load_content(overlay: Path | None = None) -> Content:
     faults: list[str] = []
     cards: dict[str, Card] = {}
     templates: dict[str, Template] = {}
-    recipes: dict[str, Recipe] = {}
+    pipelines: dict[str, Pipeline] = {}
     task_ids: dict[str, int] = {}
     roots = [content_root()]
     if overlay is not None:
@@ -74,13 +74,13 @@ def load_content(overlay: Path | None = None) -> Content:
     for root in roots:
         cards |= read_cards(root, faults)
         templates |= {t.name: t for t in _read_all(root / "templates", Template, faults)}
-        recipes |= {r.name: r for r in _read_all(root / "pipelines", Recipe, faults)}
+        pipelines |= {r.name: r for r in _read_all(root / "pipelines", Pipeline, faults)}
         _add_task_ids(root / "sources" / "task_ids.tsv", task_ids, faults)
     faults += _cross_check(cards, templates, task_ids)
     if faults:
         raise ContentError(f"{len(faults)} fault(s) in the content:\n" + "\n".join(f"  {f}" for f in faults))
     ordered = dict(sorted(cards.items(), key=lambda item: task_ids[item[0]]))
-    return Content(ordered, templates, recipes, task_ids, content_root() / SAMPLE_DATA)
+    return Content(ordered, templates, pipelines, task_ids, content_root() / SAMPLE_DATA)
 
 
 def read_cards(root: Path, faults: list[str]) -> dict[str, Card]:

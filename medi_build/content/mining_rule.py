@@ -10,7 +10,7 @@ Preset = Literal["paper", "positive-aware", "medi2"]
 class MiningRule(BaseModel):
     """How negatives (and, for Super-NI, positives) are picked. Scores are cosines of the mining encoder.
 
-    A recipe names a ``preset`` and may override single knobs; `MiningRule.from_preset` merges the two.
+    A pipeline names a ``preset`` and may override single knobs; `MiningRule.from_preset` merges the two.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,4 +1,4 @@
-"""Recipes: which datasets, how many rows, which encoder and mining rule, which seed. One YAML file each."""
+"""Pipelines: which datasets, how many rows, which encoder and mining rule, which seed. One YAML file each."""
 
 from typing import Annotated, Any, Literal
 
@@ -32,7 +32,7 @@ class InstructionSettings(_Strict):
     )
 
 
-class Recipe(_Strict):
+class Pipeline(_Strict):
     """One way to build a dataset."""
 
     name: str = Field(..., pattern=r"^[a-z0-9][a-z0-9_\-]*$")

@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 import yaml
 
 from medi_build.content.cards import Card
-from medi_build.content.pipelines import Recipe
+from medi_build.content.pipelines import Pipeline
 from medi_build.dataset.receipt import Receipt
 
 SIZE_LIMITS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 SIZE_NAMES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M")
 
 
-def dataset_card(recipe: Recipe, receipts: Sequence[Receipt], cards: Mapping[str, Card]) -> str:
+def dataset_card(pipeline: Pipeline, receipts: Sequence[Receipt], cards: Mapping[str, Card]) -> str:
     """Return the text of README.md; the same build gives the same text."""
     rows = sum(r.rows for r in receipts)
     front = {
@@ -22,18 +22,18 @@ def dataset_card(recipe: Recipe, receipts: Sequence[Receipt], cards: Mapping[str
         "size_categories": [SIZE_NAMES[sum(rows >= limit for limit in SIZE_LIMITS)]],
         "license": "other",
     }
-    negatives = f"{recipe.mining.negatives} hard negative(s)"
+    negatives = f"{pipeline.mining.negatives} hard negative(s)"
     lines = [
         "---",
         yaml.safe_dump(front, sort_keys=False).rstrip(),
         "---",
         "",
-        f"# {recipe.name}: {rows:,} records of {len(receipts)} datasets",
+        f"# {pipeline.name}: {rows:,} records of {len(receipts)} datasets",
         "",
-        recipe.description.strip(),
+        pipeline.description.strip(),
         "",
-        f"Mined with `{recipe.encoder.model}`, preset `{recipe.mining.preset}`, {negatives} per record, "
-        f"seed {recipe.seed}. `manifest.json` holds every setting, file digest and count; `tasks.csv` tells "
+        f"Mined with `{pipeline.encoder.model}`, preset `{pipeline.mining.preset}`, {negatives} per record, "
+        f"seed {pipeline.seed}. `manifest.json` holds every setting, file digest and count; `tasks.csv` tells "
         "which `task_id` is which dataset.",
         "",
         "## Load",

@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 
 from medi_build.content.cards import Card
-from medi_build.content.pipelines import Recipe
+from medi_build.content.pipelines import Pipeline
 from medi_build.dataset.card import dataset_card
 from medi_build.dataset.folder import OutputFolder
 from medi_build.dataset.reader import DatasetEntry, Manifest
@@ -26,7 +26,7 @@ WRITER_LIBRARIES = ("pyarrow", "polars")
 
 def publish(
     output: OutputFolder,
-    recipe: Recipe,
+    pipeline: Pipeline,
     encoder_identity: str,
     receipts: Sequence[Receipt],
     cards: Mapping[str, Card],
@@ -37,7 +37,7 @@ def publish(
 
     Args:
         output: the folder; the receipts' files are there.
-        recipe: as it was run, overrides included.
+        pipeline: as it was run, overrides included.
         encoder_identity: of the mining encoder.
         receipts: in the order of task ids.
         cards: dataset name -> card.
@@ -49,7 +49,7 @@ def publish(
         schema_version=SCHEMA_VERSION,
         medi_version=version("medi-build"),
         writers={name: version(name) for name in WRITER_LIBRARIES},
-        pipeline=recipe.model_dump(mode="json"),
+        pipeline=pipeline.model_dump(mode="json"),
         encoder=encoder_identity,
         rows=sum(r.rows for r in receipts),
         digest=content_digest(receipts),
@@ -65,7 +65,7 @@ def publish(
     files = [
         _join_json(out, receipts),
         _tasks_table(out, receipts, cards),
-        write_bytes(out / "README.md", dataset_card(recipe, receipts, cards).encode(), out),
+        write_bytes(out / "README.md", dataset_card(pipeline, receipts, cards).encode(), out),
     ]
     manifest = manifest.model_copy(update={"files": files})
     text = orjson.dumps(manifest.model_dump(mode="json"), option=orjson.OPT_INDENT_2) + b"\n"

@@ -102,7 +102,7 @@ class Embedder:
 def open_embedder(
     spec: EncoderSpec, device: str | None = None, store_dir: Path | None = None, progress: Progress | None = None
 ) -> Embedder:
-    """An embedder for a recipe's encoder.
+    """An embedder for a pipeline's encoder.
 
     Args:
         spec: which model, in which dtype and window.

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from medi_build.content.pipelines import Recipe
+from medi_build.content.pipelines import Pipeline
 from medi_build.dataset.manifest import WRITER_LIBRARIES
 from medi_build.errors import InputError, OutputError
 from medi_build.files import file_digest, write_bytes
@@ -20,7 +20,7 @@ STAGE_VERSIONS = {"adapt": 1, "sample": 1, "mine": 1, "write": 1}
 """Bumped by hand when a stage gives other rows for the same input."""
 
 
-def of_unit(unit: Unit, recipe: Recipe, inputs: Inputs, encoders: list[str], batch_multiple: int) -> str:
+def of_unit(unit: Unit, pipeline: Pipeline, inputs: Inputs, encoders: list[str], batch_multiple: int) -> str:
     """Hex digest of everything that decides one dataset's files."""
     return of(
         {
@@ -29,13 +29,13 @@ def of_unit(unit: Unit, recipe: Recipe, inputs: Inputs, encoders: list[str], bat
             "task_id": unit.task_id,
             "template": unit.template.model_dump(mode="json"),
             "cap": unit.cap,
-            "split": recipe.split,
+            "split": pipeline.split,
             "encoders": encoders,
-            "mining": recipe.mining.model_dump(mode="json"),
-            "mine_with_instructions": recipe.mine_with_instructions,
-            "instructions": recipe.instructions.model_dump(mode="json"),
-            "seed": recipe.seed,
-            "rows_per_shard": recipe.rows_per_shard,
+            "mining": pipeline.mining.model_dump(mode="json"),
+            "mine_with_instructions": pipeline.mine_with_instructions,
+            "instructions": pipeline.instructions.model_dump(mode="json"),
+            "seed": pipeline.seed,
+            "rows_per_shard": pipeline.rows_per_shard,
             "batch_multiple": batch_multiple,
             "writers": {name: version(name) for name in WRITER_LIBRARIES},
             "rows": file_digests(inputs.rows, inputs.cache),

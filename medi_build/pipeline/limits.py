@@ -22,7 +22,7 @@ def check_loss(unit: Unit, ledger: Ledger) -> None:
             f"{unit.card.name}: {lost:,} of {ledger.read:,} rows were dropped ({worst}), more than the "
             f"{unit.max_loss:.0%} its card allows"
             + (f"; for example {places}" if places else "")
-            + f". Look at {files}, or raise max_loss in the card or recipe"
+            + f". Look at {files}, or raise max_loss in the card or pipeline"
         )
 
 

@@ -1,4 +1,4 @@
-"""What a user decides about one build, and the recipe that follows from it."""
+"""What a user decides about one build, and the pipeline that follows from it."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,30 +6,30 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from medi_build.content.load import Content
-from medi_build.content.pipelines import MAX_SEED, EncoderSpec, Recipe
+from medi_build.content.pipelines import MAX_SEED, EncoderSpec, Pipeline
 from medi_build.errors import ContentError, OptionError
 from medi_build.paths import cache_folder
-from medi_build.pipeline.plan import find_recipe
+from medi_build.pipeline.plan import find_pipeline
 
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What a user decides about one build; what is None comes from the recipe.
+    """What a user decides about one build; what is None comes from the pipeline.
 
     Attributes:
         out: output folder; new, empty or of an earlier run of the same build.
-        sources: names, globs, collections, ``all`` for what the recipe names, ``-name`` to leave out.
-        pipeline: the recipe.
+        sources: names, globs, collections, ``all`` for what the pipeline names, ``-name`` to leave out.
+        pipeline: the pipeline.
         data: folder with ``super_ni/ kilt/ medmcqa/ embedding_training_data/`` inside.
         content: folder with a team's own ``sources/ templates/ pipelines/``.
         cache: downloads, vectors and indexes; shared between builds.
         offline: never use the network.
         allow_missing: leave out datasets without files instead of stopping.
-        encoder: mining encoder in place of the recipe's.
+        encoder: mining encoder in place of the pipeline's.
         device: "cpu", "cuda" (all GPUs), "cuda:1"; None for the GPUs if there are any.
-        dtype: arithmetic of the encoder in place of the recipe's.
+        dtype: arithmetic of the encoder in place of the pipeline's.
         limit_per_dataset: most examples per dataset; 0 lifts every cap.
-        seed: in place of the recipe's.
+        seed: in place of the pipeline's.
         batch_multiple: cut every dataset to a multiple of this many records.
         jobs: processes that adapt raw files.
     """
@@ -66,10 +66,10 @@ def check_options(options: BuildOptions) -> None:
         raise OptionError(f"cache {options.cache}: cannot be used ({error.strerror}); give another folder") from error
 
 
-def recipe_of(content: Content, options: BuildOptions) -> Recipe:
-    """The recipe with the user's overrides."""
-    recipe = find_recipe(content, options.pipeline)
-    encoder = recipe.encoder.model_dump()
+def pipeline_of(content: Content, options: BuildOptions) -> Pipeline:
+    """The pipeline with the user's overrides."""
+    pipeline = find_pipeline(content, options.pipeline)
+    encoder = pipeline.encoder.model_dump()
     encoder |= {"model": options.encoder, "revision": None} if options.encoder else {}
     encoder |= {"dtype": options.dtype} if options.dtype else {}
     try:
@@ -77,11 +77,11 @@ def recipe_of(content: Content, options: BuildOptions) -> Recipe:
     except ValidationError as error:
         fault = error.errors()[0]
         raise ContentError(f"encoder {fault['loc'][0]}: {fault['msg']}, saw {fault['input']!r}") from error
-    return recipe.model_copy(
+    return pipeline.model_copy(
         update={
             "encoder": spec,
-            "seed": recipe.seed if options.seed is None else options.seed,
-            "allow_missing": recipe.allow_missing or options.allow_missing,
-            "offline": recipe.offline or options.offline,
+            "seed": pipeline.seed if options.seed is None else options.seed,
+            "allow_missing": pipeline.allow_missing or options.allow_missing,
+            "offline": pipeline.offline or options.offline,
         }
     )

@@ -1,4 +1,4 @@
-"""Resolves a recipe, the content and what is on disk into a plan: every dataset with its files and settings."""
+"""Resolves a pipeline, the content and what is on disk into a plan: every dataset with its files and settings."""
 
 import fnmatch
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import TypeVar
 from medi_build.content.cards import Card
 from medi_build.content.instructions import Template
 from medi_build.content.load import Content, select_names
-from medi_build.content.pipelines import Recipe
+from medi_build.content.pipelines import Pipeline
 from medi_build.errors import ContentError, MissingInputError, did_you_mean
 from medi_build.ingest.adapters.base import Inputs
 from medi_build.ingest.fetch import Listings, Located, locate
@@ -43,31 +43,31 @@ class Plan:
     """What will be built.
 
     Attributes:
-        recipe: with all overrides applied.
+        pipeline: with all overrides applied.
         units: datasets in the order of task ids.
         left_out: datasets without files, name -> what is missing (only where that is allowed).
     """
 
-    recipe: Recipe
+    pipeline: Pipeline
     units: tuple[Unit, ...]
     left_out: Mapping[str, tuple[str, ...]]
 
 
-def find_recipe(content: Content, name: str) -> Recipe:
-    """The recipe of that name.
+def find_pipeline(content: Content, name: str) -> Pipeline:
+    """The pipeline of that name.
 
     Raises:
         ContentError: there is none.
     """
-    if name not in content.recipes:
-        known = ", ".join(sorted(content.recipes))
-        raise ContentError(f"no pipeline {name!r}{did_you_mean(name, content.recipes)}; there are {known}")
-    return content.recipes[name]
+    if name not in content.pipelines:
+        known = ", ".join(sorted(content.pipelines))
+        raise ContentError(f"no pipeline {name!r}{did_you_mean(name, content.pipelines)}; there are {known}")
+    return content.pipelines[name]
 
 
 def resolve(
     content: Content,
-    recipe: Recipe,
+    pipeline: Pipeline,
     sources: tuple[str, ...],
     data: Path | None,
     limit_per_dataset: int | None,
@@ -77,8 +77,8 @@ def resolve(
 
     Args:
         content: cards, templates, task ids.
-        recipe: with overrides applied.
-        sources: patterns (see `select_names`); ``all`` means the recipe's own choice.
+        pipeline: with overrides applied.
+        sources: patterns (see `select_names`); ``all`` means the pipeline's own choice.
         data: the user's folder of raw files.
         limit_per_dataset: cap over all others; 0 lifts every cap.
         downloads: cache of downloads; a file in it counts as found.
@@ -89,23 +89,23 @@ def resolve(
     """
     if data is not None and not data.is_dir():
         raise MissingInputError(f"--data {data}: no such folder; give the one that holds <source>/<file>")
-    chosen = select_names(content.cards, recipe.sources)
+    chosen = select_names(content.cards, pipeline.sources)
     names = select_names(content.cards, sources, everything=chosen)
     if not names:
         raise ContentError(
             f"--sources {','.join(sources)} leaves out everything that it names; nothing is left to build"
         )
-    folder = content.sample_data if recipe.bundled_data and data is None else data
+    folder = content.sample_data if pipeline.bundled_data and data is None else data
     units: list[Unit] = []
     listings: Listings = {}
     left_out: dict[str, tuple[str, ...]] = {}
     for name in names:
         card = content.cards[name]
-        if recipe.split not in card.files:
-            left_out[name] = (f"no split {recipe.split!r} (has {', '.join(card.files)})",)
+        if pipeline.split not in card.files:
+            left_out[name] = (f"no split {pipeline.split!r} (has {', '.join(card.files)})",)
             continue
-        located = locate(card, recipe.split, folder, downloads, listings)
-        if located.missing and (recipe.offline or card.download is None):
+        located = locate(card, pipeline.split, folder, downloads, listings)
+        if located.missing and (pipeline.offline or card.download is None):
             left_out[name] = located.missing
             continue
         units.append(
@@ -113,14 +113,14 @@ def resolve(
                 card=card,
                 task_id=content.task_ids[name],
                 template=content.templates[card.instruction.template],
-                cap=_first_match(recipe.caps, name, card.cap) if limit_per_dataset is None else limit_per_dataset,
-                max_loss=_first_match(recipe.max_loss, name, card.max_loss),
+                cap=_first_match(pipeline.caps, name, card.cap) if limit_per_dataset is None else limit_per_dataset,
+                max_loss=_first_match(pipeline.max_loss, name, card.max_loss),
                 located=located,
             )
         )
-    if left_out and not recipe.allow_missing:
-        raise MissingInputError(_list_missing(left_out, folder, recipe.offline))
-    return Plan(recipe, tuple(units), left_out)
+    if left_out and not pipeline.allow_missing:
+        raise MissingInputError(_list_missing(left_out, folder, pipeline.offline))
+    return Plan(pipeline, tuple(units), left_out)
 
 
 def _first_match(rules: Mapping[str, _T], name: str, default: _T) -> _T:

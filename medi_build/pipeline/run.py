@@ -26,7 +26,7 @@ from medi_build.ledger import Ledger
 from medi_build.pipeline import fingerprint
 from medi_build.pipeline.executor.local import LocalExecutor
 from medi_build.pipeline.limits import check_loss, check_something_left
-from medi_build.pipeline.options import BuildOptions, check_options, recipe_of
+from medi_build.pipeline.options import BuildOptions, check_options, pipeline_of
 from medi_build.pipeline.plan import Plan, Unit, inputs_of, resolve
 from medi_build.progress import Silent
 
@@ -62,9 +62,9 @@ def build(options: BuildOptions, watcher: Silent | None = None) -> BuildResult:
     with closing(watcher or Silent()) as progress:
         check_options(options)
         content = load_content(options.content)
-        recipe = recipe_of(content, options)
+        pipeline = pipeline_of(content, options)
         plan = resolve(
-            content, recipe, options.sources, options.data, options.limit_per_dataset, options.cache / "downloads"
+            content, pipeline, options.sources, options.data, options.limit_per_dataset, options.cache / "downloads"
         )
         if not plan.units:
             raise MissingInputError(f"nothing to build: no files of {len(plan.left_out)} datasets in {options.data}")
@@ -72,17 +72,17 @@ def build(options: BuildOptions, watcher: Silent | None = None) -> BuildResult:
 
         progress.start(len(plan.units))
         with open_output(options.out) as output:
-            inputs = {unit.card.name: _inputs(unit, options.cache, recipe.offline, progress) for unit in plan.units}
+            inputs = {unit.card.name: _inputs(unit, options.cache, pipeline.offline, progress) for unit in plan.units}
 
             def opened(spec: EncoderSpec) -> "Embedder":
                 return open_embedder(spec, options.device, options.cache / "vectors", progress.advance)
 
-            embedder = opened(recipe.encoder)
-            others = {name: opened(EncoderSpec(model=name)) for name in recipe.mining.others}
+            embedder = opened(pipeline.encoder)
+            others = {name: opened(EncoderSpec(model=name)) for name in pipeline.mining.others}
             run = _Run(plan, output, embedder, others, options, progress)
             receipts = run.datasets(inputs)
             check_something_left(receipts)
-            manifest = publish(output, recipe, embedder.encoder.identity, receipts, content.cards)
+            manifest = publish(output, pipeline, embedder.encoder.identity, receipts, content.cards)
     ledgers = [Ledger.from_dict(receipt.ledger) for receipt in receipts]
     return BuildResult(options.out, manifest, ledgers, run.seconds, dict(plan.left_out))
 
@@ -111,11 +111,11 @@ class _Run:
 
     def datasets(self, inputs: dict[str, Inputs]) -> list[Receipt]:
         """Finish every dataset and return the receipts in the order of task ids."""
-        recipe = self.plan.recipe
+        pipeline = self.plan.pipeline
         encoders = [embedder.encoder.identity for embedder in (self.embedder, *self.others.values())]
         prints = {
             unit.task_id: fingerprint.of_unit(
-                unit, recipe, inputs[unit.card.name], encoders, self.options.batch_multiple
+                unit, pipeline, inputs[unit.card.name], encoders, self.options.batch_multiple
             )
             for unit in self.plan.units
         }
@@ -140,18 +140,18 @@ class _Run:
     def _adapt(self, units: Sequence[Unit], inputs: dict[str, Inputs]) -> Generator[AdaptResult]:
         """Adapt the datasets ahead of the encoder, in as many processes as the user gave."""
         jobs = [
-            AdaptJob(unit.card, inputs[unit.card.name], unit.cap, self.plan.recipe.seed, self.output.work)
+            AdaptJob(unit.card, inputs[unit.card.name], unit.cap, self.plan.pipeline.seed, self.output.work)
             for unit in units
         ]
         return LocalExecutor(self.options.jobs).map(adapt, jobs)
 
     def _finish(self, unit: Unit, adapted: AdaptResult, print_: str) -> Receipt:
         """Mine and write one dataset."""
-        recipe, name = self.plan.recipe, unit.card.name
+        pipeline, name = self.plan.pipeline, unit.card.name
         ledger = Ledger.from_dict(adapted.ledger)
         check_loss(unit, ledger)
-        phrasings = render(unit.template, unit.card.instruction.fields, adapted.fields, recipe.instructions.separator)
-        if recipe.instructions.phrasing == "first":
+        phrasings = render(unit.template, unit.card.instruction.fields, adapted.fields, pipeline.instructions.separator)
+        if pipeline.instructions.phrasing == "first":
             phrasings = phrasings[:1]
         self.progress.stage(name, "mine")
         examples = adapted.examples()
@@ -162,8 +162,8 @@ class _Run:
         if self.options.limit_per_dataset is None:  # a card's promise is for its own pool, not for a handful of rows
             check_loss(unit, ledger)
         self.progress.stage(name, "write")
-        tables = assemble(examples, mined, phrasings, recipe.seed, unit.task_id, name)
-        written = write_dataset(self.output.root, unit.task_id, name, tables, recipe.rows_per_shard)
+        tables = assemble(examples, mined, phrasings, pipeline.seed, unit.task_id, name)
+        written = write_dataset(self.output.root, unit.task_id, name, tables, pipeline.rows_per_shard)
         ledger.written = written.fragment.rows
         ledger.check()
         adapted.discard()
@@ -184,19 +184,19 @@ class _Run:
         """Positives and negatives of one dataset, cut to a multiple of the user's batch size."""
         from medi_build.mine.by_kind import mine
 
-        recipe, options = self.plan.recipe, unit.card.options
+        pipeline, options = self.plan.pipeline, unit.card.options
         mined = mine(
             examples,
             adapted.documents(),
             kind=adapted.kind,
-            rule=recipe.mining,
+            rule=pipeline.mining,
             embed=self.embedder,
             others=self.others,
             device=self.options.device or self.embedder.encoder.device.type,
-            instructions=instructions if recipe.mine_with_instructions else ("", ""),
+            instructions=instructions if pipeline.mine_with_instructions else ("", ""),
             symmetric=options.adapter == "pairs" and options.symmetric,
             judged_negatives=unit.card.judged_negatives,
-            seed=recipe.seed,
+            seed=pipeline.seed,
             ledger=ledger,
         )
         surplus = mined.num_rows % self.options.batch_multiple

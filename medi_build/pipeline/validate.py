@@ -19,7 +19,7 @@ class Validated(NamedTuple):
 
     cards: int
     templates: int
-    recipes: int
+    pipelines: int
     datasets: int
     rows: int
 
@@ -32,25 +32,25 @@ def validate(overlay: Path | None, data: Path | None) -> Validated:
     """
     content = load_content(overlay)
     faults = []
-    for recipe in content.recipes.values():
+    for pipeline in content.pipelines.values():
         try:
-            select_names(content.cards, recipe.sources)
+            select_names(content.cards, pipeline.sources)
         except ContentError as error:
-            faults.append(f"pipeline {recipe.name}: {error}")
+            faults.append(f"pipeline {pipeline.name}: {error}")
     datasets = rows = 0
     downloads = cache_folder() / "downloads"
-    recipe = content.recipes["quickstart"].model_copy(update={"allow_missing": True, "offline": True})
-    plans = [resolve(content, recipe, ("sample",), content.sample_data, DRY_RUN_CAP, downloads)]
+    pipeline = content.pipelines["quickstart"].model_copy(update={"allow_missing": True, "offline": True})
+    plans = [resolve(content, pipeline, ("sample",), content.sample_data, DRY_RUN_CAP, downloads)]
     if data is not None:
         for split in ("train", "dev"):
-            local = recipe.model_copy(update={"split": split, "sources": tuple(content.cards)})
+            local = pipeline.model_copy(update={"split": split, "sources": tuple(content.cards)})
             plans.append(resolve(content, local, ("all",), data, DRY_RUN_CAP, downloads))
     with tempfile.TemporaryDirectory() as folder:
         for plan in plans:
             for unit in plan.units:
                 inputs = inputs_of(unit, {}, cache_folder() / "indexes")
                 try:
-                    result = adapt(AdaptJob(unit.card, inputs, unit.cap, recipe.seed, Path(folder)))
+                    result = adapt(AdaptJob(unit.card, inputs, unit.cap, pipeline.seed, Path(folder)))
                     render(unit.template, unit.card.instruction.fields, result.fields, ";")
                 except MediError as error:
                     faults.append(f"{unit.card.name}: {error}")
@@ -59,4 +59,4 @@ def validate(overlay: Path | None, data: Path | None) -> Validated:
                 rows += result.ledger["read"]
     if faults:
         raise ContentError(f"{len(faults)} fault(s):\n" + "\n".join(f"  {fault}" for fault in faults))
-    return Validated(len(content.cards), len(content.templates), len(content.recipes), datasets, rows)
+    return Validated(len(content.cards), len(content.templates), len(content.pipelines), datasets, rows)

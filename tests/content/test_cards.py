@@ -1,4 +1,4 @@
-"""Every card, template and recipe that we ship, file by file."""
+"""Every card, template and pipeline that we ship, file by file."""
 
 import fnmatch
 import re
@@ -12,12 +12,12 @@ import yaml
 
 from medi_build.content.cards import Card, MedMcqaOptions
 from medi_build.content.instructions import Template, render
-from medi_build.content.pipelines import Recipe
+from medi_build.content.pipelines import Pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 CARDS = sorted(p for p in (ROOT / "sources").glob("*/*.yaml") if p.parent.name != "sample_data")
 TEMPLATES = sorted((ROOT / "templates").glob("*.yaml"))
-RECIPES = sorted((ROOT / "pipelines").glob("*.yaml"))
+PIPELINES = sorted((ROOT / "pipelines").glob("*.yaml"))
 
 PUBLISHED = {
     "kilt/nq": ("Wikipedia question for retrieving relevant documents", "Wikipedia document for retrieval"),
@@ -157,16 +157,16 @@ def test_every_field_of_a_template_is_used(path: Path) -> None:
     assert set(template.fields) <= set(re.findall(r"\w+", sources))
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=_relative)
-def test_recipe(path: Path) -> None:
-    assert Recipe.model_validate(_yaml(path)).name == path.stem
+@pytest.mark.parametrize("path", PIPELINES, ids=_relative)
+def test_pipeline(path: Path) -> None:
+    assert Pipeline.model_validate(_yaml(path)).name == path.stem
 
 
-def test_recipes_that_ship() -> None:
-    assert {"quickstart", "devdata", "medi", "medi-instructor"} <= {path.stem for path in RECIPES}
+def test_pipelines_that_ship() -> None:
+    assert {"quickstart", "devdata", "medi", "medi-instructor"} <= {path.stem for path in PIPELINES}
 
 
-@pytest.mark.parametrize("path", [*CARDS, *TEMPLATES, *RECIPES], ids=_relative)
+@pytest.mark.parametrize("path", [*CARDS, *TEMPLATES, *PIPELINES], ids=_relative)
 def test_nothing_is_left_to_fill_in(path: Path) -> None:
     assert not re.search(r"\b(TODO|FIXME|XXX)\b", path.read_text(encoding="utf-8"))
 

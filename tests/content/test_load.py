@@ -33,7 +33,7 @@ def test_the_shipped_content_is_whole() -> None:
     assert [content.task_ids[name] for name in medi] == list(range(1, 331)), "ids 1 to 330 are the paper's datasets"
     assert list(content.cards) == sorted(content.cards, key=content.task_ids.__getitem__)
     assert len(set(content.task_ids.values())) == len(content.task_ids)
-    assert {"quickstart", "devdata", "medi", "medi-instructor"} <= set(content.recipes)
+    assert {"quickstart", "devdata", "medi", "medi-instructor"} <= set(content.pipelines)
 
 
 def test_overlay_adds_and_replaces(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_overlay_adds_and_replaces(tmp_path: Path) -> None:
     content = load_content(root)
     assert content.cards["our_team/tickets"].citation == "ours"
     assert content.task_ids["our_team/tickets"] == 100000
-    assert content.recipes["quickstart"].seed == 7
+    assert content.pipelines["quickstart"].seed == 7
 
 
 def test_all_faults_of_all_files_come_together(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_select(patterns: tuple[str, ...], expected: list[str]) -> None:
     assert select_names(NAMES, patterns) == expected
 
 
-def test_all_means_what_the_recipe_names() -> None:
+def test_all_means_what_the_pipeline_names() -> None:
     assert select_names(NAMES, ("all", "-pairs"), everything=["kilt/a1", "pairs/a1"]) == ["kilt/a1"]
     assert select_names(NAMES, ("-odd",), everything=["kilt/a1", "kilt/b2"]) == ["kilt/b2"]
 

@@ -26,8 +26,8 @@ def test_datasets_with_a_length_shortcut_are_named_with_their_auc() -> None:
     content = load_content()
     even = receipt("medmcqa", {"length_auc_percent": 52})
     uneven = receipt("kilt/nq", {"length_auc_percent": 71, "length_shortcut": 3})
-    recipe = content.recipes["quickstart"]
-    told = dataset_card(recipe, [even, uneven], content.cards).split("## Shortcuts")[1].split("## Sources")[0]
+    pipeline = content.pipelines["quickstart"]
+    told = dataset_card(pipeline, [even, uneven], content.cards).split("## Shortcuts")[1].split("## Sources")[0]
     assert "- **kilt/nq**: 0.71" in told
     assert "medmcqa" not in told
-    assert "In no dataset" in dataset_card(recipe, [even], content.cards)
+    assert "In no dataset" in dataset_card(pipeline, [even], content.cards)

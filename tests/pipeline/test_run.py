@@ -173,7 +173,7 @@ def test_an_output_folder_with_something_else_in_it_is_not_touched(tmp_path: Pat
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_another_recipe_in_the_same_folder_replaces_the_dataset(tmp_path: Path, cache: Path) -> None:
+def test_another_pipeline_in_the_same_folder_replaces_the_dataset(tmp_path: Path, cache: Path) -> None:
     build(options(tmp_path / "out", cache, sources=("medmcqa/sample*",)))
     build(options(tmp_path / "out", cache, sources=("medmcqa/sample*",), seed=7))
     build(options(tmp_path / "fresh", cache, sources=("medmcqa/sample*",), seed=7))
@@ -268,7 +268,7 @@ def test_a_team_adds_a_dataset_as_the_guide_says(tmp_path: Path, cache: Path) ->
         assert f"medi {verb}" in guide
 
 
-def test_a_recipe_s_further_encoder_is_opened_and_counts_as_an_input(tmp_path: Path, cache: Path) -> None:
+def test_a_pipeline_s_further_encoder_is_opened_and_counts_as_an_input(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "content" / "pipelines").mkdir(parents=True)
     (tmp_path / "content" / "pipelines" / "two.yaml").write_text(
         "name: two\ndescription: the same encoder twice\nsources: [sample]\nbundled_data: true\n"
