@@ -12,7 +12,11 @@ from rich.progress import (
 
 
 class Silent:
-    """Says nothing; also the interface that the others fill."""
+    """Says nothing; also the interface that the others fill. One that goes to another process says nothing there."""
+
+    def __reduce__(self) -> tuple[type["Silent"], tuple[()]]:
+        """As what it is pickled."""
+        return Silent, ()
 
     def start(self, datasets: int) -> None:
         """A build of that many datasets begins."""

@@ -26,13 +26,14 @@ class Embedder:
     Attributes:
         encoder: the encoder; it loads its model only when a text is missing.
         encoded: texts that went through the model so far.
+        progress: called with (texts done, texts to encode) of the call under way, from worker threads, or None.
     """
 
     def __init__(self, encoder: Encoder, store: VectorStore | None = None, progress: Progress | None = None) -> None:
         self.encoder = encoder
         self.encoded = 0
         self._store = store
-        self._progress = progress
+        self.progress = progress
 
     def __call__(self, texts: Sequence[str], instruction: str = "") -> Embedded:
         """Return one vector per text, in order; only texts that the store lacks go through the model.
@@ -95,7 +96,7 @@ class Embedder:
 
     def _shifted(self, start: int, total: int) -> Progress | None:
         """The caller's progress, told of this chunk's texts as part of all."""
-        progress = self._progress
+        progress = self.progress
         return (lambda done, _: progress(start + done, total)) if progress else None
 
 

@@ -1,7 +1,7 @@
 """Digests of what a result depends on: inputs, settings, versions. Never of source text."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,7 @@ STAGE_VERSIONS = {"adapt": 1, "sample": 1, "mine": 1, "write": 1}
 """Bumped by hand when a stage gives other rows for the same input."""
 
 
-def of_unit(unit: Unit, pipeline: Pipeline, inputs: Inputs, encoders: list[str], batch_multiple: int) -> str:
+def of_unit(unit: Unit, pipeline: Pipeline, inputs: Inputs, encoders: Sequence[str], batch_multiple: int) -> str:
     """Hex digest of everything that decides one dataset's files."""
     return of(
         {

@@ -31,7 +31,7 @@ class BuildOptions:
         limit_per_dataset: most examples per dataset; 0 lifts every cap.
         seed: in place of the pipeline's.
         batch_multiple: cut every dataset to a multiple of this many records.
-        jobs: processes that adapt raw files.
+        jobs: processes that build datasets, this one among them; with several GPUs at least one for each.
     """
 
     out: Path

@@ -1,37 +1,28 @@
-"""The whole flow on one screen: resolve, fetch, then per dataset adapt, mine and write; publish at the end."""
+"""The whole flow on one screen: resolve, fetch, build each dataset where there is room for it, publish at the end."""
 
-import time
-from collections.abc import Generator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
-from medi_build.content.instructions import Instructions, render
 from medi_build.content.load import load_content
-from medi_build.content.pipelines import EncoderSpec
-from medi_build.dataset.assemble import assemble
 from medi_build.dataset.folder import OutputFolder, open_output
 from medi_build.dataset.manifest import publish
 from medi_build.dataset.reader import Manifest
 from medi_build.dataset.receipt import Receipt
-from medi_build.dataset.shards import write_dataset
-from medi_build.errors import MiningError, MissingInputError
-from medi_build.ingest.adapt import AdaptJob, AdaptResult, adapt
+from medi_build.devices import devices
+from medi_build.errors import MissingInputError
 from medi_build.ingest.adapters.base import Inputs
 from medi_build.ingest.fetch import fetch_missing
 from medi_build.ledger import Ledger
 from medi_build.pipeline import fingerprint
 from medi_build.pipeline.executor.local import LocalExecutor
-from medi_build.pipeline.limits import check_loss, check_something_left
+from medi_build.pipeline.limits import check_something_left
 from medi_build.pipeline.options import BuildOptions, check_options, pipeline_of
 from medi_build.pipeline.plan import Plan, Unit, inputs_of, resolve
+from medi_build.pipeline.unit import UnitJob, build_unit, opened_embedders
 from medi_build.progress import Silent
-
-if TYPE_CHECKING:
-    from medi_build.encode.embedder import Embedder
 
 
 @dataclass(frozen=True)
@@ -68,23 +59,18 @@ def build(options: BuildOptions, watcher: Silent | None = None) -> BuildResult:
         )
         if not plan.units:
             raise MissingInputError(f"nothing to build: no files of {len(plan.left_out)} datasets in {options.data}")
-        from medi_build.encode.embedder import open_embedder  # here: it loads torch, and most mistakes show before
-
         progress.start(len(plan.units))
-        with open_output(options.out) as output:
-            inputs = {unit.card.name: _inputs(unit, options.cache, pipeline.offline, progress) for unit in plan.units}
-
-            def opened(spec: EncoderSpec) -> "Embedder":
-                return open_embedder(spec, options.device, options.cache / "vectors", progress.advance)
-
-            embedder = opened(pipeline.encoder)
-            others = {name: opened(EncoderSpec(model=name)) for name in pipeline.mining.others}
-            run = _Run(plan, output, embedder, others, options, progress)
-            receipts = run.datasets(inputs)
+        with open_output(options.out) as output, opened_embedders() as opened:
+            inputs = [_inputs(unit, options.cache, pipeline.offline, progress) for unit in plan.units]
+            encoders = opened(pipeline, options.device, options.cache / "vectors")
+            executor, device = _executor(options)
+            identities = [one.encoder.identity for one in encoders]
+            jobs = list(_jobs(plan, inputs, identities, output, options, device))
+            receipts, seconds = _build_all(executor, jobs, output, progress)
             check_something_left(receipts)
-            manifest = publish(output, pipeline, embedder.encoder.identity, receipts, content.cards)
+            manifest = publish(output, pipeline, encoders[0].encoder.identity, receipts, content.cards)
     ledgers = [Ledger.from_dict(receipt.ledger) for receipt in receipts]
-    return BuildResult(options.out, manifest, ledgers, run.seconds, dict(plan.left_out))
+    return BuildResult(options.out, manifest, ledgers, seconds, dict(plan.left_out))
 
 
 def _inputs(unit: Unit, cache: Path, offline: bool, progress: Silent) -> Inputs:
@@ -97,108 +83,56 @@ def _inputs(unit: Unit, cache: Path, offline: bool, progress: Silent) -> Inputs:
     return inputs_of(unit, fetched, cache / "indexes")
 
 
-@dataclass
-class _Run:
-    """One run over the datasets of a plan."""
+def _executor(options: BuildOptions) -> tuple[LocalExecutor, str | None]:
+    """Where datasets are built, and the device that each process there uses: of several GPUs each has its own."""
+    names = devices(options.device)
+    if len(names) == 1:
+        return LocalExecutor(options.jobs), options.device
+    return LocalExecutor(max(options.jobs, len(names)), range(len(names))), "cuda:0"
 
-    plan: Plan
-    output: OutputFolder
-    embedder: "Embedder"
-    others: "dict[str, Embedder]"
-    options: BuildOptions
-    progress: Silent
-    seconds: dict[str, float] = field(default_factory=dict)
 
-    def datasets(self, inputs: dict[str, Inputs]) -> list[Receipt]:
-        """Finish every dataset and return the receipts in the order of task ids."""
-        pipeline = self.plan.pipeline
-        encoders = [embedder.encoder.identity for embedder in (self.embedder, *self.others.values())]
-        prints = {
-            unit.task_id: fingerprint.of_unit(
-                unit, pipeline, inputs[unit.card.name], encoders, self.options.batch_multiple
-            )
-            for unit in self.plan.units
-        }
-        done = {task_id: self.output.receipt(task_id, print_) for task_id, print_ in prints.items()}
-        pending = [unit for unit in self.plan.units if done[unit.task_id] is None]
-        if pending:
-            self.output.invalidate()  # from here on the folder is not a finished dataset
-        receipts = []
-        with closing(self._adapt(pending, inputs)) as adapted:
-            for unit in self.plan.units:
-                receipt, begin = done[unit.task_id], time.perf_counter()
-                if receipt is None:
-                    receipt = self._finish(unit, next(adapted), prints[unit.task_id])
-                    self.output.commit(receipt)
-                    self.seconds[unit.card.name] = time.perf_counter() - begin
-                self.progress.finish(
-                    unit.card.name, receipt.rows, time.perf_counter() - begin, done[unit.task_id] is not None
-                )
-                receipts.append(receipt)
-        return receipts
-
-    def _adapt(self, units: Sequence[Unit], inputs: dict[str, Inputs]) -> Generator[AdaptResult]:
-        """Adapt the datasets ahead of the encoder, in as many processes as the user gave."""
-        jobs = [
-            AdaptJob(unit.card, inputs[unit.card.name], unit.cap, self.plan.pipeline.seed, self.output.work)
-            for unit in units
-        ]
-        return LocalExecutor(self.options.jobs).map(adapt, jobs)
-
-    def _finish(self, unit: Unit, adapted: AdaptResult, print_: str) -> Receipt:
-        """Mine and write one dataset."""
-        pipeline, name = self.plan.pipeline, unit.card.name
-        ledger = Ledger.from_dict(adapted.ledger)
-        check_loss(unit, ledger)
-        phrasings = render(unit.template, unit.card.instruction.fields, adapted.fields, pipeline.instructions.separator)
-        if pipeline.instructions.phrasing == "first":
-            phrasings = phrasings[:1]
-        self.progress.stage(name, "mine")
-        examples = adapted.examples()
-        try:
-            mined = self._mine(unit, adapted, examples, phrasings[0], ledger)
-        except MiningError as error:
-            raise MiningError(f"{name}: {error}") from error
-        if self.options.limit_per_dataset is None:  # a card's promise is for its own pool, not for a handful of rows
-            check_loss(unit, ledger)
-        self.progress.stage(name, "write")
-        tables = assemble(examples, mined, phrasings, pipeline.seed, unit.task_id, name)
-        written = write_dataset(self.output.root, unit.task_id, name, tables, pipeline.rows_per_shard)
-        ledger.written = written.fragment.rows
-        ledger.check()
-        adapted.discard()
-        return Receipt(
-            fingerprint=print_,
-            dataset=name,
-            task_id=unit.task_id,
-            kind=adapted.kind,
-            instructions=[(p.query, p.document) for p in phrasings],
-            shards=written.shards,
-            fragment=written.fragment,
-            ledger=ledger.to_dict(),
+def _jobs(
+    plan: Plan,
+    inputs: Sequence[Inputs],
+    encoders: Sequence[str],
+    output: OutputFolder,
+    options: BuildOptions,
+    device: str | None,
+) -> Iterator[UnitJob]:
+    """The datasets of a plan as work to hand out, in the order of task ids."""
+    for unit, files in zip(plan.units, inputs, strict=True):
+        yield UnitJob(
+            unit=unit,
+            inputs=files,
+            pipeline=plan.pipeline,
+            fingerprint=fingerprint.of_unit(unit, plan.pipeline, files, encoders, options.batch_multiple),
+            out=output.root,
+            work=output.work,
+            vectors=options.cache / "vectors",
+            device=device,
+            batch_multiple=options.batch_multiple,
+            # A card's promise is for its own pool, not for a handful of rows.
+            check_mining_loss=options.limit_per_dataset is None,
         )
 
-    def _mine(
-        self, unit: Unit, adapted: AdaptResult, examples: pa.Table, instructions: Instructions, ledger: Ledger
-    ) -> pa.Table:
-        """Positives and negatives of one dataset, cut to a multiple of the user's batch size."""
-        from medi_build.mine.by_kind import mine
 
-        pipeline, options = self.plan.pipeline, unit.card.options
-        mined = mine(
-            examples,
-            adapted.documents(),
-            kind=adapted.kind,
-            rule=pipeline.mining,
-            embed=self.embedder,
-            others=self.others,
-            device=self.options.device or self.embedder.encoder.device.type,
-            instructions=instructions if pipeline.mine_with_instructions else ("", ""),
-            symmetric=options.adapter == "pairs" and options.symmetric,
-            judged_negatives=unit.card.judged_negatives,
-            seed=pipeline.seed,
-            ledger=ledger,
-        )
-        surplus = mined.num_rows % self.options.batch_multiple
-        ledger.drop("write", "batch_multiple", surplus)
-        return mined.slice(0, mined.num_rows - surplus)
+def _build_all(
+    executor: LocalExecutor, jobs: Sequence[UnitJob], output: OutputFolder, progress: Silent
+) -> tuple[list[Receipt], dict[str, float]]:
+    """Finish every dataset: the receipts in the order of the jobs, and the seconds of those that had to be built."""
+    receipts = {job.unit.task_id: output.receipt(job.unit.task_id, job.fingerprint) for job in jobs}
+    pending = [job for job in jobs if receipts[job.unit.task_id] is None]
+    for job in jobs:
+        if (receipt := receipts[job.unit.task_id]) is not None:
+            progress.finish(job.unit.card.name, receipt.rows, 0.0, resumed=True)
+    if pending:
+        output.invalidate()  # from here on the folder is not a finished dataset
+    # The largest first, so that in the end no process works alone on one while the others have nothing left to do.
+    pending.sort(key=lambda job: -sum(path.stat().st_size for path in job.inputs.rows))
+    seconds = {}
+    with closing(executor.map(partial(build_unit, watcher=progress), pending)) as results:
+        for place, receipt, took in results:
+            output.commit(receipt)
+            receipts[receipt.task_id], seconds[receipt.dataset] = receipt, took
+            progress.finish(pending[place].unit.card.name, receipt.rows, took, resumed=False)
+    return [receipt for receipt in receipts.values() if receipt is not None], seconds

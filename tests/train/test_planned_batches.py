@@ -12,13 +12,12 @@ from medi_build.train.batches import (
     BatchSettings,
     Plan,
     PlannedSampler,
-    Ragged,
-    RowKeys,
     own_negative_tasks,
     plan_batches,
     rows_per_pass,
     shuffled,
 )
+from medi_build.train.keys import Ragged, RowKeys
 
 
 def ragged(lists: list[list[int]]) -> Ragged:

@@ -1,57 +1,137 @@
-"""Where units of work run. An executor has one method: ``map(function, units) -> results in order``."""
+"""Runs items of work on this machine: in this process and, if there are to be more, in others beside it.
+
+This process works too. The others need a while to start, so a small job is done before they could have helped, and more
+of them never make it slower.
+"""
 
 import os
+import queue
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import TypeVar
+from multiprocessing.queues import SimpleQueue
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from medi_build.errors import WorkerError
 
-Unit = TypeVar("Unit")
+Item = TypeVar("Item")
 Result = TypeVar("Result")
+AHEAD = 2
+"""Items that each other process has been given and not given back, so that it never waits for the next one."""
+
+
+class Finished(NamedTuple, Generic[Result]):
+    """One item that is done: its place among the items, what came of it, and the seconds that it took."""
+
+    place: int
+    result: Result
+    seconds: float
 
 
 class LocalExecutor:
-    """Runs units in this process (``jobs=1``) or in several, always giving results in the order of the units."""
+    """Maps a function over items, ``jobs`` at a time.
 
-    def __init__(self, jobs: int = 1) -> None:
-        self.jobs = jobs
+    Attributes:
+        jobs: processes, this one among them.
+        gpus: GPUs by index, dealt out to the processes in turn; this process has the first. Without any they all see
+            the same.
+    """
 
-    def map(self, function: Callable[[Unit], Result], units: Iterable[Unit]) -> Generator[Result]:
-        """Yield ``function(unit)`` for each unit. Function, units and results have to be picklable if jobs > 1.
+    def __init__(self, jobs: int = 1, gpus: Sequence[int] = ()) -> None:
+        self.jobs, self.gpus = jobs, gpus
 
-        However this ends (an error, a closed iterator, SIGKILL of this process), no worker outlives it.
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Finished[Result]]:
+        """Yield what comes of each item as it is done, in whatever order that is.
+
+        Function, items and results have to be picklable if there are several jobs. However this ends (an error, a
+        closed iterator, SIGKILL of this process), no other process outlives it.
 
         Raises:
-            WorkerError: a worker was killed from outside.
+            WorkerError: another process was killed from outside.
         """
-        if self.jobs == 1:
-            yield from map(function, units)
+        waiting = deque(enumerate(items))
+        unfinished = len(waiting)
+        others = min(self.jobs, unfinished) - 1
+        if others < 1:
+            while waiting:
+                yield _timed(function, *waiting.popleft())
             return
-        # Not fork: torch's threads may already be running here, and a forked child would inherit their locks.
-        context = get_context("spawn")
-        watched, held = context.Pipe(duplex=False)
-        pool = ProcessPoolExecutor(self.jobs, mp_context=context, initializer=_end_with, initargs=(watched,))
-        try:
-            with _signals_held_back():
-                results = pool.map(function, units)
-            yield from results
-            pool.shutdown(wait=True)
-        except BrokenProcessPool as error:
-            raise WorkerError(
-                "a process that read raw files died: killed from outside, or out of memory. Run the same command "
-                f"again, with a smaller --jobs than {self.jobs} if memory is short"
-            ) from error
-        finally:
-            held.close()
-            pool.shutdown(wait=True, cancel_futures=True)
-            watched.close()
+        done: queue.SimpleQueue[Future[Finished[Result]]] = queue.SimpleQueue()
+        with _pool(others, self.jobs, self.gpus) as pool:
+
+            def give(_: Any = None) -> None:
+                """Hand the next item to the other processes; each that comes back calls for another."""
+                with suppress(IndexError, BrokenProcessPool):  # none waits; or whoever reads the results is told
+                    place, item = waiting.popleft()
+                    future = pool.submit(_timed, function, place, item)
+                    future.add_done_callback(done.put)
+                    future.add_done_callback(give)
+
+            try:
+                with _signals_held_back():
+                    for _ in range(AHEAD * others):
+                        give()
+                while unfinished:
+                    try:
+                        finished = _timed(function, *waiting.popleft()) if done.empty() else done.get().result()
+                    except IndexError:
+                        finished = done.get().result()
+                    yield finished
+                    unfinished -= 1
+            except BrokenProcessPool as error:
+                raise WorkerError(
+                    "a process that built datasets died: killed from outside, or out of memory. Run the same command "
+                    f"again, with a smaller --jobs than {self.jobs} if memory is short"
+                ) from error
+
+
+def _timed(function: Callable[[Item], Result], place: int, item: Item) -> Finished[Result]:
+    begin = time.perf_counter()
+    result = function(item)
+    return Finished(place, result, time.perf_counter() - begin)
+
+
+@contextmanager
+def _pool(others: int, jobs: int, gpus: Sequence[int]) -> Iterator[ProcessPoolExecutor]:
+    """The other processes, which share the processor's cores and the GPUs with this one."""
+    import torch
+
+    # Not fork: torch's threads may already be running here, and a forked child would inherit their locks.
+    context = get_context("spawn")
+    watched, held = context.Pipe(duplex=False)
+    dealt: SimpleQueue[int] = context.SimpleQueue()
+    for number in range(1, others + 1):
+        dealt.put(gpus[number % len(gpus)] if gpus else -1)
+    threads = torch.get_num_threads()
+    share = max(1, threads // jobs)
+    pool = ProcessPoolExecutor(others, mp_context=context, initializer=_begin, initargs=(watched, share, dealt))
+    try:
+        torch.set_num_threads(share)
+        yield pool
+    finally:
+        torch.set_num_threads(threads)
+        held.close()
+        pool.shutdown(wait=True, cancel_futures=True)
+        watched.close()
+
+
+def _begin(watched: Connection, threads: int, dealt: "SimpleQueue[int]") -> None:
+    """Make one of the other processes ready: its end, its GPU if there are several, its share of the cores."""
+    _end_with(watched)
+    gpu = dealt.get()
+    if gpu >= 0:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible[gpu] if len(visible) > 1 else str(gpu)
+    import torch
+
+    torch.set_num_threads(threads)
 
 
 @contextmanager

@@ -1,0 +1,161 @@
+"""One dataset from raw files to its receipt: adapt, encode, mine, write. What an executor maps, wherever it runs."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from medi_build.content.instructions import Instructions, render
+from medi_build.content.pipelines import EncoderSpec, Pipeline
+from medi_build.dataset.assemble import assemble
+from medi_build.dataset.receipt import Receipt
+from medi_build.dataset.shards import write_dataset
+from medi_build.errors import MiningError
+from medi_build.ingest.adapt import AdaptJob, AdaptResult, adapt
+from medi_build.ingest.adapters.base import Inputs
+from medi_build.ledger import Ledger
+from medi_build.pipeline.limits import check_loss
+from medi_build.pipeline.plan import Unit
+from medi_build.progress import Silent
+
+if TYPE_CHECKING:
+    from medi_build.encode.embedder import Embedder
+
+
+@dataclass(frozen=True)
+class UnitJob:
+    """What building one dataset needs; picklable.
+
+    Attributes:
+        unit: the dataset in its plan.
+        inputs: its verified files.
+        pipeline: with all overrides applied.
+        fingerprint: of everything that decides its files.
+        out: the output folder.
+        work: a folder in it for what is being made.
+        vectors: folder of the vector store.
+        device: where to encode and search; None for the GPUs if there are any.
+        batch_multiple: the records are cut to a multiple of this.
+        check_mining_loss: whether ``max_loss`` of the card covers mining, too.
+    """
+
+    unit: Unit
+    inputs: Inputs
+    pipeline: Pipeline
+    fingerprint: str
+    out: Path
+    work: Path
+    vectors: Path
+    device: str | None = None
+    batch_multiple: int = 1
+    check_mining_loss: bool = True
+
+
+def build_unit(job: UnitJob, watcher: Silent) -> Receipt:
+    """Build one dataset; its files are in the output folder when this returns, its receipt is not.
+
+    Args:
+        job: what to build.
+        watcher: told of the stages.
+
+    Raises:
+        MediError: see `medi_build.errors`.
+    """
+    unit, pipeline, name = job.unit, job.pipeline, job.unit.card.name
+    watcher.stage(name, "adapt")
+    adapted = adapt(AdaptJob(unit.card, job.inputs, unit.cap, pipeline.seed, job.work))
+    ledger = Ledger.from_dict(adapted.ledger)
+    check_loss(unit, ledger)
+    phrasings = _phrasings(job, adapted)
+    watcher.stage(name, "mine")
+    examples = adapted.examples()
+    try:
+        mined = _mine(job, adapted, examples, phrasings[0], ledger, watcher)
+    except MiningError as error:
+        raise MiningError(f"{name}: {error}") from error
+    if job.check_mining_loss:
+        check_loss(unit, ledger)
+    watcher.stage(name, "write")
+    tables = assemble(examples, mined, phrasings, pipeline.seed, unit.task_id, name)
+    written = write_dataset(job.out, unit.task_id, name, tables, pipeline.rows_per_shard)
+    ledger.written = written.fragment.rows
+    ledger.check()
+    adapted.discard()
+    return Receipt(
+        fingerprint=job.fingerprint,
+        dataset=name,
+        task_id=unit.task_id,
+        kind=adapted.kind,
+        instructions=[(p.query, p.document) for p in phrasings],
+        shards=written.shards,
+        fragment=written.fragment,
+        ledger=ledger.to_dict(),
+    )
+
+
+@contextmanager
+def opened_embedders() -> "Iterator[Callable[[Pipeline, str | None, Path], list[Embedder]]]":
+    """What opens the encoders of a build in this process, each once; at the end they are closed and forgotten."""
+    try:
+        yield _embedders
+    finally:
+        _opened.cache_clear()
+
+
+def _embedders(pipeline: Pipeline, device: str | None, vectors: Path) -> "list[Embedder]":
+    """The encoder that mines, then the others that the pipeline's rule names, in its order."""
+    others = (EncoderSpec(model=name) for name in pipeline.mining.others)
+    return [_opened(spec, device, vectors) for spec in (pipeline.encoder, *others)]
+
+
+@cache
+def _opened(spec: EncoderSpec, device: str | None, vectors: Path) -> "Embedder":
+    """An embedder that the units built in this process share."""
+    from medi_build.encode.embedder import open_embedder
+
+    return open_embedder(spec, device, vectors)
+
+
+def _phrasings(job: UnitJob, adapted: AdaptResult) -> Sequence[Instructions]:
+    """The instructions of the dataset: one phrasing, or all among which the records choose."""
+    rules, unit = job.pipeline.instructions, job.unit
+    phrasings = render(unit.template, unit.card.instruction.fields, adapted.fields, rules.separator)
+    return phrasings[:1] if rules.phrasing == "first" else phrasings
+
+
+def _mine(
+    job: UnitJob,
+    adapted: AdaptResult,
+    examples: pa.Table,
+    instructions: Instructions,
+    ledger: Ledger,
+    watcher: Silent,
+) -> pa.Table:
+    """Positives and negatives of the dataset, cut to a multiple of the user's batch size."""
+    from medi_build.mine.by_kind import mine
+
+    pipeline, options = job.pipeline, job.unit.card.options
+    embedder, *others = _embedders(pipeline, job.device, job.vectors)
+    for one in (embedder, *others):
+        one.progress = watcher.advance
+    mined = mine(
+        examples,
+        adapted.documents(),
+        kind=adapted.kind,
+        rule=pipeline.mining,
+        embed=embedder,
+        others=dict(zip(pipeline.mining.others, others, strict=True)),
+        device=job.device or embedder.encoder.device.type,
+        instructions=instructions if pipeline.mine_with_instructions else ("", ""),
+        symmetric=options.adapter == "pairs" and options.symmetric,
+        judged_negatives=job.unit.card.judged_negatives,
+        seed=pipeline.seed,
+        ledger=ledger,
+    )
+    surplus = mined.num_rows % job.batch_multiple
+    ledger.drop("write", "batch_multiple", surplus)
+    return mined.slice(0, mined.num_rows - surplus)

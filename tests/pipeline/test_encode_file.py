@@ -1,0 +1,99 @@
+"""`medi encode`: every form of a file, streamed, counted, refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from medi_build.encode.instructor import Instructor
+from medi_build.errors import InputError, OutputError, TrainError
+from medi_build.pipeline.encode_file import encode_file
+from tests.conftest import ROOT
+
+TINY = ROOT / "tests" / "golden" / "tiny_instructor"
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    return pq.read_table(path).to_pylist()
+
+
+@pytest.fixture(scope="module")
+def model() -> Instructor:
+    return Instructor(TINY, "cpu")
+
+
+def test_files_of_every_kind(model: Instructor, tmp_path: Path) -> None:
+    texts = ["The harbour froze.", "", "Bread rises.", "Zwei Züge"]
+    (tmp_path / "a.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
+    (tmp_path / "b.jsonl").write_text("\n".join(json.dumps(t) for t in texts))
+    (tmp_path / "c.jsonl").write_text("\n".join(json.dumps({"body": t, "n": 1}) for t in texts))
+    pq.write_table(pa.table({"body": texts}), tmp_path / "d.parquet")
+    wanted = model.encode([["Represent the sentence;", text] for text in texts if text], normalize_embeddings=True)
+    for name in ("a.txt", "b.jsonl", "c.jsonl", "d.parquet"):
+        ledger = encode_file(
+            model, tmp_path / name, tmp_path / "out" / "v.parquet", instruction="Represent the sentence;", column="body"
+        )
+        ledger.check()
+        assert (ledger.read, ledger.written, ledger.dropped["adapt"]["empty_text"]) == (4, 3, 1)
+        rows = rows_of(tmp_path / "out" / "v.parquet")
+        assert [row["row"] for row in rows] == [0, 2, 3]
+        assert [row["text"] for row in rows] == [text for text in texts if text]
+        assert np.abs(np.array([row["vector"] for row in rows]) - wanted).max() < 1e-6
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_rows_are_counted_in_the_source_whatever_is_dropped(model: Instructor, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('"one"\n\n{broken\n5\n"\\ud800"\n" two "\n')
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\n\n\xff\xfe\nx\n y\n")
+    ledger = encode_file(model, tmp_path / "a.jsonl", tmp_path / "v.parquet")
+    ledger.check()
+    assert dict(ledger.dropped["adapt"]) == {"invalid_json": 1, "wrong_type": 1, "invalid_unicode": 1}
+    assert [(row["row"], row["text"]) for row in rows_of(tmp_path / "v.parquet")] == [(0, "one"), (5, " two ")]
+    ledger = encode_file(model, tmp_path / "a.txt", tmp_path / "v.parquet")
+    ledger.check()
+    assert dict(ledger.dropped["adapt"]) == {"empty_text": 1, "invalid_unicode": 1}
+    assert [(row["row"], row["text"]) for row in rows_of(tmp_path / "v.parquet")] == [(0, "one"), (3, "x"), (4, " y")]
+
+
+def test_files_stream_in_steps(model: Instructor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medi_build.pipeline.encode_file.ROWS_PER_STEP", 7)
+    (tmp_path / "a.txt").write_text("".join(f"ship {i}\n" for i in range(20)))
+    ledger = encode_file(model, tmp_path / "a.txt", tmp_path / "v.parquet")
+    assert ledger.written == 20
+    assert pq.ParquetFile(tmp_path / "v.parquet").num_row_groups == 3
+
+
+def test_truncated_texts_are_counted(tmp_path: Path) -> None:
+    short = Instructor(TINY, "cpu", max_tokens=16)
+    (tmp_path / "a.txt").write_text("one\n" + "many words in a long line " * 9 + "\n")
+    assert encode_file(short, tmp_path / "a.txt", tmp_path / "v.parquet").notes["truncated"] == 1
+
+
+def test_bad_files_are_refused(model: Instructor, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"title": "x"}\n')
+    (tmp_path / "a.csv").write_text("x")
+    pq.write_table(pa.table({"body": ["x"]}), tmp_path / "a.parquet")
+    with pytest.raises(TrainError, match=r"a.jsonl:1: has no 'text'; its keys are 'title'"):
+        encode_file(model, tmp_path / "a.jsonl", tmp_path / "v.parquet")
+    with pytest.raises(TrainError, match=r"neither \.txt"):
+        encode_file(model, tmp_path / "a.csv", tmp_path / "v.parquet")
+    with pytest.raises(InputError, match="no column 'text'"):
+        encode_file(model, tmp_path / "a.parquet", tmp_path / "v.parquet")
+    with pytest.raises(TrainError, match="no such file"):
+        encode_file(model, tmp_path / "b.txt", tmp_path / "v.parquet")
+    (tmp_path / "d.jsonl").write_text('{"text": 5}\n[]\n{"text": " "}\n')
+    with pytest.raises(InputError, match=r"none of its 3 rows has a usable text \(2 wrong_type, 1 empty_text\)"):
+        encode_file(model, tmp_path / "d.jsonl", tmp_path / "v.parquet")
+    (tmp_path / "c.txt").write_text("one\n")
+    with pytest.raises(TrainError, match=r"leaves no room for text in the window of 512 tokens: 'Represent"):
+        encode_file(model, tmp_path / "c.txt", tmp_path / "v.parquet", instruction="Represent this " * 300)
+    with pytest.raises(OutputError, match=r"c.txt/v.parquet: cannot be written .*choose another"):
+        encode_file(model, tmp_path / "c.txt", tmp_path / "c.txt" / "v.parquet")
+    with pytest.raises(TrainError, match=r"c.txt: is the file to encode"):
+        encode_file(model, tmp_path / "c.txt", tmp_path / "." / "c.txt")
+    assert (tmp_path / "c.txt").read_text() == "one\n"
+    assert not (tmp_path / "v.parquet").exists()
