@@ -99,7 +99,7 @@ def write_segment(
 
     Args:
         folder: the encoder's, named like its identity; must exist.
-        keys: uint64 [n, 2], in any order; of those that are the same the first is written.
+        keys: uint64 [n, 2], in any order; of those that are the same the last is written.
         vectors: float16 [?, d] each, together n.
         flags: uint8 [n].
 
@@ -107,18 +107,20 @@ def write_segment(
         OSError: the disk is full or the folder not writable; nothing stays behind.
     """
     order = np.lexsort((keys[:, 1], keys[:, 0]))
-    order = order[np.append(True, np.diff(keys[order], axis=0).any(axis=1))]
-    place = np.full(len(keys), -1)
-    place[order] = np.arange(len(order))
-    body, start = room(folder, len(order), vectors[0].shape[1]), 0
+    high, low = keys[order, 0], keys[order, 1]
+    distinct = np.append(True, (high[1:] != high[:-1]) | (low[1:] != low[:-1]))
+    high, low = high[distinct], low[distinct]
+    place = np.empty_like(order)
+    place[order] = np.cumsum(distinct) - 1
+    flags_there = np.empty(len(high), np.uint8)
+    flags_there[place] = flags
+    body, start = room(folder, len(high), vectors[0].shape[1]), 0
     for part in vectors:
-        to = place[start : start + len(part)]
-        body[to[to >= 0]] = part[to >= 0]
+        body[place[start : start + len(part)]] = part
         start += len(part)
-    high, low, flags = (np.ascontiguousarray(column[order]) for column in (keys[:, 0], keys[:, 1], flags))
     told = {"format": b"%d" % FORMAT_VERSION, "encoder": folder.name.encode()}
-    told |= {"index_sum": _digest(high, low, flags), "vectors_sum": _digest(body)}
-    columns = [*map(pa.array, (high, low, flags))]
+    told |= {"index_sum": _digest(high, low, flags_there), "vectors_sum": _digest(body)}
+    columns = [*map(pa.array, (high, low, flags_there))]
     columns.append(pa.FixedSizeListArray.from_arrays(pa.array(body.reshape(-1)), body.shape[1]))
     batch = pa.record_batch(columns, schema=_schema(body.shape[1]).with_metadata(told))
     name = uuid.uuid4().hex

@@ -396,10 +396,10 @@ def test_stale_temporary_files_go_with_a_merge(tmp_path, monkeypatch):
     assert known(store, range(60)) == 60
 
 
-def test_segments_are_sorted_and_of_equal_keys_the_first_is_kept(tmp_path):
+def test_segments_are_sorted_and_of_equal_keys_the_last_is_kept(tmp_path):
     keys = keys_for([*range(1000), *range(500)])
     vectors = vectors_of(keys)
-    vectors[1000:] = -1
+    vectors[:500] = -1
     segment = SegmentFile(write_segment(tmp_path, keys, [vectors[:300], vectors[300:]], flags_of(keys)))
     assert len(segment) == 1000
     assert (segment.high[1:] >= segment.high[:-1]).all()
