@@ -77,7 +77,6 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         put_in_place(temporary, path)
     finally:
@@ -103,6 +102,7 @@ def atomic_file(path: Path) -> Iterator[HashingFile]:
         OutputError: the disk is full or the folder is not writable; no temporary file stays behind.
     """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary, temporary.open("wb", buffering=1 << 20) as raw:
             yield HashingFile(raw)
     except OSError as error:

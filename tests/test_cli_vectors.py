@@ -59,7 +59,7 @@ def test_mine_from_a_file_to_files_and_again_without_encoding(pairs: Path, tmp_p
         done = medi("mine", pairs, "--out", tmp_path / name, *formats, *fixed)
         assert done.returncode == 0, done.stderr
         assert f"written to {tmp_path / name}" in done.stdout.replace("\n", "")
-        held.append({path.name: path.stat().st_mtime_ns for path in store.rglob("*.vectors")})
+        held.append({path.name: path.stat().st_mtime_ns for path in store.rglob("*.arrow")})
     assert held[0] == held[1] != {}
     assert sum(usage.vectors for usage in VectorStore(store).describe()) == 3 * len(THINGS)
     assert files(tmp_path / "one") == files(tmp_path / "two")

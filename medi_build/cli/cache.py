@@ -26,6 +26,7 @@ def cache_ls(store: StoreOption = None) -> None:
     """
     import datetime
 
+    from medi_build.encode.segments import FORMAT_VERSION
     from medi_build.encode.store import VectorStore
 
     for usage in VectorStore(store or vectors_folder()).describe():
@@ -33,10 +34,11 @@ def cache_ls(store: StoreOption = None) -> None:
         revision = f" at {about['revision']}" if about["revision"] else ""
         window = f", window {about['max_tokens']}" if about["max_tokens"] else ""
         used = datetime.datetime.fromtimestamp(usage.last_used).strftime("%Y-%m-%d")
+        count = f"{usage.vectors:,} vectors" if usage.format == FORMAT_VERSION else f"store format {usage.format}"
         print_entry(
             usage.identity,
             f"{about['model']}{revision}, {about['dtype']}{window}",
-            f"{usage.vectors:,} vectors, {usage.size_bytes / 1e6:,.1f} MB, last used {used}",
+            f"{count}, {usage.size_bytes / 1e6:,.1f} MB, last used {used}",
         )
 
 

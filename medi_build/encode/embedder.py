@@ -12,7 +12,7 @@ from medi_build.embedding import Embedded
 from medi_build.encode.encoder import Encoded, Encoder, Progress
 from medi_build.encode.pair_tokens import TRUNCATED, UNALIGNED
 from medi_build.encode.segments import Keys
-from medi_build.encode.store import Found, VectorStore, keys_of
+from medi_build.encode.store import Lookup, VectorStore, keys_of
 
 CHUNK_TEXTS = 20_000
 """Texts encoded between two commits to the store: what a kill can lose."""
@@ -80,13 +80,13 @@ class Embedder:
                 yield chunk, self.encoder.encode_tokens(tokens, part, progress=self._shifted(start, len(missing)))
                 start += len(chunk)
 
-    def _look_up(self, keys: Keys) -> Found:
+    def _look_up(self, keys: Keys) -> Lookup:
         if self._store:
             return self._store.get(self.encoder.identity, keys)
         count = len(keys)
-        return Found(np.zeros(count, np.bool_), np.zeros((count, 0), np.float16), np.zeros(count, np.uint8))
+        return Lookup(np.zeros(count, np.bool_), np.zeros((count, 0), np.float16), np.zeros(count, np.uint8))
 
-    def _widen(self, known: Found) -> Found:
+    def _widen(self, known: Lookup) -> Lookup:
         """The same, with room for vectors where the store was empty."""
         dimension, count = self.encoder.dimension, len(known.mask)
         if known.vectors.shape[1] == dimension:

@@ -124,6 +124,7 @@ def _whole_folder(out: Path) -> Iterator[Path]:
         TrainError: it cannot be made, or the disk is full.
     """
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         with replacing(out) as part:
             yield part
     except (OSError, SafetensorError) as error:

@@ -1,26 +1,31 @@
 """One immutable file of vectors: written whole or not at all, sorted by key, checked before it is believed.
 
-Layout, little-endian: header (64 bytes) | keys uint64 [2, n], ascending | flags uint8 [n] | padding to 64 bytes |
-vectors float16 [n, d]. The header holds a checksum of keys and flags, verified when the file is opened, and one
-of the vectors, verified before the first of them is used.
+An Arrow IPC file of one uncompressed record batch, so that it is used where it lies and other tools read it: columns
+``key_high`` and ``key_low`` (uint64, ascending), ``flags`` (uint8) and ``vector`` (fixed_size_list<float16>[d]). The
+schema's metadata names the format, the encoder and two checksums: that of keys and flags, verified when the file is
+opened, and that of the vectors, verified before the first of them is used.
 """
 
+import contextlib
 import os
-import struct
+import tempfile
 import uuid
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import xxhash
 
-from medi_build.errors import StoreError
-from medi_build.files import sync_folder
+from medi_build.files import replacing
 
-FORMAT_VERSION = 1
-SUFFIX = ".vectors"
-_MAGIC = b"MEDIVEC\0"
-_HEADER = struct.Struct("<8sIIQ16s16s8x")
+FORMAT_VERSION = 2
+SUFFIX = ".arrow"
+ASIDE = ".corrupt"
+_SPILL_BYTES = 1 << 29
+"""Size from which vectors that are gathered lie in a file instead of in memory."""
 
 Keys = npt.NDArray[np.uint64]
 """uint64 [n, 2]: the two halves of a 128-bit hash."""
@@ -30,7 +35,7 @@ class CorruptSegmentError(Exception):
     """A segment's bytes are not what was written; the store leaves it aside and says so."""
 
 
-class Segment:
+class SegmentFile:
     """A memory-mapped segment.
 
     Attributes:
@@ -45,33 +50,31 @@ class Segment:
 
         Raises:
             CorruptSegmentError: cut short or altered.
-            StoreError: written by another version of medi.
-            FileNotFoundError: compacted away in the meantime.
+            OSError: cannot be read; FileNotFoundError if it was merged away in the meantime.
         """
         self.path = path
-        data = np.memmap(path, dtype=np.uint8, mode="r") if path.stat().st_size else np.empty(0, dtype=np.uint8)
-        if len(data) < _HEADER.size:
-            raise CorruptSegmentError("the header is cut short")
-        magic, version, self.dimension, count, index_sum, self._vectors_sum = _HEADER.unpack(
-            data[: _HEADER.size].tobytes()
-        )
-        if magic != _MAGIC:
-            raise CorruptSegmentError("it does not begin like a segment")
-        if version != FORMAT_VERSION:
-            raise StoreError(
-                f"{path}: was written in store format {version}, this medi reads {FORMAT_VERSION}; use the medi "
-                "that wrote it, or name another store folder"
-            )
-        flags_at = _HEADER.size + 16 * count
-        vectors_at = _aligned(flags_at + count)
-        end = vectors_at + 2 * count * self.dimension
-        if len(data) != end:
-            raise CorruptSegmentError(f"it has {len(data)} bytes instead of {end}")
-        if xxhash.xxh3_128_digest(data[_HEADER.size : vectors_at].data) != index_sum:
+        try:
+            with pa.memory_map(str(path)) as file:  # what is read stays mapped when the file is closed
+                reader = pa.ipc.open_file(file)
+                told = reader.schema.metadata
+                version, index_sum, self._vectors_sum = (told[key] for key in (b"format", b"index_sum", b"vectors_sum"))
+                if version != b"%d" % FORMAT_VERSION:
+                    raise CorruptSegmentError(f"it has store format {version.decode()} instead of {FORMAT_VERSION}")
+                self.dimension: int = reader.schema.field("vector").type.list_size
+                if not reader.schema.equals(_schema(self.dimension)):
+                    raise CorruptSegmentError(f"its columns are {reader.schema.names}")
+                batch = reader.get_batch(0)
+                batch.validate(full=True)
+            self.high, self.low, self.flags = (batch.column(n).to_numpy() for n in range(3))
+            self._vectors: npt.NDArray[np.float16] = batch.column(3).values.to_numpy().reshape(-1, self.dimension)
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise CorruptSegmentError(f"it is cut short or altered ({error})") from error
+        except (pa.ArrowException, ValueError, TypeError, LookupError, AttributeError) as error:
+            raise CorruptSegmentError(f"it is cut short or altered ({error})") from error
+        if _digest(self.high, self.low, self.flags) != index_sum:
             raise CorruptSegmentError("its keys have changed")
-        self.high, self.low = data[_HEADER.size : flags_at].view("<u8").reshape(2, count)
-        self.flags: npt.NDArray[np.uint8] = data[flags_at : flags_at + count]
-        self._raw = data[vectors_at:end]
         self._checked = False
 
     def __len__(self) -> int:
@@ -83,45 +86,68 @@ class Segment:
         Raises:
             CorruptSegmentError: the vectors have changed on disk.
         """
-        if not self._checked and xxhash.xxh3_128_digest(self._raw.data) != self._vectors_sum:
+        if not self._checked and _digest(self._vectors) != self._vectors_sum:
             raise CorruptSegmentError("its vectors have changed")
         self._checked = True
-        return self._raw.view("<f2").reshape(len(self), self.dimension)
+        return self._vectors
 
 
-def write_segment(folder: Path, keys: Keys, vectors: npt.NDArray[np.float16], flags: npt.NDArray[np.uint8]) -> Path:
+def write_segment(
+    folder: Path, keys: Keys, vectors: Sequence[npt.NDArray[np.float16]], flags: npt.NDArray[np.uint8]
+) -> Path:
     """Write a segment under a new name; it appears only once it is whole and on disk.
 
     Args:
-        folder: must exist.
-        keys: uint64 [n, 2], in any order, no two the same.
-        vectors: float16 [n, d].
+        folder: the encoder's, named like its identity; must exist.
+        keys: uint64 [n, 2], in any order; of those that are the same the last is written.
+        vectors: float16 [?, d] each, together n.
         flags: uint8 [n].
 
     Raises:
         OSError: the disk is full or the folder not writable; nothing stays behind.
     """
     order = np.lexsort((keys[:, 1], keys[:, 0]))
-    count, dimension = vectors.shape
-    index = keys[order].T.astype("<u8").tobytes() + flags[order].tobytes()
-    index += bytes(_aligned(_HEADER.size + len(index)) - _HEADER.size - len(index))
-    body = np.ascontiguousarray(vectors[order], dtype="<f2").view(np.uint8).reshape(-1)
-    index_sum, vectors_sum = xxhash.xxh3_128_digest(index), xxhash.xxh3_128_digest(body.data)
-    header = _HEADER.pack(_MAGIC, FORMAT_VERSION, dimension, count, index_sum, vectors_sum)
-    name = uuid.uuid4().hex
-    temporary, path = folder / f".{name}.tmp", folder / f"{name}{SUFFIX}"
-    try:
-        with temporary.open("wb") as file:
-            file.write(header)
-            file.write(index)
-            file.write(body.data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(folder)
+    high, low = keys[order, 0], keys[order, 1]
+    distinct = np.append(True, (high[1:] != high[:-1]) | (low[1:] != low[:-1]))
+    high, low = high[distinct], low[distinct]
+    place = np.empty_like(order)
+    place[order] = np.cumsum(distinct) - 1
+    flags_there = np.empty(len(high), np.uint8)
+    flags_there[place] = flags
+    body, start = room(folder, len(high), vectors[0].shape[1]), 0
+    for part in vectors:
+        body[place[start : start + len(part)]] = part
+        start += len(part)
+    told = {"format": b"%d" % FORMAT_VERSION, "encoder": folder.name.encode()}
+    told |= {"index_sum": _digest(high, low, flags_there), "vectors_sum": _digest(body)}
+    columns = [*map(pa.array, (high, low, flags_there))]
+    columns.append(pa.FixedSizeListArray.from_arrays(pa.array(body.reshape(-1)), body.shape[1]))
+    batch = pa.record_batch(columns, schema=_schema(body.shape[1]).with_metadata(told))
+    path = folder / f"{uuid.uuid4().hex}{SUFFIX}"
+    with replacing(path) as temporary, temporary.open("wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
+        writer.write_batch(batch)
     return path
+
+
+def put_aside(path: Path, error: CorruptSegmentError) -> None:
+    """Give a damaged segment another name, and say so; its texts count as unknown from now on."""
+    with contextlib.suppress(OSError):  # somebody else did, or the store may only be read
+        path.replace(path.with_suffix(ASIDE))
+    warnings.warn(f"{path}: left aside, {error}; its texts are encoded again", stacklevel=3)
+
+
+def room(folder: Path, count: int, dimension: int) -> npt.NDArray[np.float16]:
+    """Zeros, float16 [count, dimension]; large ones in an unnamed file in a folder, which must exist.
+
+    Raises:
+        OSError: the disk has no room for it.
+    """
+    shape, size = (count, dimension), 2 * count * dimension
+    if size < _SPILL_BYTES:
+        return np.zeros(shape, dtype=np.float16)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        os.posix_fallocate(file.fileno(), 0, size)  # a full disk now is an error, later a crash
+        return np.memmap(file, dtype=np.float16, mode="r+", shape=shape)
 
 
 def find(high: npt.NDArray[np.uint64], low: npt.NDArray[np.uint64], wanted: Keys) -> npt.NDArray[np.int64]:
@@ -148,5 +174,14 @@ def find(high: npt.NDArray[np.uint64], low: npt.NDArray[np.uint64], wanted: Keys
     return found
 
 
-def _aligned(size: int) -> int:
-    return -(-size // 64) * 64
+def _schema(dimension: int) -> pa.Schema:
+    kinds = {"key_high": pa.uint64(), "key_low": pa.uint64(), "flags": pa.uint8()}
+    return pa.schema({**kinds, "vector": pa.list_(pa.float16(), dimension)})
+
+
+def _digest(*arrays: npt.NDArray[np.generic]) -> bytes:
+    """Hex XXH3-128 of the arrays' bytes, one after the other."""
+    digest = xxhash.xxh3_128()
+    for array in arrays:
+        digest.update(array.data)
+    return digest.hexdigest().encode()

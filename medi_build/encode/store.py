@@ -2,16 +2,15 @@
 
 One folder per encoder identity, holding immutable segments. Adding vectors adds a segment, so builds that run side
 by side never touch each other's files, and a process killed at any moment leaves at most a temporary file. Only
-merging small segments and throwing old ones away take a lock.
+merging segments, which happens in a thread of its own, and throwing them away take a lock.
 """
 
 import contextlib
 import json
 import os
 import shutil
-import tempfile
+import threading
 import time
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,35 +19,29 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import xxhash
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
+from medi_build.encode.merge import merge_once
 from medi_build.encode.segments import (
     FORMAT_VERSION,
     SUFFIX,
     CorruptSegmentError,
     Keys,
-    Segment,
+    SegmentFile,
     find,
+    put_aside,
+    room,
     write_segment,
 )
 from medi_build.errors import StoreError
-from medi_build.files import sync_folder
+from medi_build.files import replacing
 
 _ABOUT = "encoder.json"
-_MERGE_ABOVE = 16
-"""Segments of one encoder that make it worth merging the small ones."""
-_SMALL = 1 << 17
-"""Vectors up to which a segment counts as small."""
-_STALE_SECONDS = 24 * 3600.0
-"""Age at which a temporary file belongs to nobody alive."""
-_ASIDE = ".corrupt"
 _GATHER = 1 << 15
 """Rows copied at once."""
-_SPILL_BYTES = 1 << 29
-"""Size from which looked-up vectors lie in a file instead of in memory."""
 
 
-class Found(NamedTuple):
+class Lookup(NamedTuple):
     """What the store knows of some keys.
 
     Attributes:
@@ -70,13 +63,15 @@ class EncoderUsage:
     Attributes:
         identity: the encoder's identity.
         about: what the identity stands for (model, revision, dtype, window, ...).
-        vectors: how many (a vector written twice by concurrent builds counts twice until segments merge).
+        format: the store format it was written in; only the present one can be read.
+        vectors: how many, 0 in another format (one written twice by concurrent builds counts twice until merged).
         size_bytes: on disk.
         last_used: seconds since the epoch.
     """
 
     identity: str
     about: dict[str, Any]
+    format: int
     vectors: int
     size_bytes: int
     last_used: float
@@ -96,23 +91,23 @@ class VectorStore:
         """Use the store in ``root``; the folder is made when the first vectors are put.
 
         Raises:
-            StoreError: ``root`` is no folder, or another version of medi wrote it.
+            StoreError: ``root`` is no folder.
         """
         self.root = root
-        self._open: dict[Path, Segment] = {}
+        self._open: dict[str, dict[str, SegmentFile]] = {}
+        self._ours: set[str] = set()
         self._corrupt: set[Path] = set()
+        self._merging: threading.Thread | None = None
         if root.exists() and not root.is_dir():
             raise StoreError(f"{root}: is a file; a vector store is a folder, name one")
-        for identity in self._identities():
-            self._about(identity)
 
-    def get(self, identity: str, keys: Keys) -> Found:
+    def get(self, identity: str, keys: Keys) -> Lookup:
         """Look keys up.
 
         Damaged segments are put aside with a warning; their texts are then unknown.
 
         Raises:
-            StoreError: a segment was written by another version of medi, or cannot be read.
+            StoreError: the vectors were written by another version of medi, or cannot be read.
         """
         mask = np.zeros(len(keys), dtype=bool)
         flags = np.zeros(len(keys), dtype=np.uint8)
@@ -120,6 +115,8 @@ class VectorStore:
         unknown = np.argsort(keys[:, 0], kind="stable")
         wanted = keys[unknown]
         for segment in self._segments(identity):
+            if not len(unknown):
+                break
             if not vectors.shape[1]:
                 vectors = self.room(len(keys), segment.dimension)
             place = find(segment.high, segment.low, wanted)
@@ -138,7 +135,7 @@ class VectorStore:
                 vectors[rows[block]] = stored[place[block]]
         if mask.any():
             self._touch(identity)
-        return Found(mask, vectors, flags)
+        return Lookup(mask, vectors, flags)
 
     def put(
         self,
@@ -148,7 +145,7 @@ class VectorStore:
         vectors: npt.NDArray[np.float16],
         flags: npt.NDArray[np.uint8],
     ) -> None:
-        """Add vectors; they are on disk when this returns.
+        """Add vectors; they are on disk when this returns, and segments may be merging behind it.
 
         Args:
             identity: the encoder's identity.
@@ -158,25 +155,31 @@ class VectorStore:
             flags: uint8 [n].
 
         Raises:
-            StoreError: the disk is full or the folder not writable; what was stored before is untouched.
+            StoreError: the disk is full or the folder not writable, or another version of medi wrote it; what was
+                stored before is untouched.
         """
         if not len(keys):
             return
+        self._refuse_other_format(identity)
         folder = self.root / identity
         try:
             self._prepare(folder, about)
             try:
-                write_segment(folder, keys, vectors, flags)
+                write_segment(folder, keys, [vectors], flags)
             except FileNotFoundError:  # a gc next door has just taken the folder away
                 self._prepare(folder, about)
-                write_segment(folder, keys, vectors, flags)
+                write_segment(folder, keys, [vectors], flags)
             self._touch(identity)
         except OSError as error:
             raise StoreError(
                 f"{folder}: vectors cannot be stored ({error.strerror or error}); make room or name another store "
                 "folder, then run again: what was stored before is kept"
             ) from error
-        self._compact(identity)
+        if self._merging is None or not self._merging.is_alive():
+            lock = self.root / f"{identity}.lock"
+            self._merging = threading.Thread(target=merge_once, args=(folder, lock), name="medi-merge", daemon=False)
+            with contextlib.suppress(RuntimeError):  # no thread to be had: a later put tries again
+                self._merging.start()
 
     def room(self, count: int, dimension: int) -> npt.NDArray[np.float16]:
         """Zeros, float16 [count, dimension]; large ones in an unnamed file in the store's folder.
@@ -184,19 +187,13 @@ class VectorStore:
         Raises:
             StoreError: the disk has no room for it.
         """
-        shape = (count, dimension)
-        size = 2 * count * dimension
-        if size < _SPILL_BYTES:
-            return np.zeros(shape, dtype=np.float16)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root) as file:
-                os.posix_fallocate(file.fileno(), 0, size)  # a full disk now is an error, later a crash
-                return np.memmap(file, dtype=np.float16, mode="r+", shape=shape)
+            return room(self.root, count, dimension)
         except OSError as error:
             raise StoreError(
-                f"{self.root}: no room for {size:,} bytes of vectors ({error.strerror or error}); make room, or name "
-                "another store folder"
+                f"{self.root}: no room for {2 * count * dimension:,} bytes of vectors ({error.strerror or error}); "
+                "make room, or name another store folder"
             ) from error
 
     def describe(self) -> list[EncoderUsage]:
@@ -204,10 +201,11 @@ class VectorStore:
         usage = []
         for identity in self._identities():
             folder = self.root / identity
-            count = sum(len(segment) for segment in self._segments(identity))
+            version, about = self._about(identity)
+            count = sum(map(len, self._segments(identity))) if version == FORMAT_VERSION else 0
             size = sum(path.stat().st_size for path in folder.iterdir())
             last = (folder / _ABOUT).stat().st_mtime
-            usage.append(EncoderUsage(identity, self._about(identity), count, size, last))
+            usage.append(EncoderUsage(identity, about, version, count, size, last))
         return sorted(usage, key=lambda one: (-one.last_used, one.identity))
 
     def gc(self, older_than_days: float | None = None, identity: str | None = None) -> list[EncoderUsage]:
@@ -238,21 +236,29 @@ class VectorStore:
         """Encoders that the store knows."""
         return sorted(path.parent.name for path in self.root.glob(f"*/{_ABOUT}"))
 
-    def _about(self, identity: str) -> dict[str, Any]:
+    def _about(self, identity: str) -> tuple[int, dict[str, Any]]:
+        """The store format of an encoder's folder, and what its identity stands for."""
         path = self.root / identity / _ABOUT
         try:
             about = json.loads(path.read_bytes())
-            version = about.pop("format")
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+            return int(about.pop("format")), dict(about)
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise StoreError(
                 f"{path}: cannot be read ({error}); delete the folder {path.parent}, its vectors are made again"
             ) from error
+
+    def _refuse_other_format(self, identity: str) -> None:
+        folder = self.root / identity
+        if identity in self._ours or not (folder / _ABOUT).exists():
+            return
+        version, _ = self._about(identity)
         if version != FORMAT_VERSION:
             raise StoreError(
-                f"{path.parent}: was written in store format {version}, this medi reads {FORMAT_VERSION}; use the "
-                "medi that wrote it, or name another store folder"
+                f"{folder}: was written in store format {version}, this medi reads {FORMAT_VERSION}; throw it away "
+                f"with 'medi cache gc --store {self.root} --identity {identity}' (its vectors are made again), use "
+                "the medi that wrote it, or name another store folder"
             )
-        return dict(about)
+        self._ours.add(identity)
 
     def _prepare(self, folder: Path, about: Mapping[str, Any]) -> None:
         """Make an encoder's folder and its description, atomically."""
@@ -260,94 +266,50 @@ class VectorStore:
         if path.exists():
             return
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{_ABOUT}.{os.getpid()}.tmp"
-        try:
-            with temporary.open("w") as file:
-                json.dump({"format": FORMAT_VERSION, **about}, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(path) as part:
+            part.write_text(json.dumps({"format": FORMAT_VERSION, **about}, indent=1), encoding="utf-8")
 
     def _touch(self, identity: str) -> None:
         """Remember that this encoder was used now; a store that may only be read stays usable."""
         with contextlib.suppress(OSError):
             os.utime(self.root / identity / _ABOUT)
 
-    def _segments(self, identity: str) -> list[Segment]:
+    def _segments(self, identity: str) -> list[SegmentFile]:
         """The encoder's readable segments, in a fixed order."""
+        self._refuse_other_format(identity)
+        folder = self.root / identity
+        opened = self._open.setdefault(identity, {})
         for _ in range(10):
             try:
-                paths = sorted((self.root / identity).glob(f"*{SUFFIX}"))
-                found = [segment for path in paths if (segment := self._segment(path))]
+                names = sorted(path.name for path in folder.glob(f"*{SUFFIX}"))
+                opened = {n: one for n in names if (one := opened.get(n) or self._segment(folder / n))}
             except FileNotFoundError:  # merged between listing and opening: list again
                 continue
-            for path in [path for path in self._open if path.parent.name == identity and path not in paths]:
-                del self._open[path]
-            return found
-        raise StoreError(f"{self.root / identity}: its segments keep vanishing; is something else deleting them?")
+            self._open[identity] = opened
+            return list(opened.values())
+        raise StoreError(f"{folder}: its segments keep vanishing; is something else deleting them?")
 
-    def _segment(self, path: Path) -> Segment | None:
+    def _segment(self, path: Path) -> SegmentFile | None:
         if path in self._corrupt:
             return None
-        if path not in self._open:
-            try:
-                self._open[path] = Segment(path)
-            except CorruptSegmentError as error:
-                self._report(path, error)
-                return None
-            except FileNotFoundError:
-                raise
-            except OSError as error:
-                raise StoreError(f"{path}: cannot be read ({error.strerror or error})") from error
-        return self._open[path]
+        try:
+            return SegmentFile(path)
+        except CorruptSegmentError as error:
+            self._corrupt.add(path)
+            put_aside(path, error)
+            return None
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be read ({error.strerror or error})") from error
 
-    def _report(self, path: Path, error: CorruptSegmentError) -> None:
-        """Put a damaged segment aside under another name, and say so; its texts count as unknown from now on."""
-        self._corrupt.add(path)
-        self._open.pop(path, None)
-        with contextlib.suppress(OSError):  # somebody else did, or the store may only be read
-            path.replace(path.with_suffix(_ASIDE))
-        warnings.warn(f"{path}: left aside, {error}; its texts are encoded again", stacklevel=3)
-
-    def _sound(self, segment: Segment) -> bool:
+    def _sound(self, segment: SegmentFile) -> bool:
         """Whether the segment's vectors are what was written; if not, it is put aside."""
         try:
             segment.vectors()
         except CorruptSegmentError as error:
-            self._report(segment.path, error)
+            self._corrupt.add(segment.path)
+            self._open[segment.path.parent.name].pop(segment.path.name)
+            put_aside(segment.path, error)
             return False
         return True
-
-    def _compact(self, identity: str) -> None:
-        """Merge the small segments once there are many; another process at it means nothing to do."""
-        if sum(len(segment) <= _SMALL for segment in self._segments(identity)) <= _MERGE_ABOVE:
-            return
-        folder = self.root / identity
-        try:
-            with FileLock(self.root / f"{identity}.lock", timeout=0):
-                small = [one for one in self._segments(identity) if len(one) <= _SMALL and self._sound(one)]
-                keys = np.concatenate([np.stack([segment.high, segment.low], axis=1) for segment in small])
-                vectors = np.concatenate([segment.vectors() for segment in small])
-                flags = np.concatenate([segment.flags for segment in small])
-                _, first = np.unique(keys, axis=0, return_index=True)
-                write_segment(folder, keys[first], vectors[first], flags[first])
-                for segment in small:
-                    segment.path.unlink(missing_ok=True)
-                _drop_stale(folder)
-                sync_folder(folder)
-        except Timeout:
-            return
-        except OSError as error:
-            raise StoreError(
-                f"{folder}: small segments cannot be merged ({error.strerror or error}); make room, nothing is lost"
-            ) from error
-
-
-def _drop_stale(folder: Path) -> None:
-    """Remove temporary files of processes that were killed, and segments put aside."""
-    limit = time.time() - _STALE_SECONDS
-    for path in (*folder.glob(".*.tmp"), *folder.glob(f"*{_ASIDE}")):
-        if path.stat().st_mtime < limit:
-            path.unlink(missing_ok=True)

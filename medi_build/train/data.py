@@ -172,6 +172,7 @@ def _whole_file(path: Path) -> Iterator[Path]:
         TrainError: the folder cannot be made, or the disk is full.
     """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:
             yield part
     except OSError as error:

@@ -5,15 +5,22 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
+import duckdb
 import numpy as np
+import polars as pl
+import pyarrow as pa
 import pytest
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medi_build.encode import merge as merge_module
+from medi_build.encode import segments as segments_module
 from medi_build.encode import store as store_module
-from medi_build.encode.segments import SUFFIX, Segment, find, write_segment
+from medi_build.encode.segments import SUFFIX, CorruptSegmentError, SegmentFile, find, write_segment
 from medi_build.encode.store import VectorStore, keys_of
 from medi_build.errors import StoreError
 
@@ -38,6 +45,15 @@ def put(store, names, identity="e"):
     store.put(identity, ABOUT, keys, vectors_of(keys), flags_of(keys))
 
 
+def put_each(store, parts):
+    """Put part after part, and let a merge that one sets off come to its end."""
+    for names in parts:
+        put(store, names)
+        for thread in threading.enumerate():
+            if thread.name == "medi-merge":
+                thread.join()
+
+
 def known(store, names, identity="e"):
     """How many are found; those that are found have to be right."""
     keys = keys_for(names, identity)
@@ -47,6 +63,17 @@ def known(store, names, identity="e"):
         assert (found.flags[found.mask] == flags_of(keys)[found.mask]).all()
     assert not found.vectors[~found.mask].any()
     return int(found.mask.sum())
+
+
+def flip(path, column):
+    """Alter one bit within a column of a segment."""
+    with pa.memory_map(str(path)) as file:
+        values = pa.ipc.open_file(file).get_batch(0).column(column)
+        values = values.values if column == "vector" else values
+        at = values.buffers()[1].address - file.read_buffer().address
+    data = bytearray(path.read_bytes())
+    data[at + 7] ^= 0x40
+    path.write_bytes(data)
 
 
 def segments(root):
@@ -85,13 +112,69 @@ def test_find_with_colliding_halves_agrees_with_a_dict(have, wanted):
 def test_many_small_segments_merge_and_nothing_is_lost(tmp_path):
     store, reader = VectorStore(tmp_path), VectorStore(tmp_path)
     for start in range(0, 60, 2):
-        put(store, range(start, start + 3))  # neighbours overlap by one
+        put_each(store, [range(start, start + 3)])  # neighbours overlap by one
         assert known(reader, range(start + 3)) == start + 3
-    assert len(segments(tmp_path)) < 20
+    assert len(segments(tmp_path)) < 16
     assert known(VectorStore(tmp_path), range(61)) == 61
+    assert sum(map(len, map(SegmentFile, segments(tmp_path)))) < 90  # what two have is in the merged one once
 
 
-@pytest.mark.parametrize("cut", [0, 10, 63, 64, 200, -1])
+def test_only_segments_of_like_size_merge_and_large_ones_never(tmp_path, monkeypatch):
+    monkeypatch.setattr(merge_module, "_LARGE", 1 << 18)
+    put(VectorStore(tmp_path), range(10_000))
+    (large,) = segments(tmp_path)
+    written = 0
+    for start in range(20_000, 20_000 + 150 * 20, 20):
+        before = set(segments(tmp_path))
+        put_each(VectorStore(tmp_path), [range(start, start + 20)])
+        written += sum(len(SegmentFile(path)) for path in set(segments(tmp_path)) - before)
+    assert large in segments(tmp_path)
+    assert len(segments(tmp_path)) < 2 * 16
+    assert written < 3 * 150 * 20  # put, and copied once or twice
+    assert known(VectorStore(tmp_path), [*range(10_000), *range(20_000, 23_000)]) == 13_000
+
+
+def test_a_put_does_not_wait_for_a_merge(tmp_path, monkeypatch):
+    let_go, at_work = threading.Event(), threading.Event()
+
+    def slow(*given):
+        at_work.set()
+        assert let_go.wait(60)
+        return write_segment(*given)
+
+    monkeypatch.setattr(merge_module, "write_segment", slow)
+    store = VectorStore(tmp_path)
+    for start in range(0, 40, 2):
+        put(store, range(start, start + 2))
+    assert at_work.wait(60)
+    put(store, range(40, 50))
+    assert len(segments(tmp_path)) == 21
+    let_go.set()
+    put_each(store, [range(50, 52)])
+    assert len(segments(tmp_path)) == 7
+    assert known(store, range(52)) == 52
+
+
+def test_no_merge_while_another_process_is_at_it(tmp_path):
+    with FileLock(tmp_path / "e.lock"):
+        put_each(VectorStore(tmp_path), ([name] for name in range(20)))
+        assert len(segments(tmp_path)) == 20
+    put_each(VectorStore(tmp_path), [[20]])
+    assert len(segments(tmp_path)) == 6
+
+
+def test_an_error_of_a_merge_is_a_warning(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(merge_module, "write_segment", fail)
+    store = VectorStore(tmp_path)
+    with pytest.warns(UserWarning, match=r"cannot be merged .*No space left on device.*nothing is lost"):
+        put_each(store, ([name] for name in range(20)))
+    assert known(VectorStore(tmp_path), range(20)) == 20
+
+
+@pytest.mark.parametrize("cut", [0, 10, 63, 1000, 2500, -1])
 def test_a_truncated_segment_is_left_aside_with_a_warning(tmp_path, cut):
     put(VectorStore(tmp_path), range(50))
     (first,) = segments(tmp_path)
@@ -105,35 +188,78 @@ def test_a_truncated_segment_is_left_aside_with_a_warning(tmp_path, cut):
     assert known(VectorStore(tmp_path), range(60)) == 60
 
 
-@pytest.mark.parametrize("at", [0, 20, 30, 70, 900, -1])
-def test_a_flipped_byte_never_gives_a_wrong_vector(tmp_path, at):
+@given(st.data())
+def test_a_flipped_bit_never_gives_a_wrong_vector(tmp_path_factory, data):
+    folder, keys = tmp_path_factory.mktemp("e"), keys_for(range(50))
+    path = write_segment(folder, keys, [vectors_of(keys)], flags_of(keys))
+    damaged = bytearray(path.read_bytes())
+    damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(damaged)
+    try:
+        segment = SegmentFile(path)
+        vectors = segment.vectors()
+    except (CorruptSegmentError, StoreError):
+        return
+    have = np.stack([segment.high, segment.low], axis=1)  # the bit was in padding, or said twice
+    assert sorted(map(tuple, have)) == sorted(map(tuple, keys))
+    assert (vectors == vectors_of(have)).all()
+    assert (segment.flags == flags_of(have)).all()
+
+
+@pytest.mark.parametrize("column", ["key_high", "key_low", "flags", "vector"])
+def test_a_flipped_byte_of_a_column_puts_the_segment_aside(tmp_path, column):
     put(VectorStore(tmp_path), range(50))
-    (path,) = segments(tmp_path)
-    data = bytearray(path.read_bytes())
-    data[at] ^= 0x40
-    path.write_bytes(data)
-    with pytest.warns(UserWarning, match="left aside"):
+    flip(segments(tmp_path)[0], column)
+    with pytest.warns(UserWarning, match=f"its {'vectors' if column == 'vector' else 'keys'} have changed"):
         assert known(VectorStore(tmp_path), range(50)) == 0
 
 
-def test_a_store_of_another_version_is_refused_and_untouched(tmp_path):
-    put(VectorStore(tmp_path), range(5))
-    about = tmp_path / "e" / "encoder.json"
-    about.write_text(json.dumps({"format": 99}))
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(StoreError, match="store format 99, this medi reads 1"):
-        VectorStore(tmp_path)
-    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-
-
-def test_a_segment_of_another_version_is_refused(tmp_path):
-    put(VectorStore(tmp_path), range(5))
+def test_other_tools_read_a_segment(tmp_path):
+    put(VectorStore(tmp_path), range(200))
     (path,) = segments(tmp_path)
-    data = bytearray(path.read_bytes())
-    data[8] = 7
-    path.write_bytes(data)
-    with pytest.raises(StoreError, match="store format 7"):
-        known(VectorStore(tmp_path), range(5))
+    keys = keys_for(range(200))
+    vectors = {tuple(key): vector.tolist() for key, vector in zip(keys.tolist(), vectors_of(keys), strict=True)}
+    flags = {tuple(key): flag for key, flag in zip(keys.tolist(), flags_of(keys).tolist(), strict=True)}
+    frame = pl.read_ipc(path)
+    assert frame.schema["vector"] == pl.Array(pl.Float16, 16)
+    assert {(high, low): flag for high, low, flag, _ in frame.iter_rows()} == flags
+    assert {(high, low): list(vector) for high, low, _, vector in frame.iter_rows()} == vectors
+    table = pa.ipc.open_file(path).read_all()
+    assert table.schema.metadata[b"encoder"] == b"e"
+    wide = table.set_column(3, "vector", table["vector"].cast(pa.list_(pa.float32(), 16)))  # noqa: F841
+    rows = duckdb.sql("select key_high, key_low, vector from wide where flags = 3").fetchall()
+    assert {(high, low): list(vector) for high, low, vector in rows} == {
+        key: vector for key, vector in vectors.items() if flags[key] == 3
+    }
+
+
+def test_an_encoder_in_another_format_is_refused_untouched_until_gc_takes_it(tmp_path):
+    store = VectorStore(tmp_path)
+    put(store, range(5))
+    put(store, range(7), identity="other")
+    about = tmp_path / "e" / "encoder.json"
+    about.write_text(json.dumps({"format": 1, **ABOUT}))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    store = VectorStore(tmp_path)
+    for refused in (known, put):
+        with pytest.raises(StoreError, match=f"format 1, this medi reads 2.*gc --store {tmp_path} --identity e'"):
+            refused(store, range(5))
+    assert known(store, range(7), identity="other") == 7
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    usage = {one.identity: (one.format, one.vectors, one.about) for one in store.describe()}
+    assert usage == {"e": (1, 0, ABOUT), "other": (2, 7, ABOUT)}
+    assert [one.identity for one in store.gc(identity="e")] == ["e"]
+    put(store, range(5))
+    assert known(store, range(5)) == 5
+
+
+def test_a_segment_of_another_version_among_ours_is_left_aside(tmp_path, monkeypatch):
+    put(VectorStore(tmp_path), range(5))
+    monkeypatch.setattr(segments_module, "FORMAT_VERSION", 7)
+    put(VectorStore(tmp_path), range(5, 9))
+    monkeypatch.undo()
+    with pytest.warns(UserWarning, match="left aside, it has store format 7"):
+        assert known(VectorStore(tmp_path), range(9)) == 5
 
 
 def test_a_file_is_no_store(tmp_path):
@@ -151,9 +277,9 @@ WRITER = textwrap.dedent(
     from medi_build.encode.store import VectorStore
     store, start = VectorStore(Path(sys.argv[1])), int(sys.argv[2])
     print("ready", flush=True)
-    for number in range(start, start + 200, 10):
-        put(store, range(number, number + 10))
-        print(number + 10, flush=True)
+    for number in range(start, start + 200, 4):
+        put(store, range(number, number + 4))
+        print(number + 4, flush=True)
     """
 )
 
@@ -173,10 +299,10 @@ def test_two_processes_write_at_once(tmp_path):
 def test_kill_in_the_middle_of_puts_loses_nothing_committed(tmp_path):
     process = writer(tmp_path, 0)
     for line in process.stdout:
-        if line.strip() == "150":
+        if line.strip() == "160":
             break
     os.kill(process.pid, signal.SIGKILL)
-    committed = max([150, *(int(line) for line in process.stdout if line.strip().isdigit())])
+    committed = max([160, *(int(line) for line in process.stdout if line.strip().isdigit())])
     process.wait()
     store = VectorStore(tmp_path)
     assert known(store, range(committed)) == committed
@@ -202,14 +328,14 @@ def test_a_full_disk_is_a_store_error_and_leaves_no_segment(tmp_path, limit):
 
 
 def test_large_results_lie_in_a_file_and_are_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(store_module, "_SPILL_BYTES", 100)
+    monkeypatch.setattr(segments_module, "_SPILL_BYTES", 100)
     monkeypatch.setattr(store_module, "_GATHER", 7)
     store = VectorStore(tmp_path / "new")
     assert not store.room(10, 8).any()
     put(store, range(50))
     assert isinstance(store.get("e", keys_for(range(60))).vectors, np.memmap)
     assert known(store, range(60)) == 50
-    assert sorted(path.suffix for path in (tmp_path / "new" / "e").iterdir()) == [".json", SUFFIX]
+    assert sorted(path.suffix for path in (tmp_path / "new" / "e").iterdir()) == [SUFFIX, ".json"]
 
 
 def test_describe_and_gc(tmp_path):
@@ -242,16 +368,12 @@ def test_looking_up_counts_as_use(tmp_path):
 
 def test_a_damaged_segment_does_not_stop_a_merge(tmp_path):
     put(VectorStore(tmp_path), range(5))
-    (damaged,) = segments(tmp_path)
-    data = bytearray(damaged.read_bytes())
-    data[-1] ^= 1
-    damaged.write_bytes(data)
+    flip(segments(tmp_path)[0], "vector")
     store = VectorStore(tmp_path)
     with pytest.warns(UserWarning, match="its vectors have changed"):
-        for start in range(5, 55, 2):
-            put(store, range(start, start + 2))
+        put_each(store, (range(start, start + 2) for start in range(5, 55, 2)))
     assert known(VectorStore(tmp_path), range(55)) == 50
-    assert len(segments(tmp_path)) < 17
+    assert len(segments(tmp_path)) < 16
 
 
 def test_a_folder_taken_away_by_gc_comes_back(tmp_path):
@@ -267,16 +389,18 @@ def test_stale_temporary_files_go_with_a_merge(tmp_path, monkeypatch):
     put(store, range(3))
     left = tmp_path / "e" / ".deadbeef.tmp"
     left.write_bytes(b"half a segment")
-    monkeypatch.setattr(store_module, "_STALE_SECONDS", -1.0)
-    for start in range(3, 60, 3):
-        put(store, range(start, start + 3))
+    monkeypatch.setattr(merge_module, "_STALE_SECONDS", -1.0)
+    put_each(store, (range(start, start + 3) for start in range(3, 60, 3)))
     assert not left.exists()
     assert known(store, range(60)) == 60
 
 
-def test_segments_are_sorted_and_aligned(tmp_path):
-    keys = keys_for(range(1000))
-    segment = Segment(write_segment(tmp_path, keys, vectors_of(keys), flags_of(keys)))
+def test_segments_are_sorted_and_of_equal_keys_the_last_is_kept(tmp_path):
+    keys = keys_for([*range(1000), *range(500)])
+    vectors = vectors_of(keys)
+    vectors[:500] = -1
+    segment = SegmentFile(write_segment(tmp_path, keys, [vectors[:300], vectors[300:]], flags_of(keys)))
+    assert len(segment) == 1000
     assert (segment.high[1:] >= segment.high[:-1]).all()
-    assert segment.vectors().ctypes.data % 64 == 0
-    assert isinstance(segment.vectors().base, np.memmap | np.ndarray)
+    assert (segment.vectors() == vectors_of(np.stack([segment.high, segment.low], axis=1))).all()
+    assert not segment.vectors().flags.owndata  # it lies in the file
