@@ -361,9 +361,9 @@ def compare(name: str, data: Path, embed: Embedder, seed: int, *, with_flagembed
     print(run(MiningRule(preset="paper", num_negatives=NEGATIVES)).line("medi, paper"))
     print(run(MiningRule(preset="positive-aware", num_negatives=NEGATIVES)).line("medi, positive-aware"))
     sweep = []
-    for knobs in SWEEP:
+    for number, knobs in enumerate(SWEEP):
         sweep.append(run(MiningRule(preset="positive-aware", num_negatives=NEGATIVES, **knobs)))
-        print(sweep[-1].line("  " + ", ".join(f"{knob.split('_')[0]} {value}" for knob, value in knobs.items())))
+        print(sweep[-1].line(f"  {number}"), ", ".join(f"{knob} {value}" for knob, value in knobs.items()))
     peers = {f"sentence-transformers, {peer}": partial(theirs, options=options) for peer, options in PEERS.items()}
     if with_flagembedding:
         peers["FlagEmbedding, defaults"] = flagembedding

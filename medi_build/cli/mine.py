@@ -74,12 +74,14 @@ def mine_command(
     preset: Annotated[PresetName, typer.Option(help="The rule to start from.")] = PresetName.positive_aware,
     knobs: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A knob of the rule, as knob=value; a list as [a, b]. All are in docs/knobs.md."),
+        typer.Option("--set", help="A knob of the rule, as knob=value; a list as [a, b]."),
     ] = None,
     symmetric: Annotated[bool, typer.Option("--symmetric", help="Queries are candidates, too.")] = False,
     seed: Annotated[int, typer.Option(help="Of every choice that is not by score.")] = 42,
 ) -> None:
     """Mine hard negatives for your own pairs, in the forms that other trainers read.
+
+    The knobs of the rule, with their defaults and what each preset sets: docs/knobs.md.
 
     Example: `medi mine pairs.jsonl --out out/mined --format triplet --format flagembedding --set num_negatives=5`
     """

@@ -11,7 +11,7 @@ class MiningRule(BaseModel):
     """How negatives (and, for Super-NI, positives) are picked. Scores are cosines of the mining encoder.
 
     A rule starts from the knobs of its ``preset``; those that are given replace single ones. Knobs that
-    sentence-transformers' ``mine_hard_negatives`` has as well are called and mean the same here.
+    sentence-transformers' ``mine_hard_negatives`` has as well have its names. `docs/knobs.md` lists them all.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,7 +47,7 @@ class MiningRule(BaseModel):
         None,
         gt=0.0,
         lt=1.0,
-        description="reject a candidate that is a positive nobody marked with more than this probability, as estimated",
+        description="reject a candidate whose estimated probability of being a positive nobody marked is above this",
     )
     relax: bool = Field(
         False,
