@@ -223,8 +223,8 @@ def _filtered(
     if context.guide is not None:
         queries, corpus = context.guide
         flat = np.where(allowed, ids, NOTHING).ravel()
-        guided = pair_scores(queries, corpus, np.repeat(of_row, ids.shape[1]), flat).reshape(ids.shape)
-        allowed = out(allowed, guided > rule.max_guide_score, "guide")
+        guide_scores = pair_scores(queries, corpus, np.repeat(of_row, ids.shape[1]), flat).reshape(ids.shape)
+        allowed = out(allowed, guide_scores > rule.max_guide_score, "guide")
     if rule.reject_answer:
         allowed = out(allowed, _answered(context, rows, np.where(allowed, ids, NOTHING)), "answer_in_passage")
     return _by_score(context, of_row, scores, allowed, protected, probability, rule, ledger)
