@@ -73,8 +73,7 @@ def mine_command(
     document_instruction: Annotated[str, typer.Option(help="The same for positives and candidates.")] = "",
     preset: Annotated[PresetName, typer.Option(help="The rule to start from.")] = PresetName.positive_aware,
     knobs: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="A knob of the rule, as knob=value; a list as [a, b]."),
+        list[str] | None, typer.Option("--set", help="A knob of the rule, as knob=value; a list as [a, b].")
     ] = None,
     symmetric: Annotated[bool, typer.Option("--symmetric", help="Queries are candidates, too.")] = False,
     seed: Annotated[int, typer.Option(help="Of every choice that is not by score.")] = 42,

@@ -139,7 +139,9 @@ def test_what_n_tuples_leave_out_is_noted(tmp_path):
     written = pq.read_table(tmp_path / "some" / "n-tuple.parquet")
     assert 0 < written.num_rows < ledger.written
     assert ledger.notes["left_out_of_n_tuple"] == ledger.written - written.num_rows
-    assert json.loads((tmp_path / "some" / "ledger.json").read_text())["notes"] == dict(ledger.notes)
+    told = json.loads((tmp_path / "some" / "ledger.json").read_text())
+    assert (told["notes"], told["measures"]) == (dict(ledger.notes), ledger.measures)
+    assert 0.5 <= told["measures"]["length_auc"] <= 1.0
 
 
 def test_scores_of_a_cross_encoder_are_soft_labels(things, tmp_path, monkeypatch):
