@@ -57,15 +57,25 @@ PEERS = {
     "range_min=10": {"range_min": 10},
 }
 SWEEP = (
-    {"risk_max": 0.1, "floor_quantile": 0.8},
-    {"risk_max": 0.2, "floor_quantile": 0.9},
-    {"risk_max": 0.3, "floor_quantile": 0.95},
-    {"risk_max": 0.4, "floor_quantile": 0.95},
-    {"risk_max": 0.6, "floor_quantile": 0.97},
-    {"risk_max": 0.8, "floor_quantile": 0.99},
-    {"risk_max": 0.8, "floor_quantile": 0.99, "relative_margin": None},
-    {"risk_max": 0.95, "floor_quantile": 0.99, "relative_margin": None, "near_duplicate": None},
-    {"risk_max": 0.99, "floor_quantile": 0.99, "relative_margin": None, "near_duplicate": None},
+    {"max_false_negative_probability": 0.1, "min_score_quantile": 0.8},
+    {"max_false_negative_probability": 0.2, "min_score_quantile": 0.9},
+    {"max_false_negative_probability": 0.3, "min_score_quantile": 0.95},
+    {"max_false_negative_probability": 0.4, "min_score_quantile": 0.95},
+    {"max_false_negative_probability": 0.6, "min_score_quantile": 0.97},
+    {"max_false_negative_probability": 0.8, "min_score_quantile": 0.99},
+    {"max_false_negative_probability": 0.8, "min_score_quantile": 0.99, "relative_margin": None},
+    {
+        "max_false_negative_probability": 0.95,
+        "min_score_quantile": 0.99,
+        "relative_margin": None,
+        "near_duplicate": None,
+    },
+    {
+        "max_false_negative_probability": 0.99,
+        "min_score_quantile": 0.99,
+        "relative_margin": None,
+        "near_duplicate": None,
+    },
 )
 """Overrides of the preset, from the safest to the hardest."""
 
@@ -348,12 +358,12 @@ def compare(name: str, data: Path, embed: Embedder, seed: int, *, with_flagembed
     run = partial(ours, collection, marked, embed)
     hardest = truth(collection, embed)
     print(hardest.line("the truth"))
-    print(run(MiningRule.from_preset("paper", negatives=NEGATIVES)).line("medi, paper"))
-    print(run(MiningRule.from_preset("positive-aware", negatives=NEGATIVES)).line("medi, positive-aware"))
+    print(run(MiningRule(preset="paper", num_negatives=NEGATIVES)).line("medi, paper"))
+    print(run(MiningRule(preset="positive-aware", num_negatives=NEGATIVES)).line("medi, positive-aware"))
     sweep = []
-    for knobs in SWEEP:
-        sweep.append(run(MiningRule.from_preset("positive-aware", negatives=NEGATIVES, **knobs)))
-        print(sweep[-1].line("  " + ", ".join(f"{knob.split('_')[0]} {value}" for knob, value in knobs.items())))
+    for number, knobs in enumerate(SWEEP):
+        sweep.append(run(MiningRule(preset="positive-aware", num_negatives=NEGATIVES, **knobs)))
+        print(sweep[-1].line(f"  {number}"), ", ".join(f"{knob} {value}" for knob, value in knobs.items()))
     peers = {f"sentence-transformers, {peer}": partial(theirs, options=options) for peer, options in PEERS.items()}
     if with_flagembedding:
         peers["FlagEmbedding, defaults"] = flagembedding

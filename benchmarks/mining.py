@@ -104,8 +104,12 @@ def dense(arguments: argparse.Namespace) -> None:
     topk(queries[:64], corpus[:64], 5)  # what is loaded on first use
     rows = {}
     for name, rule, options in (
-        ("no filter", MiningRule(negatives=NEGATIVES), {}),
-        ("margin 0.05", MiningRule(negatives=NEGATIVES, relative_margin=0.05, rank_max=51), {"relative_margin": 0.05}),
+        ("no filter", MiningRule(num_negatives=NEGATIVES), {}),
+        (
+            "margin 0.05",
+            MiningRule(num_negatives=NEGATIVES, relative_margin=0.05, range_max=51),
+            {"relative_margin": 0.05},
+        ),
     ):
         ours, theirs = ReadyVectors(queries, corpus), ReadyVectors(queries, corpus)
         spent, _ = timed(

@@ -203,7 +203,7 @@ def flagembedding(part: Part, model: Any) -> object:
 
 
 def pairs_rule(preset: str) -> Miner:
-    rule = MiningRule.from_preset(preset)  # type: ignore[arg-type]
+    rule = MiningRule(preset=preset)  # type: ignore[arg-type]
 
     def run(part: Part, embed: Embed) -> object:
         empty, size = [[[]] * len(part.queries)] * 4, len(part.documents)

@@ -31,7 +31,7 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from torch import nn
 from transformers import TrainerCallback, set_seed
 
-from medi_build.train.batches import BatchSettings, Plan, own_negative_tasks, plan_batches
+from medi_build.train.batches import BatchPlan, BatchSettings, own_negative_tasks, plan_batches
 from medi_build.train.collate import TripletCollator, columns_of
 from medi_build.train.data import TrainingData, prepare
 from medi_build.train.objective import InstructorLoss
@@ -80,7 +80,7 @@ def fresh_model(options: argparse.Namespace, folder: str) -> tuple[Any, int]:
     return load_for_training(settings)
 
 
-def ours(data: TrainingData, plan: Plan, options: argparse.Namespace, *, cached: bool, bf16: bool) -> list[float]:
+def ours(data: TrainingData, plan: BatchPlan, options: argparse.Namespace, *, cached: bool, bf16: bool) -> list[float]:
     with tempfile.TemporaryDirectory() as folder:
         model, window = fresh_model(options, folder)
         without = own_negative_tasks(data.keys, BatchSettings())
@@ -98,7 +98,7 @@ def ours(data: TrainingData, plan: Plan, options: argparse.Namespace, *, cached:
 
 
 def sentence_transformers_cached(
-    data: TrainingData, plan: Plan, options: argparse.Namespace, *, bf16: bool
+    data: TrainingData, plan: BatchPlan, options: argparse.Namespace, *, bf16: bool
 ) -> list[float]:
     """Its trainer over columns of joined texts, its collator, its loss with its own mini-batches of 32 texts."""
     order = [row for index in range(options.steps) for row in plan.batch(index).tolist()]
@@ -124,7 +124,7 @@ def sentence_transformers_cached(
     return times.seconds
 
 
-def public_loop(data: TrainingData, plan: Plan, options: argparse.Namespace, *, bf16: bool) -> list[float]:
+def public_loop(data: TrainingData, plan: BatchPlan, options: argparse.Namespace, *, bf16: bool) -> list[float]:
     """What the public script computes per step: columns padded to the window, cosines pair by pair."""
     with tempfile.TemporaryDirectory() as folder:
         model, window = fresh_model(options, folder)
@@ -173,7 +173,7 @@ def pair_by_pair(query: torch.Tensor, pos: torch.Tensor, neg: torch.Tensor, cosi
     return forward + nn.functional.cross_entropy(scores(pos, query, query, skip_own=True), zeros)
 
 
-def real_tokens(data: TrainingData, plan: Plan, model: SentenceTransformer, window: int, steps: int) -> list[int]:
+def real_tokens(data: TrainingData, plan: BatchPlan, model: SentenceTransformer, window: int, steps: int) -> list[int]:
     collator = TripletCollator(model.tokenizer, window, own_negative_tasks(data.keys, BatchSettings()))
     batches = (collator(data.__getitems__(plan.batch(index).tolist())) for index in range(steps))
     return [sum(int(batch[f"{side}_attention_mask"].sum()) for side in SIDES) for batch in batches]

@@ -15,7 +15,8 @@ class Ledger:
     """Counts for one dataset.
 
     ``read`` raw rows become ``adapted`` examples or an adapter's drop; adapted examples become ``written``
-    records or a later stage's drop. Notes count what is worth telling but lost no row (truncated texts).
+    records or a later stage's drop. Notes count what is worth telling but lost no row (truncated texts); measures are
+    numbers that count nothing (an area under a curve, a recall).
     """
 
     dataset: str
@@ -24,6 +25,7 @@ class Ledger:
     written: int = 0
     dropped: dict[str, Counter[str]] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
+    measures: dict[str, float] = field(default_factory=dict)
     places: dict[str, list[str]] = field(default_factory=dict)
 
     def drop(self, stage: str, reason: str, count: int = 1, where: str | None = None) -> None:
@@ -41,6 +43,10 @@ class Ledger:
         """Count something that lost no row."""
         if count:
             self.notes[name] += count
+
+    def measure(self, name: str, value: float) -> None:
+        """Set what was measured; a name stands for the last value given."""
+        self.measures[name] = value
 
     def dropped_in(self, *stages: str) -> int:
         """Rows lost in the given stages."""
@@ -70,6 +76,7 @@ class Ledger:
             "written": self.written,
             "dropped": {stage: dict(sorted(c.items())) for stage, c in sorted(self.dropped.items())},
             "notes": dict(sorted(self.notes.items())),
+            "measures": dict(sorted(self.measures.items())),
             "places": {key: list(places) for key, places in sorted(self.places.items())},
         }
 
@@ -83,5 +90,6 @@ class Ledger:
             written=data["written"],
             dropped={stage: Counter(c) for stage, c in data["dropped"].items()},
             notes=Counter(data["notes"]),
+            measures=dict(data["measures"]),
             places={key: list(places) for key, places in data["places"].items()},
         )

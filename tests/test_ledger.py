@@ -10,6 +10,7 @@ def test_balanced_ledger_passes_and_survives_a_round_trip() -> None:
     ledger.drop("mine", "no_negative", 2)
     ledger.drop("sample", "over_cap")
     ledger.note("truncated_texts", 4)
+    ledger.measure("length_auc", 0.6132)
     ledger.check()
     assert Ledger.from_dict(ledger.to_dict()) == ledger
 

@@ -16,7 +16,7 @@ from medi_build.cli.options import (
     DtypeOption,
     EncoderOption,
 )
-from medi_build.content.mining_rule import MiningRule, Preset
+from medi_build.content.mining_rule import RENAMED, MiningRule, Preset
 from medi_build.content.pipelines import EncoderSpec
 from medi_build.errors import ContentError, did_you_mean
 from medi_build.paths import vectors_folder
@@ -80,7 +80,9 @@ def mine_command(
 ) -> None:
     """Mine hard negatives for your own pairs, in the forms that other trainers read.
 
-    Example: `medi mine pairs.jsonl --out out/mined --format triplet --format flagembedding --set negatives=5`
+    The knobs of the rule, with their defaults and what each preset sets: docs/knobs.md.
+
+    Example: `medi mine pairs.jsonl --out out/mined --format triplet --format flagembedding --set num_negatives=5`
     """
     from medi_build.encode.embedder import open_embedder
     from medi_build.pipeline.mine_file import mine_file
@@ -115,6 +117,8 @@ def mine_command(
     OUT.print(ledger_table([ledger], {ledger.dataset: time.perf_counter() - start}))
     for note, count in sorted(ledger.notes.items()):
         OUT.print(f"{count:>10,} {note}", highlight=False)
+    for name, value in sorted(ledger.measures.items()):
+        OUT.print(f"{value:>10.4f} {name}", highlight=False)
     OUT.print(f"written to {out}", markup=False)
 
 
@@ -126,18 +130,18 @@ def _rule(preset: Preset, knobs: list[str]) -> MiningRule:
     """
     overrides = dict(map(_knob, knobs))
     try:
-        return MiningRule.from_preset(preset, **overrides)
+        return MiningRule(preset=preset, **overrides)
     except ValidationError as error:
         fault = error.errors()[0]
         knob = ".".join(str(part) for part in fault["loc"])
-        told = f"--set {knob}: {fault['msg']}, saw {fault['input']!r}" if knob else f"--set: {fault['msg']}"
+        told = f"--set {knob}: {fault['msg']}, saw {fault['input']!r}" if knob else f"--set: {fault['ctx']['error']}"
         raise ContentError(f"{told}; the knobs are {', '.join(_KNOBS)}") from error
 
 
 def _knob(setting: str) -> tuple[str, Any]:
     """Name and value of ``knob=value``; the value is read as a YAML scalar or list."""
     name, equals, value = setting.partition("=")
-    if not equals or name not in _KNOBS:
+    if not equals or name not in {*_KNOBS, *RENAMED}:
         raise ContentError(
             f"--set {setting}: has to be knob=value{did_you_mean(name, _KNOBS)}; the knobs are {', '.join(_KNOBS)}"
         )

@@ -9,6 +9,10 @@ Unconfirmed = Literal["unconfirmed"]
 """Written where no public reference confirms a value; the first fetch records what it got."""
 
 
+RENAMED = {"judged_negatives": "verified_negatives"}
+"""Keys of a card by the name that they had once: an error tells the one they have."""
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -99,7 +103,7 @@ class Card(_Strict):
     citation: str
     expected_rows: dict[str, int | Unconfirmed] = Field(default_factory=dict, description="split -> raw rows")
     instruction: InstructionSpec
-    judged_negatives: bool = Field(
+    verified_negatives: bool = Field(
         False, description="the given negatives are known to be wrong, so no filter of mining touches them"
     )
     cap: int = Field(200_000, ge=0, description="most examples kept before mining; 0: all")

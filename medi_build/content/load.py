@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from medi_build.content.cards import Card
+from medi_build.content.cards import RENAMED, Card
 from medi_build.content.instructions import Template, render
 from medi_build.content.pipelines import Pipeline
 from medi_build.content.super_ni_tasks import TaskFacts, load_overrides, load_tasks
@@ -141,6 +141,8 @@ def _explain(problem: Any, model: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in problem["loc"]) or "the file"
     if problem["type"] == "extra_forbidden":
         key = str(problem["loc"][-1])
+        if key in RENAMED:
+            return f"{where}: is called {RENAMED[key]} now; write the new name"
         return f"{where}: unknown key{did_you_mean(key, _keys_below(model))}"
     if problem["type"] == "value_error":  # one of ours, which says what was seen
         return f"{where}: {problem['ctx']['error']}"

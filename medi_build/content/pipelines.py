@@ -1,10 +1,10 @@
 """Pipelines: which datasets, how many rows, which encoder and mining rule, which seed. One YAML file each."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from medi_build.content.mining_rule import PRESETS, MiningRule
+from medi_build.content.mining_rule import MiningRule
 
 MAX_SEED = 2**32 - 1
 """The largest seed that every generator in use takes."""
@@ -55,15 +55,3 @@ class Pipeline(_Strict):
         default_factory=dict,
         description="glob -> share of rows that may be lost, first match wins over the card's",
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _merge_preset(cls, data: Any) -> Any:
-        """``mining: {preset: X, knob: v}`` means preset X with that knob replaced."""
-        if isinstance(data, dict) and isinstance(data.get("mining"), dict):
-            mining = dict(data["mining"])
-            preset = mining.pop("preset", "paper")
-            if not isinstance(preset, str) or preset not in PRESETS:
-                raise ValueError(f"mining has no preset {preset!r}; there are {', '.join(PRESETS)}")
-            data = {**data, "mining": MiningRule.from_preset(preset, **mining)}
-        return data

@@ -22,7 +22,7 @@ def dataset_card(pipeline: Pipeline, receipts: Sequence[Receipt], cards: Mapping
         "size_categories": [SIZE_NAMES[sum(rows >= limit for limit in SIZE_LIMITS)]],
         "license": "other",
     }
-    negatives = f"{pipeline.mining.negatives} hard negative(s)"
+    negatives = f"{pipeline.mining.num_negatives} hard negative(s)"
     lines = [
         "---",
         yaml.safe_dump(front, sort_keys=False).rstrip(),
@@ -69,4 +69,4 @@ def _shortcuts(receipts: Sequence[Receipt]) -> list[str]:
     if not flagged:
         return ["In no dataset does length alone tell positive from negative (AUC above 0.65)."]
     lines = ["Length alone tells positive from negative in these datasets (AUC above 0.65; 0.5 is none):", ""]
-    return lines + [f"- **{r.dataset}**: {r.ledger['notes']['length_auc_percent'] / 100:.2f}" for r in flagged]
+    return lines + [f"- **{r.dataset}**: {r.ledger['measures']['length_auc']:.2f}" for r in flagged]

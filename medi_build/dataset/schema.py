@@ -7,7 +7,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Of the manifest and of ``RECORDS``: raised whenever one of them changes."""
 MANIFEST = "manifest.json"
 """Its file in a built folder, written last."""
@@ -51,7 +51,7 @@ MINED = _schema(
     hard_negatives=_STRINGS,  # further negatives, hardest first; `neg` is not repeated
     hard_negative_scores=_FLOATS,
     hard_negative_ranks=_INTS,
-    rival_ids=_STRINGS,  # `pos_id` of other rows' positives at least as near to the query: keep them out of its batch
+    possible_false_negative_ids=_STRINGS,  # `pos_id` of other rows' positives at least as near: keep out of its batch
 )
 """What mining adds to an example. Scores are cosines from the encoder, NaN where nothing was scored."""
 
@@ -71,7 +71,7 @@ RECORDS = _schema(
     hard_negatives=_STRINGS,
     hard_negative_scores=_FLOATS,
     hard_negative_ranks=_INTS,
-    rival_ids=_STRINGS,
+    possible_false_negative_ids=_STRINGS,
     labels=_STRINGS,  # so that a trainer can keep rows of one class or page out of each other's batches
     groups=_STRINGS,
 )

@@ -23,7 +23,7 @@ from medi_build.devices import devices
 from medi_build.encode.linears import narrow_linears
 from medi_build.encode.load import find_model, load_model, window_of
 from medi_build.encode.pair_tokens import Tokens, tokenise
-from medi_build.encode.passes import Batch, plan
+from medi_build.encode.passes import ForwardPass, plan
 from medi_build.errors import EncoderError
 
 ENGINE_VERSION = 2
@@ -181,18 +181,18 @@ class Encoder:
                 leaves it out.
             progress: told after each pass.
         """
-        batches = plan(tokens.lengths, self.window, self._budget, fixed=self.device.type == "cpu")
+        passes = plan(tokens.lengths, self.window, self._budget, fixed=self.device.type == "cpu")
         lock = threading.Lock()
         done = 0
 
-        def take() -> Batch | None:
+        def take() -> ForwardPass | None:
             with lock:
-                return next(batches, None)
+                return next(passes, None)
 
         def work(model: Any, device: torch.device) -> None:
             nonlocal done
-            while batch := take():
-                for rows, features in self._passes(model, device, tokens, batch):
+            while planned := take():
+                for rows, features in self._passes(model, device, tokens, planned):
                     keep(rows, features)
                     with lock:
                         done += len(rows)
@@ -205,31 +205,31 @@ class Encoder:
                 futures = [pool.submit(_alone, self.device, work, *job) for job in jobs]
                 try:
                     wait(futures, return_when=FIRST_EXCEPTION)
-                finally:  # after an error or an interrupt nobody begins another batch
+                finally:  # after an error or an interrupt nobody begins another pass
                     with lock:
-                        batches.close()
+                        passes.close()
             for future in futures:
                 future.result()
 
     def _passes(
-        self, model: Any, device: torch.device, tokens: Tokens, batch: Batch
+        self, model: Any, device: torch.device, tokens: Tokens, planned: ForwardPass
     ) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
-        """Run one batch, in smaller pieces once memory has run out."""
+        """Run one pass, in smaller pieces once memory has run out."""
         start = 0
-        while start < len(batch.rows):
-            capacity = min(batch.capacity, max(1, self._budget // batch.width))
-            rows = batch.rows[start : start + capacity]
+        while start < len(planned.rows):
+            capacity = min(planned.capacity, max(1, self._budget // planned.width))
+            rows = planned.rows[start : start + capacity]
             features: Features | None = None
             try:
-                features = _forward(model, device, self.dtype, _pad(tokens, rows, batch.width, capacity))
+                features = _forward(model, device, self.dtype, _pad(tokens, rows, planned.width, capacity))
             except torch.OutOfMemoryError as error:
                 if capacity == 1:
                     raise EncoderError(
-                        f"out of memory on {device} with a single text of {batch.width} tokens; lower max_tokens, or "
+                        f"out of memory on {device} with a single text of {planned.width} tokens; lower max_tokens, or "
                         "use a smaller model or dtype"
                     ) from error
             if features is None:  # outside the handler, whose traceback keeps the failed pass's tensors alive
-                self._budget = min(self._budget, capacity * batch.width) // 2
+                self._budget = min(self._budget, capacity * planned.width) // 2
                 torch.cuda.empty_cache()
                 continue
             yield rows, {name: value[: len(rows)] for name, value in features.items()}

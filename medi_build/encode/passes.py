@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-class Batch(NamedTuple):
+class ForwardPass(NamedTuple):
     """Texts for one forward pass.
 
     Attributes:
@@ -47,8 +47,8 @@ def padded_width(lengths: npt.NDArray[np.int64], window: int) -> npt.NDArray[np.
     return ladder[np.minimum(np.searchsorted(ladder, lengths, side="right"), len(ladder) - 1)]
 
 
-def plan(lengths: npt.NDArray[np.int64], window: int, budget: int, *, fixed: bool) -> Generator[Batch]:
-    """Cover every text once with batches of like length, widest first.
+def plan(lengths: npt.NDArray[np.int64], window: int, budget: int, *, fixed: bool) -> Generator[ForwardPass]:
+    """Cover every text once with passes of like length, widest first.
 
     Args:
         lengths: int64 [n], tokens of each text, at most ``window``.
@@ -57,7 +57,7 @@ def plan(lengths: npt.NDArray[np.int64], window: int, budget: int, *, fixed: boo
         fixed: give all passes of one width the same number of rows (filler in the last).
 
     Yields:
-        Batches; ties of length go by index.
+        Passes; ties of length go by index.
     """
     width = padded_width(lengths, window)
     group = np.where(lengths >= window, 2 * width + 1, 2 * width)
@@ -70,4 +70,4 @@ def plan(lengths: npt.NDArray[np.int64], window: int, budget: int, *, fixed: boo
         capacity = max(1, budget // row_width)
         for start in range(0, len(members), capacity):
             rows = members[start : start + capacity]
-            yield Batch(rows, row_width, capacity if fixed else len(rows))
+            yield ForwardPass(rows, row_width, capacity if fixed else len(rows))

@@ -23,7 +23,7 @@ def mine(
     embed: Embed,
     instructions: tuple[str, str] = ("", ""),
     symmetric: bool = False,
-    judged_negatives: bool = False,
+    verified_negatives: bool = False,
     seed: int,
     ledger: Ledger,
     others: Mapping[str, Embed] | None = None,
@@ -39,7 +39,7 @@ def mine(
         embed: encodes texts under an instruction.
         instructions: those of the query and of the document side, for encoding only; empty in the paper.
         symmetric: both sides are alike, so queries are candidates too (kind "pairs" only).
-        judged_negatives: given negatives are known to be wrong, so no filter of the rule touches them.
+        verified_negatives: given negatives are known to be wrong, so no filter of the rule touches them.
         seed: for every choice that is not by score.
         ledger: dropped rows are counted in stage "mine", rejected candidates in notes ``rejected_{reason}``.
         others: the encoders that the rule names (``rule.others``), by these names (kind "pairs" only).
@@ -53,15 +53,15 @@ def mine(
         OptionError: there is no such device.
     """
     if kind == "classification":
-        found, vocabulary = by_label(
+        mined, unique_texts = by_label(
             examples, rule=rule, embed=embed, instructions=instructions, seed=seed, ledger=ledger, device=device
         )
     elif kind == "text2text":
-        found, vocabulary = by_output(
+        mined, unique_texts = by_output(
             examples, rule=rule, embed=embed, instructions=instructions, seed=seed, ledger=ledger, device=device
         )
     else:
-        found, vocabulary = mine_pairs(
+        mined, unique_texts = mine_pairs(
             examples,
             documents,
             rule=rule,
@@ -69,9 +69,9 @@ def mine(
             others=others or {},
             instructions=instructions,
             symmetric=symmetric,
-            judged_negatives=judged_negatives,
+            verified_negatives=verified_negatives,
             seed=seed,
             ledger=ledger,
             device=device,
         )
-    return to_table(found, vocabulary, rule, ledger)
+    return to_table(mined, unique_texts, rule, ledger)

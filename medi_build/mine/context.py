@@ -16,7 +16,7 @@ from medi_build.ledger import Ledger
 from medi_build.mine import filters
 from medi_build.mine.cross_encoder import PairScorer, load_cross_encoder
 from medi_build.mine.encoding import encode
-from medi_build.mine.false_negatives import Evidence, Known, fit
+from medi_build.mine.false_negatives import FalseNegativeModel, SignInputs, fit
 from medi_build.mine.pair_texts import Pairs
 from medi_build.mine.texts import flatten
 from medi_build.search.bm25 import BM25, tokenize
@@ -27,50 +27,50 @@ CALIBRATION_PAIRS = 20_000
 
 
 @dataclass(frozen=True)
-class Scene:
+class MiningContext:
     """What the selection of one dataset reads.
 
     Attributes:
         pairs: the dataset as numbers.
-        judged_negatives: its given negatives are known to be wrong.
+        verified_negatives: its given negatives are known to be wrong.
         queries: float16 [q, d] vectors of the distinct queries.
         corpus: float16 [documents, d] vectors of the document side.
         positive_scores: float32 [p], cosine of each given positive with its query.
         lowest: float32 [q], that of each query's lowest-scoring positive.
-        floor: lowest score a negative may have.
-        ceiling: highest score a negative may have.
+        min_score: lowest score a negative may have.
+        max_score: highest score a negative may have.
         further: vectors (queries, corpus) of the encoders whose rankings are fused with that of the first one.
-        teacher: vectors (queries, corpus) of an encoder that may veto, or None.
+        guide: vectors (queries, corpus) of an encoder that may veto, or None.
         answers: rows of the examples and their normalised answers.
-        is_positive: bool [vocabulary], texts that are a positive of some row.
+        is_positive: bool [texts], distinct texts that are a positive of some row.
         cross_encoder: scores (query, text) pairs, or None.
         lexical: BM25 index of the pool and the tokenised queries, or None.
-        evidence: the model of risk, or None.
+        false_negative_model: estimates which candidates are positives nobody marked, or None.
         device: where to search.
     """
 
     pairs: Pairs
-    judged_negatives: bool
+    verified_negatives: bool
     queries: Vectors
     corpus: Vectors
     positive_scores: Floats32
     lowest: Floats32
-    floor: float
-    ceiling: float
+    min_score: float
+    max_score: float
     further: list[tuple[Vectors, Vectors]]
-    teacher: tuple[Vectors, Vectors] | None
+    guide: tuple[Vectors, Vectors] | None
     answers: tuple[Ints, pl.Series]
     is_positive: Bools
     cross_encoder: PairScorer | None
     lexical: tuple[BM25, pl.Series] | None
-    evidence: Evidence | None
+    false_negative_model: FalseNegativeModel | None
     device: Device
 
 
-def build_scene(
+def build_context(
     examples: pa.Table,
     pairs: Pairs,
-    judged_negatives: bool,
+    verified_negatives: bool,
     rule: MiningRule,
     embed: Embed,
     others: Mapping[str, Embed],
@@ -78,8 +78,8 @@ def build_scene(
     seed: int,
     ledger: Ledger,
     device: Device,
-) -> Scene:
-    """Encode both sides and calibrate the limits. The teacher, who only compares, sees the texts alone.
+) -> MiningContext:
+    """Encode both sides and calibrate the limits. The guide, which only compares, sees the texts alone.
 
     Raises:
         MiningError: an encoder that the rule names is not among ``others``.
@@ -89,41 +89,43 @@ def build_scene(
         raise MiningError(
             f"the rule names the encoders {', '.join(missing)}, which were not passed; pass others={{name: encoder}}"
         )
-    sides = (pairs.vocabulary.some(pairs.query_texts), pairs.vocabulary.some(np.arange(pairs.documents)))
+    sides = (pairs.unique_texts.some(pairs.query_texts), pairs.unique_texts.some(np.arange(pairs.documents)))
     queries, corpus = _vectors(embed, sides, instructions, ledger)
     further = [_vectors(others[name], sides, instructions, ledger) for name in rule.encoders]
-    vetoes = None if rule.teacher is None else _vectors(others[rule.teacher], sides, ("", ""), ledger)
+    guide = None if rule.guide is None else _vectors(others[rule.guide], sides, ("", ""), ledger)
     query_of_positive = pairs.query_of_row[pairs.positives[:, 0]]
     positive_scores = pair_scores(queries, corpus, query_of_positive, pairs.positives[:, 1])
     lowest = np.full(len(queries), np.inf, dtype=np.float32)
     np.minimum.at(lowest, query_of_positive, positive_scores)
-    floor, ceiling = -np.inf, np.inf if rule.ceiling is None else rule.ceiling
-    if rule.floor_quantile is not None:
-        unrelated = filters.random_pair_scores(queries, corpus[: pairs.pool], pairs.barred, CALIBRATION_PAIRS, seed)
-        floor = float(np.quantile(unrelated, rule.floor_quantile)) if len(unrelated) else floor
-        ledger.note("floor_not_calibrated", int(not len(unrelated)))
-    if rule.ceiling_quantile is not None:
-        ceiling = min(ceiling, float(np.quantile(positive_scores, rule.ceiling_quantile)))
+    min_score = -np.inf if rule.min_score is None else rule.min_score
+    max_score = np.inf if rule.max_score is None else rule.max_score
+    if rule.min_score_quantile is not None:
+        unrelated = filters.random_pair_scores(queries, corpus[: pairs.pool], pairs.excluded, CALIBRATION_PAIRS, seed)
+        if len(unrelated):
+            min_score = max(min_score, float(np.quantile(unrelated, rule.min_score_quantile)))
+        ledger.note("min_score_not_calibrated", int(not len(unrelated)))
+    if rule.max_score_quantile is not None:
+        max_score = min(max_score, float(np.quantile(positive_scores, rule.max_score_quantile)))
     answers = flatten(examples, "answers")
-    lexical = _lexical(pairs) if rule.lexical or rule.risk_max is not None else None
-    return Scene(
+    lexical = _lexical(pairs) if rule.lexical or rule.max_false_negative_probability is not None else None
+    return MiningContext(
         pairs,
-        judged_negatives,
+        verified_negatives,
         queries,
         corpus,
         positive_scores,
         lowest,
-        floor,
-        ceiling,
+        min_score,
+        max_score,
         further,
-        vetoes,
+        guide,
         (answers.rows, filters.normalized(answers.values)),
         pairs.is_positive(),
         None if rule.cross_encoder is None else load_cross_encoder(rule.cross_encoder),
         lexical if rule.lexical else None,
         None
         if lexical is None
-        else _evidence(pairs, queries, corpus, positive_scores, lexical, rule, seed, ledger, device),
+        else _false_negative_model(pairs, queries, corpus, positive_scores, lexical, rule, seed, ledger, device),
         device,
     )
 
@@ -136,11 +138,11 @@ def _vectors(
 
 
 def _lexical(pairs: Pairs) -> tuple[BM25, pl.Series]:
-    texts = pairs.vocabulary.text(np.arange(pairs.pool))
-    return BM25.build(tokenize(texts)), tokenize(pairs.vocabulary.text(pairs.query_texts))
+    texts = pairs.unique_texts.text(np.arange(pairs.pool))
+    return BM25.build(tokenize(texts)), tokenize(pairs.unique_texts.text(pairs.query_texts))
 
 
-def _evidence(
+def _false_negative_model(
     pairs: Pairs,
     queries: Vectors,
     corpus: Vectors,
@@ -150,17 +152,17 @@ def _evidence(
     seed: int,
     ledger: Ledger,
     device: Device,
-) -> Evidence | None:
-    """The model of risk, if the rule asks for it; ``risk_not_fitted`` is noted where there is too little to fit."""
-    if rule.risk_max is None:
+) -> FalseNegativeModel | None:
+    """The model, if the rule asks for it; where there is too little to fit, that is noted."""
+    if rule.max_false_negative_probability is None:
         return None
     query_of_positive = pairs.query_of_row[pairs.positives[:, 0]]
     wanted, first = np.unique(query_of_positive, return_index=True)
     positives = np.full(len(queries), NOTHING, dtype=np.int64)
     scores = np.full(len(queries), -np.inf, dtype=np.float32)
     positives[wanted], scores[wanted] = pairs.positives[first, 1], positive_scores[first]
-    known = Known(queries, corpus, pairs.pool, pairs.barred, *lexical, positives, scores, device)
-    evidence = fit(known, rule.rank_max, seed)
-    if evidence is None:
-        ledger.note("risk_not_fitted")
-    return evidence
+    inputs = SignInputs(queries, corpus, pairs.pool, pairs.excluded, *lexical, positives, scores, device)
+    model = fit(inputs, rule.range_max, seed)
+    if model is None:
+        ledger.note("false_negative_model_not_fitted")
+    return model

@@ -10,7 +10,7 @@ tell them apart. Five further signs do, each of which needs no labels:
 
 What they are worth depends on the dataset, so each dataset weighs them itself: logistic regression of its known
 positives against its candidates, which are mostly negatives (learning from positive and unlabelled data, Elkan and
-Noto 2008). The risk is the model's probability with both classes weighted alike.
+Noto 2008). Both classes weigh alike, so the probability says how much a candidate looks like a known positive.
 """
 
 from dataclasses import dataclass
@@ -37,14 +37,14 @@ SIGNS = 5
 
 
 @dataclass(frozen=True)
-class Known:
+class SignInputs:
     """What the signs are read from.
 
     Attributes:
         queries: float16 [q, d] vectors of the distinct queries.
         corpus: float16 [n, d] vectors of the texts; the first ``pool`` are candidates.
         pool: how many.
-        barred: bool CSR [q, at least pool].
+        excluded: bool CSR [q, at least pool].
         index: BM25 index of the pool.
         words: tokenised distinct queries.
         positives: int64 [q], one known positive of each query, -1 where it has none.
@@ -55,7 +55,7 @@ class Known:
     queries: Vectors
     corpus: Vectors
     pool: int
-    barred: BoolMatrix
+    excluded: BoolMatrix
     index: BM25
     words: pl.Series
     positives: Ints
@@ -64,37 +64,37 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """A fitted model of risk.
+class FalseNegativeModel:
+    """A fitted model of which candidates are positives that nobody marked.
 
     Attributes:
-        known: where the signs come from.
+        inputs: where the signs come from.
         probes: int64 [m] the queries among which reciprocal ranks and near queries are counted.
         listed: float64, ascending ``4 * text - score`` of every text in every probe's ranking.
         ranking: the probes' rankings [m, k].
-        ranking_risk: float64 [m, k], the risk of the texts in them.
+        ranking_probability: float64 [m, k], that of each text in them.
         mean: float64 [5], of the signs of candidates.
         scale: float64 [5], their standard deviation.
         weights: float64 [6], the last one is the intercept.
     """
 
-    known: Known
+    inputs: SignInputs
     probes: Ints
     listed: Floats64
     ranking: Ranking
-    ranking_risk: Floats64
+    ranking_probability: Floats64
     mean: Floats64
     scale: Floats64
     weights: Floats64
 
     def ranked(self, queries: Ints) -> tuple[Ranking, Floats64] | None:
-        """Rankings of the queries and the risks in them, if all of them are probes; known from the fit."""
+        """Rankings of the queries and the probabilities in them, if all of them are probes; known from the fit."""
         places = np.minimum(np.searchsorted(self.probes, queries), len(self.probes) - 1)
         if not np.array_equal(self.probes[places], queries):
             return None
-        return self.ranking.rows(places), self.ranking_risk[places]
+        return self.ranking.rows(places), self.ranking_probability[places]
 
-    def risk(self, queries: Ints, ids: Ints, scores: Floats32, ranking: Ranking) -> Floats64:
+    def probability(self, queries: Ints, ids: Ints, scores: Floats32, ranking: Ranking) -> Floats64:
         """Probability [r, c] that a candidate looks like a known positive; 0 where there is no candidate.
 
         Args:
@@ -105,42 +105,42 @@ class Evidence:
         """
         if not ids.size:
             return np.zeros(ids.shape)
-        signs = _signs(self.known, self.listed, _views(self.known, self.probes, queries, ranking), ids, scores)
-        return _risk(signs, ids, self.mean, self.scale, self.weights)
+        signs = _signs(self.inputs, self.listed, _views(self.inputs, self.probes, queries, ranking), ids, scores)
+        return _probability(signs, ids, self.mean, self.scale, self.weights)
 
 
-def fit(known: Known, length: int, seed: int) -> Evidence | None:
+def fit(inputs: SignInputs, length: int, seed: int) -> FalseNegativeModel | None:
     """Weigh the signs for a dataset; None where too few known positives are ranked for that.
 
     Args:
-        known: the dataset.
+        inputs: the dataset.
         length: how long the rankings are from which candidates are taken.
         seed: draws the probes.
     """
-    with_positive = np.flatnonzero(known.positives != NOTHING)
+    with_positive = np.flatnonzero(inputs.positives != NOTHING)
     generator = np.random.default_rng(seed)
     probes = np.sort(generator.choice(with_positive, min(PROBES, len(with_positive)), replace=False))
     if len(probes) < FEWEST_POSITIVES:
         return None
-    barred = Exclusions(known.barred[probes])
-    ranking = topk(known.queries[probes], known.corpus[: known.pool], length, barred, device=known.device)
+    exclusions = Exclusions(inputs.excluded[probes])
+    ranking = topk(inputs.queries[probes], inputs.corpus[: inputs.pool], length, exclusions, device=inputs.device)
     present = ranking.ids != NOTHING
     listed = np.sort(4.0 * ranking.ids[present] - ranking.scores[present])
-    views = _views(known, probes, probes, ranking)
-    ours = _signs(known, listed, views, known.positives[probes, None], known.positive_scores[probes, None])[:, 0]
+    views = _views(inputs, probes, probes, ranking)
+    ours = _signs(inputs, listed, views, inputs.positives[probes, None], inputs.positive_scores[probes, None])[:, 0]
     reached = ours[:, 0] < np.log1p(present.sum(axis=1))
     if np.count_nonzero(reached) < FEWEST_POSITIVES:
         return None
-    signs = _signs(known, listed, views, *ranking)
+    signs = _signs(inputs, listed, views, *ranking)
     theirs = signs[present]
     mean, scale = theirs.mean(axis=0), np.maximum(theirs.std(axis=0), 1e-9)
     weights = _logistic((ours[reached] - mean) / scale, (theirs - mean) / scale)
-    return Evidence(
-        known, probes, listed, ranking, _risk(signs, ranking.ids, mean, scale, weights), mean, scale, weights
+    return FalseNegativeModel(
+        inputs, probes, listed, ranking, _probability(signs, ranking.ids, mean, scale, weights), mean, scale, weights
     )
 
 
-def _risk(signs: Floats64, ids: Ints, mean: Floats64, scale: Floats64, weights: Floats64) -> Floats64:
+def _probability(signs: Floats64, ids: Ints, mean: Floats64, scale: Floats64, weights: Floats64) -> Floats64:
     logits = ((signs - mean) / scale * weights[:-1]).sum(axis=2) + weights[-1]
     return np.where(ids == NOTHING, 0.0, _sigmoid(logits))
 
@@ -161,22 +161,22 @@ class _Views(NamedTuple):
     near_scores: Floats32
 
 
-def _views(known: Known, probes: Ints, queries: Ints, ranking: Ranking) -> _Views:
+def _views(inputs: SignInputs, probes: Ints, queries: Ints, ranking: Ranking) -> _Views:
     places = np.searchsorted(probes, queries)
     itself = np.flatnonzero(probes[np.minimum(places, len(probes) - 1)] == queries)
     same = incidence(itself, places[itself], (len(queries), len(probes)))
     exclusions = Exclusions(same)
-    near = topk(known.queries[queries], known.queries[probes], NEAR_QUERIES, exclusions, device=known.device)
+    near = topk(inputs.queries[queries], inputs.queries[probes], NEAR_QUERIES, exclusions, device=inputs.device)
     nothing = near.ids == NOTHING
     return _Views(
         ranking,
-        known.index.topk(known.words.gather(queries), LEXICAL_DEPTH),
-        np.where(nothing, NOTHING, known.positives[probes[near.ids]]),
+        inputs.index.topk(inputs.words.gather(queries), LEXICAL_DEPTH),
+        np.where(nothing, NOTHING, inputs.positives[probes[near.ids]]),
         np.where(nothing, np.float32(0), near.scores),
     )
 
 
-def _signs(known: Known, listed: Floats64, views: _Views, ids: Ints, scores: Floats32) -> Floats64:
+def _signs(inputs: SignInputs, listed: Floats64, views: _Views, ids: Ints, scores: Floats32) -> Floats64:
     """The five signs [r, c, 5] of candidates; ranks count from 0 and as log(1 + rank)."""
     signs = np.empty((*ids.shape, SIGNS))
     row = np.arange(len(ids))[:, None]
@@ -193,7 +193,7 @@ def _signs(known: Known, listed: Floats64, views: _Views, ids: Ints, scores: Flo
     place = np.searchsorted(listed, 4.0 * ids.ravel() - safe.ravel())
     signs[..., 3] = np.log1p(place - first).reshape(ids.shape)
 
-    signs[..., 4] = np.maximum(nearest_positive(known.corpus, ids, views.near_positives, views.near_scores), -1.0)
+    signs[..., 4] = np.maximum(nearest_positive(inputs.corpus, ids, views.near_positives, views.near_scores), -1.0)
     return signs
 
 

@@ -132,14 +132,14 @@ def with_answer(passages: pl.Series, answers: pl.Series) -> Bools:
     return found.to_series().to_numpy()
 
 
-def random_pair_scores(queries: Vectors, corpus: Vectors, barred: BoolMatrix, pairs: int, seed: int) -> Floats32:
-    """Cosines of random query-candidate pairs that are not barred, ascending: what unrelated texts score here.
+def random_pair_scores(queries: Vectors, corpus: Vectors, excluded: BoolMatrix, pairs: int, seed: int) -> Floats32:
+    """Cosines of random query-candidate pairs that are not excluded, ascending: what unrelated texts score here.
 
     Cosines of some encoders, the T5 family above all, are squeezed upward, so no fixed threshold fits all. Empty where
-    every drawn pair is barred.
+    every drawn pair is excluded.
     """
     generator = np.random.default_rng(seed)
     rows = generator.integers(0, len(queries), pairs)
     columns = generator.integers(0, len(corpus), pairs)
-    free = ~contains(barred, rows, columns)
+    free = ~contains(excluded, rows, columns)
     return np.sort(pair_scores(queries, corpus, rows[free], columns[free]))

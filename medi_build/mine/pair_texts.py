@@ -1,7 +1,7 @@
-"""Datasets that bring their positives, as numbers: which texts are candidates, and which are barred for a query.
+"""Datasets that bring their positives, as numbers: which texts are candidates, and which are excluded for a query.
 
 The pool is every distinct positive of any row, the documents beyond them, and for symmetric sets the queries too.
-Barred for a query are: its own text, every positive that any row with the same query text has, every text of one of
+Excluded for a query are: its own text, every positive that any row with the same query text has, every text of one of
 its groups (gold pages, sets), and with ``same_answer`` every text that answers another query with the same answer.
 """
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from medi_build.arrays import Bools, Ints
 from medi_build.dataset.schema import DOCUMENTS
-from medi_build.mine.texts import Flat, Segment, Vocabulary, codes, column, concat, flatten, member_ids, number
+from medi_build.mine.texts import Flat, TextColumn, UniqueTexts, codes, column, concat, flatten, member_ids, number
 from medi_build.search.exclusions import BoolMatrix, incidence
 
 
@@ -22,72 +22,72 @@ class Pairs:
     """A dataset's texts as numbers.
 
     Attributes:
-        vocabulary: all distinct texts; numbers below ``pool`` are candidates, those below ``documents`` are encoded
+        unique_texts: all distinct texts; numbers below ``pool`` are candidates, those below ``documents`` are encoded
             as documents (candidates and given negatives).
         query_of_row: int64 [rows], number of each row's distinct query.
-        query_texts: int64 [q], the distinct queries' numbers in the vocabulary.
+        query_texts: int64 [q], the distinct queries' numbers among the texts.
         positives: int64 [p, 2], (row, text) of each given positive that is not the query itself.
         negatives: int64 [n, 2], (row, text) of each given negative.
-        barred: bool CSR [q, vocabulary], texts that are never negatives of a query.
+        excluded: bool CSR [q, texts], distinct texts that are never negatives of a query.
     """
 
-    vocabulary: Vocabulary
+    unique_texts: UniqueTexts
     pool: int
     documents: int
     query_of_row: Ints
     query_texts: Ints
     positives: Ints
     negatives: Ints
-    barred: BoolMatrix
+    excluded: BoolMatrix
 
     def is_positive(self) -> Bools:
-        """Which texts of the vocabulary are a given positive of some row."""
-        mask = np.zeros(len(self.vocabulary), dtype=bool)
+        """Which of the distinct texts are a given positive of some row."""
+        mask = np.zeros(len(self.unique_texts), dtype=bool)
         mask[self.positives[:, 1]] = True
         return mask
 
 
 def load(examples: pa.Table, documents: pa.Table | None, *, symmetric: bool, same_answer: bool) -> Pairs:
-    """Number the texts of a dataset and work out what is barred."""
+    """Number the texts of a dataset and work out what is excluded."""
     documents = DOCUMENTS.empty_table() if documents is None else documents
     ids, queries = column(examples, "id"), column(examples, "query")
     positives, negatives = flatten(examples, "positives"), flatten(examples, "negatives")
-    own = Segment(queries, ids)
-    given = Segment(negatives.values, member_ids(ids, negatives, "n"))
+    own = TextColumn(queries, ids)
+    given = TextColumn(negatives.values, member_ids(ids, negatives, "n"))
     # Documents first, so that a passage that is also a positive is published under its own id.
     candidates = [
-        Segment(column(documents, "text"), column(documents, "id")),
-        Segment(positives.values, member_ids(ids, positives, "p")),
+        TextColumn(column(documents, "text"), column(documents, "id")),
+        TextColumn(positives.values, member_ids(ids, positives, "p")),
     ]
     order = [*candidates, own, given] if symmetric else [*candidates, given, own]
-    vocabulary = Vocabulary.build(order)
-    document_texts, positive_texts = vocabulary.segments[:2]
+    unique_texts = UniqueTexts.build(order)
+    document_texts, positive_texts = unique_texts.columns[:2]
     query_at = 2 if symmetric else 3
-    text_of_row, negative_texts = vocabulary.segments[query_at], vocabulary.segments[5 - query_at]
+    text_of_row, negative_texts = unique_texts.columns[query_at], unique_texts.columns[5 - query_at]
     query_of_row, first_rows = number(text_of_row)
     query_texts = text_of_row[first_rows]
     usable = positive_texts != text_of_row[positives.rows]
-    graph = _Graph(query_of_row, query_texts, len(vocabulary))
+    graph = _Graph(query_of_row, query_texts, len(unique_texts))
     members = (positives.rows, positive_texts)
-    barred = graph.known(*members, symmetric)
-    barred += graph.grouped(examples, "groups", members, (documents, document_texts), symmetric)
+    excluded = graph.known(*members, symmetric)
+    excluded += graph.grouped(examples, "groups", members, (documents, document_texts), symmetric)
     if same_answer:
-        barred += graph.grouped(examples, "answers", members, None, symmetric)
+        excluded += graph.grouped(examples, "answers", members, None, symmetric)
     return Pairs(
-        vocabulary,
-        pool=vocabulary.count_in(3 if symmetric else 2),
-        documents=vocabulary.count_in(4 if symmetric else 3),
+        unique_texts,
+        pool=unique_texts.count_in(3 if symmetric else 2),
+        documents=unique_texts.count_in(4 if symmetric else 3),
         query_of_row=query_of_row,
         query_texts=query_texts,
         positives=np.stack([positives.rows[usable], positive_texts[usable]], axis=1),
         negatives=np.stack([negatives.rows, negative_texts], axis=1),
-        barred=barred.tocsr(),
+        excluded=excluded.tocsr(),
     )
 
 
 @dataclass(frozen=True)
 class _Graph:
-    """Who is related to whom, as bool matrices [queries, vocabulary]."""
+    """Who is related to whom, as bool matrices [queries, distinct texts]."""
 
     query_of_row: Ints
     query_texts: Ints
@@ -96,7 +96,7 @@ class _Graph:
     def known(self, rows: Ints, texts: Ints, symmetric: bool) -> BoolMatrix:
         """Each query's own text and the positives of all rows with that query text.
 
-        In a symmetric set the relation is read both ways and one step on: if a~b and b~c, c is barred for a.
+        In a symmetric set the relation is read both ways and one step on: if a~b and b~c, c is excluded for a.
         """
         count = len(self.query_texts)
         own = incidence(np.arange(count, dtype=np.int64), self.query_texts, (count, self.texts))

@@ -6,7 +6,7 @@ row would take it as a positive.
 
 Labels and outputs tell a wrong candidate from a right one here, so of the rule's filters only those on rank and
 length apply; margins, the cross-encoder and the like are for `medi_build.mine.negatives`, where nothing else guards
-the negatives. Each knob that a rule sets in vain is noted as ``no_effect_{knob}``.
+the negatives. Each knob that a rule sets and that is ignored here is noted as ``no_effect_{knob}``.
 """
 
 from typing import NamedTuple
@@ -21,14 +21,14 @@ from medi_build.embedding import Embed
 from medi_build.ledger import Ledger
 from medi_build.mine.encoding import encode
 from medi_build.mine.filters import bad_lengths
-from medi_build.mine.result import Found, empty
+from medi_build.mine.result import MinedRows, empty
 from medi_build.mine.select import Candidates, depth, pick, reject, window
-from medi_build.mine.texts import Flat, Segment, Texts, Vocabulary, codes, column, flatten, seeded_hash
+from medi_build.mine.texts import Flat, TextColumn, Texts, UniqueTexts, codes, column, flatten, seeded_hash
 from medi_build.search.dense import pair_scores, topk
 from medi_build.search.exclusions import BoolMatrix, Exclusions, Labels, incidence, label_bits
 from medi_build.search.ranking import NOTHING, Ranking
 
-KNOBS = {"preset", "negatives", "rank_min", "rank_max", "pick", "max_length_ratio"}
+KNOBS = {"preset", "num_negatives", "range_min", "range_max", "sampling_strategy", "max_length_ratio"}
 """The knobs of a rule that have an effect here."""
 
 
@@ -37,13 +37,13 @@ class _Inputs(NamedTuple):
 
     Attributes:
         rows: int64 [m], these rows of the examples table.
-        vocabulary: distinct inputs, [n]; its ``first`` counts in 0..m.
+        unique_texts: distinct inputs, [n]; its ``first`` counts in 0..m.
         text_of_row: int64 [m], number of each row's input.
         values: the labels or outputs; ``rows`` counts in 0..m.
     """
 
     rows: Ints
-    vocabulary: Vocabulary
+    unique_texts: UniqueTexts
     text_of_row: Ints
     values: Flat
 
@@ -57,24 +57,24 @@ def by_label(
     seed: int,
     ledger: Ledger,
     device: Device,
-) -> tuple[Found, Vocabulary]:
+) -> tuple[MinedRows, UniqueTexts]:
     """Classification: the most similar input that shares a label, against the most similar one that shares none.
 
     Drops rows without a label (``no_label``) and rows whose labels no other input has (``no_positive``).
     """
-    _note_vain_knobs(rule, ledger)
+    _note_ignored_knobs(rule, ledger)
     inputs = _usable(examples, "labels", "no_label", ledger)
-    vocabulary = inputs.vocabulary
-    if not len(vocabulary):
-        return empty("label", rule), vocabulary
+    unique_texts = inputs.unique_texts
+    if not len(unique_texts):
+        return empty("label", rule), unique_texts
     label_codes, firsts = codes(inputs.values.values)
-    bits = label_bits(inputs.text_of_row[inputs.values.rows], label_codes, len(vocabulary), len(firsts))
-    queries, corpus = _both_sides(vocabulary, embed, instructions, ledger)
-    own = _diagonal(len(vocabulary))
+    bits = label_bits(inputs.text_of_row[inputs.values.rows], label_codes, len(unique_texts), len(firsts))
+    queries, corpus = _both_sides(unique_texts, embed, instructions, ledger)
+    own = _diagonal(len(unique_texts))
     positives = topk(queries, corpus, 1, Exclusions(own, Labels(bits, bits, "share")), device=device)
     negatives = topk(queries, corpus, depth(rule), Exclusions(own, Labels(bits, bits, "disjoint")), device=device)
-    chosen = _pick(window(negatives, rule), positives.ids[:, 0], vocabulary, rule, seed, ledger)
-    return _per_row(inputs, positives, chosen, "label", ledger), vocabulary
+    chosen = _pick(window(negatives, rule), positives.ids[:, 0], unique_texts, rule, seed, ledger)
+    return _per_row(inputs, positives, chosen, "label", ledger), unique_texts
 
 
 def by_output(
@@ -86,7 +86,7 @@ def by_output(
     seed: int,
     ledger: Ledger,
     device: Device,
-) -> tuple[Found, Vocabulary]:
+) -> tuple[MinedRows, UniqueTexts]:
     """Everything else: similar input and similar output, against similar input and different output.
 
     s_pos = cos(x_i, x_j) + cos(y_i, y_j) and s_neg = cos(x_i, x_j) - cos(y_i, y_j) are the inner products of
@@ -96,15 +96,15 @@ def by_output(
 
     Drops rows without an output (``no_output``) or without another input (``no_positive``).
     """
-    _note_vain_knobs(rule, ledger)
+    _note_ignored_knobs(rule, ledger)
     inputs = _usable(examples, "answers", "no_output", ledger)
-    vocabulary = inputs.vocabulary
-    if not len(vocabulary):
-        return empty("output", rule), vocabulary
-    count, outputs = len(vocabulary), inputs.values
-    x, corpus_x = _both_sides(vocabulary, embed, instructions, ledger)
+    unique_texts = inputs.unique_texts
+    if not len(unique_texts):
+        return empty("output", rule), unique_texts
+    count, outputs = len(unique_texts), inputs.values
+    x, corpus_x = _both_sides(unique_texts, embed, instructions, ledger)
     output_codes, firsts = codes(outputs.values)
-    first_outputs = output_codes[outputs.places == 0][vocabulary.first]
+    first_outputs = output_codes[outputs.places == 0][unique_texts.first]
     y = encode(embed, Texts(outputs.values, firsts), instructions[1], ledger)[first_outputs]
 
     corpus = np.concatenate([corpus_x, y], axis=1)
@@ -113,14 +113,14 @@ def by_output(
     has = incidence(inputs.text_of_row[outputs.rows], output_codes, (count, len(firsts)))
     found = np.flatnonzero(positives.ids[:, 0] != NOTHING)
     chosen_positive = incidence(found, positives.ids[found, 0], (count, count))
-    barred = Exclusions((own + chosen_positive + has @ has.T).tocsr())
-    negatives = topk(np.concatenate([x, -y], axis=1), corpus, depth(rule), barred, device=device)
+    exclusions = Exclusions((own + chosen_positive + has @ has.T).tocsr())
+    negatives = topk(np.concatenate([x, -y], axis=1), corpus, depth(rule), exclusions, device=device)
     positives, negatives = (_rescored(ranking, x, corpus_x) for ranking in (positives, negatives))
-    chosen = _pick(window(negatives, rule), positives.ids[:, 0], vocabulary, rule, seed, ledger)
-    return _per_row(inputs, positives, chosen, "output", ledger), vocabulary
+    chosen = _pick(window(negatives, rule), positives.ids[:, 0], unique_texts, rule, seed, ledger)
+    return _per_row(inputs, positives, chosen, "output", ledger), unique_texts
 
 
-def _note_vain_knobs(rule: MiningRule, ledger: Ledger) -> None:
+def _note_ignored_knobs(rule: MiningRule, ledger: Ledger) -> None:
     for knob in sorted(rule.model_dump(exclude_defaults=True).keys() - KNOBS):
         ledger.note(f"no_effect_{knob}")
 
@@ -130,17 +130,17 @@ def _usable(examples: pa.Table, name: str, reason: str, ledger: Ledger) -> _Inpu
     values = flatten(examples, name)
     rows = np.unique(values.rows)
     ledger.drop("mine", reason, examples.num_rows - len(rows))
-    segment = Segment(column(examples, "query").gather(rows), column(examples, "id").gather(rows))
-    vocabulary = Vocabulary.build([segment])
+    queries = TextColumn(column(examples, "query").gather(rows), column(examples, "id").gather(rows))
+    unique_texts = UniqueTexts.build([queries])
     compact = values._replace(rows=np.searchsorted(rows, values.rows))
-    return _Inputs(rows, vocabulary, vocabulary.segments[0], compact)
+    return _Inputs(rows, unique_texts, unique_texts.columns[0], compact)
 
 
 def _both_sides(
-    vocabulary: Vocabulary, embed: Embed, instructions: tuple[str, str], ledger: Ledger
+    unique_texts: UniqueTexts, embed: Embed, instructions: tuple[str, str], ledger: Ledger
 ) -> tuple[Vectors, Vectors]:
     """The inputs' vectors as queries and as candidates."""
-    texts = vocabulary.some(np.arange(len(vocabulary)))
+    texts = unique_texts.some(np.arange(len(unique_texts)))
     queries = encode(embed, texts, instructions[0], ledger)
     same = instructions[0] == instructions[1]
     return queries, queries if same else encode(embed, texts, instructions[1], ledger)
@@ -159,30 +159,30 @@ def _rescored(ranking: Ranking, x: Vectors, corpus_x: Vectors) -> Ranking:
 
 
 def _pick(
-    candidates: Candidates, positives: Ints, vocabulary: Vocabulary, rule: MiningRule, seed: int, ledger: Ledger
+    candidates: Candidates, positives: Ints, unique_texts: UniqueTexts, rule: MiningRule, seed: int, ledger: Ledger
 ) -> Candidates:
     """Filter by length and take the asked number, one row per distinct input."""
     allowed = candidates.ids != NOTHING
-    everything = np.arange(len(vocabulary), dtype=np.int64)
+    everything = np.arange(len(unique_texts), dtype=np.int64)
     if rule.max_length_ratio is not None:
-        lengths = vocabulary.lengths()
+        lengths = unique_texts.lengths()
         allowed = reject(
             allowed, bad_lengths(lengths[positives], lengths[candidates.ids], rule.max_length_ratio), "length", ledger
         )
-    return pick(candidates, allowed, rule, seeded_hash(vocabulary.id(everything), seed))
+    return pick(candidates, allowed, rule, seeded_hash(unique_texts.id(everything), seed))
 
 
-def _per_row(inputs: _Inputs, positives: Ranking, chosen: Candidates, miner: str, ledger: Ledger) -> Found:
+def _per_row(inputs: _Inputs, positives: Ranking, chosen: Candidates, miner: str, ledger: Ledger) -> MinedRows:
     """Give each row what was found for its text; rows whose text has no positive are dropped."""
     ids = positives.ids[inputs.text_of_row, 0]
     kept = np.flatnonzero(ids != NOTHING)
     ledger.drop("mine", "no_positive", len(ids) - len(kept))
     texts = inputs.text_of_row[kept]
-    return Found(
+    return MinedRows(
         rows=inputs.rows[kept],
         positives=ids[kept],
         positive_scores=positives.scores[texts, 0],
         negatives=chosen.rows(texts),
-        rivals=np.empty((len(kept), 0), dtype=np.int64),
+        possible_false_negatives=np.empty((len(kept), 0), dtype=np.int64),
         miner=miner,
     )

@@ -48,7 +48,7 @@ def inconsistent(
 
     Consistency (Dai et al. 2023, Promptagator, section 3.2): fewer than ``consistency_top`` of
     ``consistency_pool`` random candidates score above the positive. Round trip: the same from the positive's
-    side, among random queries. Candidates barred for the query do not count.
+    side, among random queries. Candidates excluded for the query do not count.
 
     Args:
         pairs: the dataset.
@@ -67,14 +67,14 @@ def inconsistent(
     generator = np.random.default_rng(seed)
     if rule.consistency_top is not None:
         sample = _sample(generator, pairs.pool, rule.consistency_pool)
-        best = topk(queries, corpus[sample], rule.consistency_top, Exclusions(pairs.barred[:, sample]), device=device)
+        best = topk(queries, corpus[sample], rule.consistency_top, Exclusions(pairs.excluded[:, sample]), device=device)
         bad |= scores < best.scores[of_query, -1]
         ledger.drop("mine", "inconsistent_positive", int(bad.sum()))
     if rule.round_trip_top is not None:
         sample = _sample(generator, len(queries), rule.consistency_pool)
         wanted, local = np.unique(texts, return_inverse=True)
-        barred = pairs.barred[sample].tocsc()[:, wanted].T.tocsr()
-        best = topk(corpus[wanted], queries[sample], rule.round_trip_top, Exclusions(barred), device=device)
+        excluded = pairs.excluded[sample].tocsc()[:, wanted].T.tocsr()
+        best = topk(corpus[wanted], queries[sample], rule.round_trip_top, Exclusions(excluded), device=device)
         lost = (scores < best.scores[local, -1]) & ~bad
         ledger.drop("mine", "positive_fails_round_trip", int(lost.sum()))
         bad |= lost

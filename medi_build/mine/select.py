@@ -34,17 +34,21 @@ class Candidates(NamedTuple):
 
 def depth(rule: MiningRule) -> int:
     """How long a ranking the rule looks at; one that neither filters, samples nor fuses needs no more than it takes."""
-    return rule.rank_max if rule.filters or rule.fuses or rule.pick == "random" else rule.rank_min + rule.negatives
+    return (
+        rule.range_max
+        if rule.filters or rule.fuses or rule.sampling_strategy == "random"
+        else rule.range_min + rule.num_negatives
+    )
 
 
 def window(ranking: Ranking, rule: MiningRule) -> Candidates:
-    """Candidates with ``rank_min <= rank < rank_max``.
+    """Candidates with ``range_min <= rank < range_max``.
 
-    The window is cut from the full ranking, before any filter: afterwards it would skip the hardest survivors.
+    The window is cut from the full ranking, before any filter: afterwards it would skip the hardest that are left.
     """
-    ids = ranking.ids[:, rule.rank_min : rule.rank_max]
-    scores = ranking.scores[:, rule.rank_min : rule.rank_max]
-    ranks = np.arange(rule.rank_min, rule.rank_min + ids.shape[1], dtype=np.int32)
+    ids = ranking.ids[:, rule.range_min : rule.range_max]
+    scores = ranking.scores[:, rule.range_min : rule.range_max]
+    ranks = np.arange(rule.range_min, rule.range_min + ids.shape[1], dtype=np.int32)
     return Candidates(ids, scores, np.broadcast_to(ranks, ids.shape).astype(np.int32))
 
 
@@ -68,7 +72,7 @@ def repeated(ids: Ints) -> Bools:
     return result
 
 
-def reject(allowed: Bools, bad: Bools, reason: str, ledger: Ledger, spared: Bools | None = None) -> Bools:
+def reject(allowed: Bools, bad: Bools, reason: str, ledger: Ledger, protected: Bools | None = None) -> Bools:
     """Take the bad ones out of the allowed ones and count what that removed as ``rejected_{reason}``.
 
     Args:
@@ -76,33 +80,33 @@ def reject(allowed: Bools, bad: Bools, reason: str, ledger: Ledger, spared: Bool
         bad: [r, c].
         reason: why they are bad.
         ledger: where they are counted.
-        spared: [r, c], candidates that stay although they are bad, or None.
+        protected: [r, c], candidates that stay although they are bad, or None.
     """
-    hit = allowed & bad if spared is None else allowed & bad & ~spared
+    hit = allowed & bad if protected is None else allowed & bad & ~protected
     ledger.note(f"rejected_{reason}", int(hit.sum()))
     return allowed & ~hit
 
 
 def pick(candidates: Candidates, allowed: Bools, rule: MiningRule, row_keys: Hashes) -> Candidates:
-    """Take ``rule.negatives`` of the allowed candidates of each row.
+    """Take ``rule.num_negatives`` of the allowed candidates of each row.
 
-    Given negatives come first; mined ones by rank, or with ``pick: random`` by a seeded draw, then by rank.
+    Given negatives come first; mined ones by rank, or with ``random`` as strategy by a seeded draw, then by rank.
 
     Args:
-        candidates: [r, c], c at least ``rule.negatives``.
+        candidates: [r, c], c at least ``rule.num_negatives``.
         allowed: [r, c].
-        rule: ``negatives`` and ``pick``.
+        rule: ``num_negatives`` and ``sampling_strategy``.
         row_keys: [r], the rows' seeded hashes; the draw depends on them and the candidates alone.
 
     Returns:
-        [r, negatives]; id -1, score NaN where a row has fewer.
+        [r, num_negatives]; id -1, score NaN where a row has fewer.
     """
     order = np.where(candidates.ranks == GIVEN, -1.0, candidates.ranks)
-    if rule.pick == "random":
+    if rule.sampling_strategy == "random":
         order = np.where(candidates.ranks == GIVEN, -1.0, _draw(row_keys, candidates.ids))
     order = np.where(allowed, order, np.inf)
-    taken = np.argsort(order, axis=1, kind="stable")[:, : rule.negatives]
-    if rule.pick == "random":
+    taken = np.argsort(order, axis=1, kind="stable")[:, : rule.num_negatives]
+    if rule.sampling_strategy == "random":
         taken = np.sort(taken, axis=1)  # columns stand in order of rank
     kept = np.take_along_axis(allowed, taken, axis=1)
     hardest_first = np.argsort(~kept, axis=1, kind="stable")

@@ -23,8 +23,8 @@ def length_auc(positive: Ints, negative: Ints) -> float:
 
 
 def note_length_shortcut(positive: Ints, negative: Ints, ledger: Ledger) -> None:
-    """Note the AUC in percent as ``length_auc_percent``, and the rows as ``length_shortcut`` where it passes 65."""
+    """Measure the AUC as ``length_auc``, and note the rows as ``length_shortcut`` where it passes the limit."""
     area = length_auc(positive, negative)
-    ledger.note("length_auc_percent", round(100 * area))
+    ledger.measure("length_auc", round(area, 4))
     if area > LENGTH_AUC_LIMIT:
         ledger.note("length_shortcut", len(positive))

@@ -117,7 +117,7 @@ class Texts(Sequence[str]):
             yield from self._series.gather(self._index[start : start + ROWS_PER_SLICE])
 
 
-class Segment(NamedTuple):
+class TextColumn(NamedTuple):
     """One source of texts, with the id under which each is published."""
 
     texts: pl.Series
@@ -125,36 +125,36 @@ class Segment(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Vocabulary:
-    """The distinct texts of several segments, numbered by first appearance.
+class UniqueTexts:
+    """The distinct texts of several columns, numbered by first appearance.
 
     Attributes:
-        texts: all texts of all segments, repeats and all.
+        texts: all texts of all columns, repeats and all.
         ids: their published ids.
-        first: int64 [v], where distinct text number j first stands.
-        segments: for each segment, the numbers of its texts.
+        first: int64 [n], where distinct text number j first stands.
+        columns: for each column, the numbers of its texts.
     """
 
     texts: pl.Series
     ids: pl.Series
     first: Ints
-    segments: tuple[Ints, ...]
+    columns: tuple[Ints, ...]
 
     @classmethod
-    def build(cls, segments: Sequence[Segment]) -> "Vocabulary":
-        """Number the texts of the segments, earlier segments first."""
-        texts = concat([segment.texts for segment in segments])
-        ids = concat([segment.ids for segment in segments])
+    def build(cls, columns: Sequence[TextColumn]) -> "UniqueTexts":
+        """Number the texts of the columns, earlier columns first."""
+        texts = concat([one.texts for one in columns])
+        ids = concat([one.ids for one in columns])
         numbers, first = codes(texts)
-        ends = np.cumsum([len(segment.texts) for segment in segments])
+        ends = np.cumsum([len(one.texts) for one in columns])
         return cls(texts, ids, first, tuple(np.split(numbers, ends[:-1])))
 
     def __len__(self) -> int:
         return len(self.first)
 
-    def count_in(self, segments: int) -> int:
-        """How many distinct texts the first so many segments hold; their numbers are 0 to that, exclusive."""
-        return max((int(numbers.max()) + 1 for numbers in self.segments[:segments] if len(numbers)), default=0)
+    def count_in(self, columns: int) -> int:
+        """How many distinct texts the first so many columns hold; their numbers are 0 to that, exclusive."""
+        return max((int(numbers.max()) + 1 for numbers in self.columns[:columns] if len(numbers)), default=0)
 
     def some(self, numbers: Ints) -> Texts:
         """The texts with these numbers, for encoding."""

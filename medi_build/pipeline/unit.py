@@ -152,7 +152,7 @@ def _mine(
         device=job.device or embedder.encoder.device.type,
         instructions=instructions if pipeline.mine_with_instructions else ("", ""),
         symmetric=options.adapter == "pairs" and options.symmetric,
-        judged_negatives=job.unit.card.judged_negatives,
+        verified_negatives=job.unit.card.verified_negatives,
         seed=pipeline.seed,
         ledger=ledger,
     )

@@ -61,16 +61,16 @@ def ann_topk(
     if k < 1 or not len(corpus):
         raise MiningError(f"k is {k} and the corpus has {len(corpus)} rows; both have to be at least 1")
     index = _index(corpus, probes, seed)
-    barred = exclusions.rows(np.arange(len(queries))).pairs
-    most = 0 if barred is None else int(np.diff(barred.indptr).max(initial=0))
+    excluded = exclusions.rows(np.arange(len(queries))).pairs
+    most = 0 if excluded is None else int(np.diff(excluded.indptr).max(initial=0))
     parts = []
     for start in range(0, len(queries), QUERIES_AT_ONCE):
         rows = np.arange(start, min(start + QUERIES_AT_ONCE, len(queries)))
         _, ids = index.search(queries[rows].astype(np.float32), min(len(corpus), k + most))
         row, column = np.nonzero(ids != NOTHING)
         found = ids[row, column]
-        if barred is not None:
-            free = ~contains(barred[rows], row, found)
+        if excluded is not None:
+            free = ~contains(excluded[rows], row, found)
             row, found = row[free], found[free]
         scores = pair_scores(queries, corpus, rows[row], found)
         parts.append(best_per_row(row, found, scores.astype(np.float64), len(rows), k))

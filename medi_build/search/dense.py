@@ -20,7 +20,7 @@ import numpy as np
 from medi_build.arrays import Bools, Floats32, Ints, Vectors
 from medi_build.devices import Device, devices
 from medi_build.errors import MiningError
-from medi_build.search.dense_pass import Blocks, Pass, relative_rounding, survivors, to_device
+from medi_build.search.dense_pass import Blocks, SearchPass, candidate_lists, relative_rounding, to_device
 from medi_build.search.exclusions import Exclusions
 from medi_build.search.ranking import NOTHING, Ranking
 
@@ -29,7 +29,7 @@ RESIDENT_CELLS = 1 << 23
 """Places of the running lists held at a time; twice as many may be filled, which takes 200 MB."""
 RESIDENT_ROWS = 65536
 EXACT_FROM_START = 8
-"""Below so many candidates per place of the list, a float64 product is cheaper than scoring survivors again."""
+"""Below so many candidates per place of the list, a float64 product is cheaper than scoring candidates again."""
 
 
 def topk(
@@ -64,7 +64,7 @@ def topk(
         np.full((len(queries), k), NOTHING, dtype=np.int64), np.full((len(queries), k), -np.inf, dtype=np.float32)
     )
 
-    def settle(plan: Pass, parts: Iterable[Ints]) -> list[Ints]:
+    def settle(plan: SearchPass, parts: Iterable[Ints]) -> list[Ints]:
         unsettled = []
         for rows in parts:
             found, final = _search(queries[rows], corpus, exclusions.rows(rows), plan)
@@ -143,7 +143,7 @@ def _check(queries: Vectors, corpus: Vectors, k: int) -> None:
         )
 
 
-def _plan(k: int, candidates: int, device: Device, blocks: Blocks, attempt: int) -> Pass:
+def _plan(k: int, candidates: int, device: Device, blocks: Blocks, attempt: int) -> SearchPass:
     """The format and depth of an attempt: first fast and coarse, then in float32, then four times deeper each time."""
     import torch
 
@@ -152,7 +152,7 @@ def _plan(k: int, candidates: int, device: Device, blocks: Blocks, attempt: int)
     else:
         depth, dtype = (k + max(16, k // 4)) * 4 ** max(0, attempt - 1), torch.float32
     depth = min(candidates, depth)
-    return Pass(k, depth, torch.float64 if candidates <= EXACT_FROM_START * depth else dtype, device, blocks)
+    return SearchPass(k, depth, torch.float64 if candidates <= EXACT_FROM_START * depth else dtype, device, blocks)
 
 
 def _has_fast_half(device: Device) -> bool:
@@ -162,12 +162,12 @@ def _has_fast_half(device: Device) -> bool:
     return device != "cpu" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-def _search(queries: Vectors, corpus: Vectors, exclusions: Exclusions, plan: Pass) -> tuple[Ranking, Bools]:
+def _search(queries: Vectors, corpus: Vectors, exclusions: Exclusions, plan: SearchPass) -> tuple[Ranking, Bools]:
     """One pass: the rankings, and which of them are proven to be exact."""
     import torch
 
     original = to_device(queries, plan.device, "queries", 0)
-    lists, error = survivors(original, corpus, exclusions, plan)
+    lists, error = candidate_lists(original, corpus, exclusions, plan)
     ids, exact = lists.ids, lists.scores
     if plan.dtype != torch.float64:
         wanted = (ids != NOTHING) & (lists.scores >= lists.limit[:, None])

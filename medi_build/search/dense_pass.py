@@ -25,7 +25,7 @@ class Blocks(NamedTuple):
     corpus: int = 8192
 
 
-class Pass(NamedTuple):
+class SearchPass(NamedTuple):
     """How one pass over the corpus is made: ``depth`` is the room of a list between two blocks."""
 
     k: int
@@ -35,7 +35,7 @@ class Pass(NamedTuple):
     blocks: Blocks
 
 
-def survivors(original: Any, corpus: Vectors, exclusions: Exclusions, plan: Pass) -> tuple["Lists", Any]:
+def candidate_lists(original: Any, corpus: Vectors, exclusions: Exclusions, plan: SearchPass) -> tuple["Lists", Any]:
     """The candidates of all queries that a pass leaves, and a bound, float64 [q], of the error of their scores.
 
     The bound is that of the sums, before they are rounded to the product's format: |q.c - q'.c'| <= |q - q'| |c| +
@@ -85,7 +85,7 @@ class Lists:
         cut: float64 [rows], the highest score in the pass of what was left out for want of room, or -inf.
     """
 
-    def __init__(self, rows: int, plan: Pass) -> None:
+    def __init__(self, rows: int, plan: SearchPass) -> None:
         import torch
 
         wide = torch.float64 if plan.dtype == torch.float64 else torch.float32
@@ -177,7 +177,7 @@ class Lists:
         self.limit[rows] = torch.maximum(self.limit[rows], above)
 
 
-def _joined(parts: list[Lists], plan: Pass) -> Lists:
+def _joined(parts: list[Lists], plan: SearchPass) -> Lists:
     """The lists of several blocks of queries, one below the other."""
     import torch
 

@@ -78,8 +78,8 @@ class PlanReport:
         rows: rows in all batches.
         batches: number of batches.
         tasks: task id -> (rows it has, rows of it in all batches).
-        contested: how many rows share their query, positive, negative, class, page or rival with a row of their
-            task in a way that could make a false negative. The kinds overlap.
+        contested: how many rows share their query, positive, negative, class, page or possible false negative with a
+            row of their task in a way that could make a false negative. The kinds overlap.
         moved: placements put off to a later batch for that.
         repeated: rows taken twice to make a batch divisible by the number of processes.
         left_out: rows left out of a pass because their task had too few rows for the processes.
@@ -106,7 +106,7 @@ class PlanReport:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """All batches of a run, in order.
 
     Attributes:
@@ -132,7 +132,7 @@ class Plan:
 class PlannedSampler:
     """Gives one process's slices of the planned batches, for a DataLoader's ``batch_sampler``."""
 
-    def __init__(self, plan: Plan, process: int = 0, processes: int = 1) -> None:
+    def __init__(self, plan: BatchPlan, process: int = 0, processes: int = 1) -> None:
         self.plan, self.process, self.processes = plan, process, processes
 
     def __len__(self) -> int:
@@ -150,7 +150,7 @@ def own_negative_tasks(keys: RowKeys, settings: BatchSettings) -> Ints:
     return np.unique(keys.task[np.diff(keys.labels.offsets) > 0])
 
 
-def plan_batches(keys: RowKeys, settings: BatchSettings) -> Plan:
+def plan_batches(keys: RowKeys, settings: BatchSettings) -> BatchPlan:
     """Plan every batch of a run.
 
     Raises:
@@ -180,14 +180,14 @@ def plan_batches(keys: RowKeys, settings: BatchSettings) -> Plan:
     return _assemble(batches[:wanted], keys.task, report)
 
 
-def _assemble(batches: list[Ints], task: Ints, report: PlanReport) -> Plan:
+def _assemble(batches: list[Ints], task: Ints, report: PlanReport) -> BatchPlan:
     rows = np.concatenate(batches)
     offsets = np.concatenate([[0], np.cumsum([len(batch) for batch in batches])]).astype(np.int64)
     report.rows, report.batches = len(rows), len(batches)
     drawn = dict(zip(*np.unique(task[rows], return_counts=True), strict=True))
     for task_id, size in zip(*np.unique(task, return_counts=True), strict=True):
         report.tasks[int(task_id)] = (int(size), int(drawn.get(task_id, 0)))
-    return Plan(rows, offsets, report)
+    return BatchPlan(rows, offsets, report)
 
 
 def rows_per_pass(sizes: Ints, cap: int | None, temperature: float) -> Ints:

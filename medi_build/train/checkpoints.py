@@ -11,14 +11,14 @@ import xxhash
 
 from medi_build.errors import TrainError
 from medi_build.files import file_digest, replacing
-from medi_build.train.batches import Plan
+from medi_build.train.batches import BatchPlan
 from medi_build.train.settings import TrainSettings
 
 RECEIPT = "medi-train.json"
 _NOT_PART_OF_THE_RUN = {"output_dir", "source", "resume", "export", "skip_bad_rows", "extra"}
 
 
-def run_fingerprint(settings: TrainSettings, plan: Plan, data_digest: str) -> dict[str, str]:
+def run_fingerprint(settings: TrainSettings, plan: BatchPlan, data_digest: str) -> dict[str, str]:
     """What a checkpoint and the run that continues it have to agree on, by name."""
     fields = {name: repr(value) for name, value in asdict(settings).items() if name not in _NOT_PART_OF_THE_RUN}
     planned = xxhash.xxh3_128(np.concatenate([plan.rows, plan.offsets]).tobytes())

@@ -1,9 +1,9 @@
 """Rows of one task that must not meet in a batch, and where to put them.
 
 A row *shows* its query, positive, classes and pages, and *rejects* its negatives (with their classes, where such a
-text is known as a query of the task), and its rivals: positives of other rows that mining found at least as near to its
-query as its own. Two rows conflict where both show the same thing, or one rejects what the
-other shows. Two rows may reject the same thing.
+text is known as a query of the task), and its possible false negatives: positives of other rows that mining found at
+least as near to its query as its own. Two rows conflict where both show the same thing, or one rejects what the other
+shows. Two rows may reject the same thing.
 """
 
 from collections import Counter
@@ -16,10 +16,10 @@ import numpy.typing as npt
 from medi_build.arrays import Hashes, Ints
 from medi_build.train.keys import Ragged, RowKeys
 
-KINDS = ("query", "positive", "negative", "class", "page", "rival")
+KINDS = ("query", "positive", "negative", "class", "page", "possible false negative")
 _NEGATIVE_CLASS = len(KINDS)  # reported as "class"
 _POSITIVE_ID = len(KINDS) + 1
-_REJECTS = (KINDS.index("negative"), KINDS.index("rival"), _NEGATIVE_CLASS)
+_REJECTS = (KINDS.index("negative"), KINDS.index("possible false negative"), _NEGATIVE_CLASS)
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def find_conflicts(keys: RowKeys, rows: Ints, *, same_class: bool) -> TaskConfli
         (1, n, keys.pos[rows]),
         (2, *negatives),
         (4, *_salted(*_entries(keys.groups, rows), salt=4)),
-        (5, *_salted(*_entries(keys.rival_ids, rows), salt=5)),
+        (5, *_salted(*_entries(keys.possible_false_negative_ids, rows), salt=5)),
         (_POSITIVE_ID, *_salted(*_entries(keys.pos_ids, rows), salt=5)),
     ]
     if same_class:

@@ -7,7 +7,7 @@ import numpy as np
 
 from medi_build.arrays import Hashes, Ints
 
-LISTS = ("hard_negatives", "labels", "groups", "pos_ids", "rival_ids")
+LISTS = ("hard_negatives", "labels", "groups", "pos_ids", "possible_false_negative_ids")
 """Lists of strings that a record may have: texts of further negatives, classes, gold pages, the id of its positive (one
 or none) and those of other rows' positives that may be false negatives for it."""
 
@@ -24,8 +24,8 @@ class Ragged:
 class RowKeys:
     """What the planner knows of the rows; texts are 64-bit hashes. All arrays have one entry per row.
 
-    ``hard_negatives`` are those beyond ``neg``; ``pos_ids`` holds one id or none, ``rival_ids`` those of positives that
-    may be false negatives for the row.
+    ``hard_negatives`` are those beyond ``neg``; ``pos_ids`` holds one id or none, ``possible_false_negative_ids`` those
+    of other rows' positives that may be false negatives for the row.
     """
 
     task: Ints
@@ -36,7 +36,7 @@ class RowKeys:
     labels: Ragged
     groups: Ragged
     pos_ids: Ragged
-    rival_ids: Ragged
+    possible_false_negative_ids: Ragged
 
 
 def take_keys(keys: RowKeys, rows: Ints) -> RowKeys:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medi_build.dataset.reader import Manifest
-from medi_build.train.batches import Plan
+from medi_build.train.batches import BatchPlan
 from medi_build.train.data import TrainingData
 from medi_build.train.holdout import ACCURACY
 from medi_build.train.settings import TrainSettings
@@ -82,7 +82,7 @@ def _curve(history: Sequence[dict[str, Any]], name: str) -> tuple[list[int], lis
 
 
 def write_card(
-    settings: TrainSettings, data: TrainingData, manifest: Manifest | None, plan: Plan, trained: Trained
+    settings: TrainSettings, data: TrainingData, manifest: Manifest | None, plan: BatchPlan, trained: Trained
 ) -> None:
     """Write the model card, README.md: data and its digest, tasks and licences, prompts, settings, results."""
     built = {} if manifest is None else {one.task_id: (one.name, one.licence) for one in manifest.datasets}
@@ -138,7 +138,7 @@ def _prompts(data: TrainingData) -> str:
     return f"## Prompts\n{shown}{rest}" if prompts else ""
 
 
-def _task_table(tasks: dict[int, tuple[str, str]], plan: Plan, trained: Trained) -> str:
+def _task_table(tasks: dict[int, tuple[str, str]], plan: BatchPlan, trained: Trained) -> str:
     lines = [
         "## Tasks",
         "| id | task | licence | rows | rows trained on | held-out accuracy |",

@@ -17,7 +17,7 @@ from medi_build.arrays import Ints
 from medi_build.dataset.reader import Manifest
 from medi_build.encode.load import find_model, load_model, not_finite, quiet, window_of
 from medi_build.errors import TrainError
-from medi_build.train.batches import Plan, PlannedSampler, own_negative_tasks, plan_batches
+from medi_build.train.batches import BatchPlan, PlannedSampler, own_negative_tasks, plan_batches
 from medi_build.train.checkpoints import drop_older_checkpoints, newest_checkpoint, run_fingerprint, write_receipt
 from medi_build.train.collate import CUT, ROWS, TripletCollator, instructions_that_fill, leave_instructions_out
 from medi_build.train.data import TrainingData, prepare
@@ -37,7 +37,7 @@ TOKENS_PER_FORWARD = {True: 16_384, False: 512}
 class PlannedTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
     """The trainer with our batches: each process reads its own slices, nothing is shuffled or dropped after that."""
 
-    def __init__(self, *, data: TrainingData, plan: Plan, collator: TripletCollator, **kwargs: Any) -> None:
+    def __init__(self, *, data: TrainingData, plan: BatchPlan, collator: TripletCollator, **kwargs: Any) -> None:
         super().__init__(data_collator=collator, **kwargs)
         self.data, self.plan = data, plan
         self.cut = torch.zeros((), dtype=torch.long, device=self.args.device)
@@ -190,25 +190,25 @@ def train(
     source = open_source(settings.source)
     data = _prepare(settings, args, source.files)
     model, window = load_for_training(settings)
-    run = _plan_run(settings, data, model.tokenizer, window, args.world_size)
-    for line in run.lines(settings):
+    planned = _plan_training(settings, data, model.tokenizer, window, args.world_size)
+    for line in planned.lines(settings):
         tell(line)
-    fingerprint = run_fingerprint(settings, run.plan, data.info["digest"])
+    fingerprint = run_fingerprint(settings, planned.plan, data.info["digest"])
     checkpoint = newest_checkpoint(settings.output_dir, fingerprint) if settings.resume else None
     evaluator = None
-    if len(run.evaluation):
+    if len(planned.evaluation):
         triplets = TripletCollator(model.tokenizer, window, np.empty(0, np.int64))
-        evaluator = TripletEvaluator(data, run.evaluation, triplets, tokens_per_forward)
+        evaluator = TripletEvaluator(data, planned.evaluation, triplets, tokens_per_forward)
     receipts = _Receipts(fingerprint, args.save_total_limit)
     args.save_total_limit = None
     try:
         trainer = PlannedTrainer(
             data=data,
-            plan=run.plan,
-            collator=run.collator,
+            plan=planned.plan,
+            collator=planned.collator,
             model=model,
-            args=_with_steps(args, len(run.plan), evaluates=evaluator is not None),
-            loss=loss(model) if loss else make_loss(settings, model, tokens_per_forward, run.collator.negatives),
+            args=_with_steps(args, len(planned.plan), evaluates=evaluator is not None),
+            loss=loss(model) if loss else make_loss(settings, model, tokens_per_forward, planned.collator.negatives),
             evaluator=evaluator,
             callbacks=[receipts, _Lines(tell), *callbacks],
         )
@@ -224,13 +224,13 @@ def train(
         (before[ACCURACY], after[ACCURACY]) if evaluator else None,
         {int(name.rsplit("_", 1)[1]): value for name, value in after.items() if name != ACCURACY},
         sum(point.get(CUT, 0) for point in trainer.state.log_history),
-        run.skipped,
+        planned.skipped,
         int(checkpoint.name.split("-")[1]) if checkpoint else 0,
     )
     if trained.texts_cut:
         tell(f"{trained.texts_cut:,} texts were cut to the window of {window} tokens")
     if trainer.is_world_process_zero():
-        _save(model, settings, data, source.manifest, run.plan, trained)
+        _save(model, settings, data, source.manifest, planned.plan, trained)
     return trained
 
 
@@ -238,10 +238,10 @@ def _say_nothing(_: str) -> None:
     """What the other processes tell."""
 
 
-class _Run(NamedTuple):
+class _TrainingPlan(NamedTuple):
     """What is decided before the first step: batches of rows of the data, rows to evaluate on, rows left out."""
 
-    plan: Plan
+    plan: BatchPlan
     evaluation: Ints
     collator: TripletCollator
     skipped: dict[str, int]
@@ -259,7 +259,9 @@ class _Run(NamedTuple):
         return lines
 
 
-def _plan_run(settings: TrainSettings, data: TrainingData, tokenizer: Any, window: int, processes: int) -> _Run:
+def _plan_training(
+    settings: TrainSettings, data: TrainingData, tokenizer: Any, window: int, processes: int
+) -> _TrainingPlan:
     rows, skipped = _usable_rows(data, tokenizer, window, settings.skip_bad_rows)
     training, evaluation = hold_out(take_keys(data.keys, rows), settings.eval_rows_per_task, settings.seed)
     keys = take_keys(data.keys, rows[training])
@@ -270,11 +272,11 @@ def _plan_run(settings: TrainSettings, data: TrainingData, tokenizer: Any, windo
         negatives = min(negatives, settings.hard_negatives)
     batch_settings = settings.batches(processes)
     plan = plan_batches(first_hard_negatives(keys, negatives - 1), batch_settings)
-    plan = Plan(rows[training][plan.rows], plan.offsets, plan.report)
+    plan = BatchPlan(rows[training][plan.rows], plan.offsets, plan.report)
     own_negatives = own_negative_tasks(keys, batch_settings)
     level = settings.loss != INSTRUCTOR
     collator = TripletCollator(tokenizer, window, own_negatives, negatives=negatives, level=level)
-    return _Run(plan, rows[evaluation], collator, skipped)
+    return _TrainingPlan(plan, rows[evaluation], collator, skipped)
 
 
 def load_for_training(settings: TrainSettings) -> tuple[Any, int]:
@@ -409,7 +411,12 @@ def _with_steps(
 
 
 def _save(
-    model: Any, settings: TrainSettings, data: TrainingData, manifest: Manifest | None, plan: Plan, trained: Trained
+    model: Any,
+    settings: TrainSettings,
+    data: TrainingData,
+    manifest: Manifest | None,
+    plan: BatchPlan,
+    trained: Trained,
 ) -> None:
     if settings.lora_rank:
         merge_adapters(model)

@@ -184,9 +184,9 @@ def test_no_two_cards_take_one_file() -> None:
         record = card.options.record if isinstance(card.options, MedMcqaOptions) else ""
         for split, patterns in card.files.items():
             claims[card.source, split, record] += [(pattern, card.name) for pattern in patterns]
-    for rivals in claims.values():
-        for pattern, name in rivals:
-            takers = {other for file, other in rivals if fnmatch.fnmatchcase(file, pattern)}
+    for claimants in claims.values():
+        for pattern, name in claimants:
+            takers = {other for file, other in claimants if fnmatch.fnmatchcase(file, pattern)}
             assert takers == {name}, f"{pattern} is taken by {sorted(takers)}"
 
 

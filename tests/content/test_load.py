@@ -71,6 +71,11 @@ def test_all_faults_of_all_files_come_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("card", "ids", "message"),
     [
+        (
+            f"{CARD}judged_negatives: true\n",
+            "100000\tour_team/tickets\n",
+            r"tickets\.yaml: judged_negatives: is called verified_negatives now; write the new name",
+        ),
         (CARD, "task_id\tname\n", "has no task id"),
         (CARD, "task_id\tname\n1\tour_team/tickets\n", "ids never move"),
         (CARD, "task_id\tname\none\tour_team/tickets\n", "expected 'number<TAB>name'"),

@@ -7,9 +7,10 @@ from medi_build.files import FileEntry
 from medi_build.ledger import Ledger
 
 
-def receipt(name: str, notes: dict[str, int]) -> Receipt:
+def receipt(name: str, length_auc: float, shortcut: int) -> Receipt:
     ledger = Ledger(name, read=3, adapted=3, written=3)
-    ledger.notes.update(notes)
+    ledger.measure("length_auc", length_auc)
+    ledger.note("length_shortcut", shortcut)
     return Receipt(
         fingerprint="f",
         dataset=name,
@@ -24,8 +25,8 @@ def receipt(name: str, notes: dict[str, int]) -> Receipt:
 
 def test_datasets_with_a_length_shortcut_are_named_with_their_auc() -> None:
     content = load_content()
-    even = receipt("medmcqa", {"length_auc_percent": 52})
-    uneven = receipt("kilt/nq", {"length_auc_percent": 71, "length_shortcut": 3})
+    even = receipt("medmcqa", 0.5213, 0)
+    uneven = receipt("kilt/nq", 0.7064, 3)
     pipeline = content.pipelines["quickstart"]
     told = dataset_card(pipeline, [even, uneven], content.cards).split("## Shortcuts")[1].split("## Sources")[0]
     assert "- **kilt/nq**: 0.71" in told

@@ -34,7 +34,7 @@ def mined(rows: list[int], texts: list[str]) -> pa.Table:
         [
             {"row": row, "pos": f"pos {text}", "pos_id": "p", "neg": f"neg {text}", "neg_id": "n", "pos_score": 0.5,
              "neg_score": 0.25, "neg_rank": 0, "miner": "dense", "hard_negatives": ["other"],
-             "hard_negative_scores": [0.1], "hard_negative_ranks": [1], "rival_ids": []}
+             "hard_negative_scores": [0.1], "hard_negative_ranks": [1], "possible_false_negative_ids": []}
             for row, text in zip(rows, texts, strict=True)
         ],
         schema=MINED,

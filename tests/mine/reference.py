@@ -43,8 +43,8 @@ def by_output(rows, embed):
     x = {t: embed([t]).vectors[0] for t in texts}
     y = {t: embed([outputs[t][0]]).vectors[0] for t in texts}
 
-    def best(query, sign, barred):
-        others = [t for t in texts if t != query and t not in barred]
+    def best(query, sign, excluded):
+        others = [t for t in texts if t != query and t not in excluded]
         return max(
             others,
             key=lambda t: (exact(x[query], x[t]) + sign * exact(y[query], y[t]), -texts.index(t)),
@@ -62,15 +62,15 @@ def by_output(rows, embed):
     return found
 
 
-def barred_for(query, rows, docs, symmetric):
+def excluded_for(query, rows, docs, symmetric):
     """Texts that may never be a negative of a query text."""
     same = [row for row in rows if row["query"] == query]
-    barred = {query} | {p for row in same for p in row["positives"]}
+    excluded = {query} | {p for row in same for p in row["positives"]}
     groups = {g for row in same for g in row["groups"]}
     for row in rows:
         if groups & set(row["groups"]):
-            barred |= set(row["positives"]) | ({row["query"]} if symmetric else set())
-    barred |= {text for _, text, its in docs if groups & set(its)}
+            excluded |= set(row["positives"]) | ({row["query"]} if symmetric else set())
+    excluded |= {text for _, text, its in docs if groups & set(its)}
     if symmetric:
 
         def neighbours(text):
@@ -79,10 +79,10 @@ def barred_for(query, rows, docs, symmetric):
             }
 
         near = neighbours(query)
-        barred |= near
+        excluded |= near
         for text in near:
-            barred |= neighbours(text)
-    return barred
+            excluded |= neighbours(text)
+    return excluded
 
 
 def pool_of(rows, docs, symmetric):
@@ -94,9 +94,9 @@ def pool_of(rows, docs, symmetric):
 
 
 def negatives_of(row, rows, docs, embed, symmetric, count):
-    """Given negatives first, then the best-scoring texts of the pool, none of them barred."""
-    barred = barred_for(row["query"], rows, docs, symmetric)
-    pool = [t for t in pool_of(rows, docs, symmetric) if t not in barred]
+    """Given negatives first, then the best-scoring texts of the pool, none of them excluded."""
+    excluded = excluded_for(row["query"], rows, docs, symmetric)
+    pool = [t for t in pool_of(rows, docs, symmetric) if t not in excluded]
     q = embed([row["query"]]).vectors[0]
     ranked = sorted(pool, key=lambda t: (-exact(q, embed([t]).vectors[0]), pool.index(t)))
-    return distinct([t for t in row["negatives"] if t not in barred] + ranked[:count])[:count]
+    return distinct([t for t in row["negatives"] if t not in excluded] + ranked[:count])[:count]

@@ -1,4 +1,4 @@
-"""The model of risk: its signs against plain code, its fit against an optimiser, its use against hidden positives."""
+"""The model of false negatives: signs against plain code, fit against an optimiser, use against hidden positives."""
 
 import numpy as np
 import polars as pl
@@ -57,17 +57,17 @@ def share_of_hidden(table, relevant):
 
 def test_fewer_hidden_positives_and_a_negative_for_every_query():
     rows, docs, relevant = hidden_positives(np.random.default_rng(0))
-    plain, _ = run(rows, docs, MiningRule(negatives=3))
-    careful, ledger = run(rows, docs, MiningRule(negatives=3, risk_max=0.3, relax=True))
+    plain, _ = run(rows, docs, MiningRule(num_negatives=3))
+    careful, ledger = run(rows, docs, MiningRule(num_negatives=3, max_false_negative_probability=0.3, relax=True))
     assert share_of_hidden(plain, relevant) > 0.4
     assert share_of_hidden(careful, relevant) < 0.5 * share_of_hidden(plain, relevant)
     assert len(careful) == len(rows)
-    assert ledger.notes["rejected_risk"] > 0
+    assert ledger.notes["rejected_false_negative_probability"] > 0
 
 
 def test_the_same_on_any_number_of_threads():
     rows, docs, _ = hidden_positives(np.random.default_rng(1), 60)
-    rule = MiningRule.from_preset("positive-aware", negatives=2)
+    rule = MiningRule(preset="positive-aware", num_negatives=2)
     threads = torch.get_num_threads()
     try:
         results = []
@@ -81,26 +81,28 @@ def test_the_same_on_any_number_of_threads():
 
 def test_what_is_lifted_is_counted():
     rows, docs, _ = hidden_positives(np.random.default_rng(2), 60)
-    strict = {"negatives": 2, "risk_max": 1e-30, "relative_margin": 0.3}
+    strict = {"num_negatives": 2, "max_false_negative_probability": 1e-30, "relative_margin": 0.3}
     table, ledger = run(rows, docs, MiningRule(**strict))
     assert table == []
     table, ledger = run(rows, docs, MiningRule(**strict, relax=True))
     assert len(table) == len(rows)
-    assert ledger.notes["least_risk_taken"] == len(rows)
+    assert ledger.notes["least_likely_false_negative_taken"] == len(rows)
     assert ledger.notes["fewer_negatives_than_asked"] == len(rows)
-    table, ledger = run(rows, docs, MiningRule(negatives=2, risk_max=0.999, relative_margin=0.6, relax=True))
+    table, ledger = run(
+        rows, docs, MiningRule(num_negatives=2, max_false_negative_probability=0.999, relative_margin=0.6, relax=True)
+    )
     assert ledger.notes["margin_lifted"] > 0
 
 
 def test_too_few_positives_to_fit_are_noted():
     rows, docs, _ = hidden_positives(np.random.default_rng(3), 20)
-    table, ledger = run(rows, docs, MiningRule(risk_max=0.3))
+    table, ledger = run(rows, docs, MiningRule(max_false_negative_probability=0.3))
     assert len(table) == len(rows)
-    assert ledger.notes["risk_not_fitted"] == 1
+    assert ledger.notes["false_negative_model_not_fitted"] == 1
 
 
-def test_relax_needs_risk():
-    with pytest.raises(ValueError, match="needs risk_max"):
+def test_relax_needs_the_model():
+    with pytest.raises(ValueError, match="needs max_false_negative_probability"):
         MiningRule(relax=True)
 
 
@@ -123,19 +125,19 @@ def test_signs_equal_the_plain_version():
     words = tokenize(pl.Series([" ".join(rng.choice(NOUNS, 3)) for _ in range(8)]))
     queries, corpus = unit(rng, 8), unit(rng, 30)
     positives = np.array([3, -1, 4, 9, 3, 20, 21, 22])
-    barred = incidence(np.arange(8)[positives >= 0], positives[positives >= 0], (8, 30))
+    excluded = incidence(np.arange(8)[positives >= 0], positives[positives >= 0], (8, 30))
     index = BM25.build(tokenize(pl.Series(texts)))
     exact_queries, exact = queries.astype(np.float64), corpus.astype(np.float64)
     own = np.float32([exact_queries[q] @ exact[p] if p >= 0 else -np.inf for q, p in enumerate(positives)])
-    known = false_negatives.Known(queries, corpus, 30, barred, index, words, positives, own)
+    inputs = false_negatives.SignInputs(queries, corpus, 30, excluded, index, words, positives, own)
     probes = np.flatnonzero(positives >= 0)
-    listing = topk(queries[probes], corpus, 6, Exclusions(barred[probes]))
+    listing = topk(queries[probes], corpus, 6, Exclusions(excluded[probes]))
     listed = np.sort((4.0 * listing.ids - listing.scores).ravel())
     asked = np.array([1, 4])
-    ranking = topk(queries[asked], corpus, 6, Exclusions(barred[asked]))
+    ranking = topk(queries[asked], corpus, 6, Exclusions(excluded[asked]))
     ids = np.concatenate([ranking.ids, [[3, -1], [0, 29]]], axis=1)
     scores = np.float32([[exact_queries[q] @ exact[i] for i in row] for q, row in zip(asked, ids, strict=True)])
-    got = false_negatives._signs(known, listed, false_negatives._views(known, probes, asked, ranking), ids, scores)
+    got = false_negatives._signs(inputs, listed, false_negatives._views(inputs, probes, asked, ranking), ids, scores)
     for r, q in enumerate(asked):
         lexical = index.scores(words.gather([q]))[0]
         by_words = sorted(np.flatnonzero(lexical), key=lambda d: (-lexical[d], d))

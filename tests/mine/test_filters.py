@@ -68,32 +68,34 @@ QUERY = {"query": "q@0", "positives": ["p@20"]}
         ({"relative_margin": 0.0}, ["n2", "n3", "n4", "n5"], "margin", 2),
         ({"relative_margin": 0.05}, ["n3", "n4", "n5"], "margin", 3),
         ({"absolute_margin": 0.3}, ["n4", "n5"], "margin", 4),
-        ({"ceiling": 0.9}, ["n3", "n4", "n5"], "ceiling", 3),
-        ({"ceiling_quantile": 1.0}, ["n2", "n3", "n4", "n5"], "ceiling", 2),
+        ({"max_score": 0.9}, ["n3", "n4", "n5"], "max_score", 3),
+        ({"max_score_quantile": 1.0}, ["n2", "n3", "n4", "n5"], "max_score", 2),
+        ({"min_score": 0.5}, ["n0", "n1", "n2", "n3", "n4"], "min_score", 1),
+        ({"min_score": 0.5, "max_score": 0.9}, ["n3", "n4"], "min_score", 1),
         ({"near_duplicate": 0.99}, ["n0", "n3", "n4", "n5"], "near_duplicate", 2),
-        ({"rank_min": 2}, ["n2", "n3", "n4", "n5"], None, 0),
-        ({"rank_min": 2, "rank_max": 12, "relative_margin": 0.05}, ["n3", "n4", "n5"], "margin", 1),
-        ({"rank_max": 10, "negatives": 2}, ["n0", "n1"], None, 0),
+        ({"range_min": 2}, ["n2", "n3", "n4", "n5"], None, 0),
+        ({"range_min": 2, "range_max": 12, "relative_margin": 0.05}, ["n3", "n4", "n5"], "margin", 1),
+        ({"range_max": 10, "num_negatives": 2}, ["n0", "n1"], None, 0),
     ],
 )
 def test_knobs_on_a_circle(knobs, left, reason, count):
-    rule = MiningRule(**{"negatives": 10, **knobs})
+    rule = MiningRule(**{"num_negatives": 10, **knobs})
     got, ledger = run([QUERY], rule, CIRCLE, embed=angles(0))
     assert names(got[0]) == left
     if reason:
         assert ledger.notes[f"rejected_{reason}"] == count
 
 
-def test_rank_min_is_applied_before_the_filters():
-    """Skipping after filtering would throw away n3, the hardest survivor."""
-    rule = MiningRule(negatives=1, rank_min=1, relative_margin=0.05)
+def test_range_min_is_applied_before_the_filters():
+    """Skipping after filtering would throw away n3, the hardest that the margin leaves."""
+    rule = MiningRule(num_negatives=1, range_min=1, relative_margin=0.05)
     got, _ = run([QUERY], rule, CIRCLE, embed=angles(0))
     assert names(got[0]) == ["n3"]
 
 
 def test_the_margin_is_measured_from_the_lowest_positive_of_the_query():
     rows = [{"query": "q@0", "positives": ["p@20", "far@50"]}, {"query": "q@0", "positives": ["p@20"]}]
-    got, _ = run(rows, MiningRule(negatives=10, relative_margin=0.05), CIRCLE, embed=angles(0))
+    got, _ = run(rows, MiningRule(num_negatives=10, relative_margin=0.05), CIRCLE, embed=angles(0))
     assert [names(row) for row in got] == [["n4", "n5"], ["n4", "n5"]]
 
 
@@ -105,57 +107,77 @@ def test_margin_of_a_negative_positive_score():
 
 def test_given_negatives_pass_the_margin_too():
     rows = [{**QUERY, "negatives": ["given-near@10", "given-far@70"]}]
-    got, ledger = run(rows, MiningRule(negatives=2, relative_margin=0.05), CIRCLE, embed=angles(0))
+    got, ledger = run(rows, MiningRule(num_negatives=2, relative_margin=0.05), CIRCLE, embed=angles(0))
     assert names(got[0]) == ["given-far", "n3"]
     assert ledger.notes["rejected_margin"] == 4
 
 
-def test_judged_negatives_pass_every_filter_and_come_first():
+def test_verified_negatives_pass_every_filter_and_come_first():
     rows = [{**QUERY, "negatives": ["given-near@10", "given-far@89"]}]
-    rule = MiningRule(negatives=3, relative_margin=0.05, near_duplicate=0.9, ceiling=0.9, max_length_ratio=2.5)
-    got, ledger = run(rows, rule, CIRCLE, embed=angles(0), judged_negatives=True)
+    rule = MiningRule(num_negatives=3, relative_margin=0.05, near_duplicate=0.9, max_score=0.9, max_length_ratio=2.5)
+    got, ledger = run(rows, rule, CIRCLE, embed=angles(0), verified_negatives=True)
     assert names(got[0]) == ["given-near", "given-far", "n4"]
     _, mined_alone = run([QUERY], rule, CIRCLE, embed=angles(0))
     rejected = [{k: v for k, v in book.notes.items() if "rejected" in k} for book in (ledger, mined_alone)]
     assert rejected[0] == rejected[1] != {}
 
 
-def test_a_judgement_does_not_save_a_negative_that_is_a_positive():
+def test_no_verification_saves_a_negative_that_is_a_positive():
     rows = [{**QUERY, "negatives": ["p@20"]}]
-    got, ledger = run(rows, MiningRule(), CIRCLE, embed=angles(0), judged_negatives=True)
+    got, ledger = run(rows, MiningRule(), CIRCLE, embed=angles(0), verified_negatives=True)
     assert names(got[0]) == ["n0"]
     assert ledger.notes["rejected_given_is_positive_or_query"] == 1
 
 
 def test_too_few_left_is_counted_and_none_left_is_dropped():
     rows = [QUERY, {"query": "other@0", "positives": ["low@84"]}]
-    got, ledger = run(rows, MiningRule(negatives=4, relative_margin=0.05), CIRCLE, embed=angles(0))
+    got, ledger = run(rows, MiningRule(num_negatives=4, relative_margin=0.05), CIRCLE, embed=angles(0))
     assert [row["row"] for row in got] == [0, 1]
     assert ledger.notes["fewer_negatives_than_asked"] == 1
-    got, ledger = run([QUERY], MiningRule(ceiling=0.01), CIRCLE, embed=angles(0))
+    got, ledger = run([QUERY], MiningRule(max_score=0.01), CIRCLE, embed=angles(0))
     assert got == []
     assert ledger.dropped["mine"]["no_negative"] == 1
 
 
-def test_floor_is_calibrated_on_random_pairs():
+def test_the_lowest_score_is_calibrated_on_random_pairs():
     docs = [(f"d{i}", f"n{i}@{angle}", []) for i, angle in enumerate([30, *range(80, 100, 1)])]
-    got, ledger = run([QUERY], MiningRule(negatives=30, floor_quantile=0.9), docs, embed=angles(0))
+    got, ledger = run([QUERY], MiningRule(num_negatives=30, min_score_quantile=0.9), docs, embed=angles(0))
     assert 1 <= len(names(got[0])) <= 5
-    assert ledger.notes["rejected_floor"] >= 15
+    assert ledger.notes["rejected_min_score"] >= 15
 
 
-def test_a_fully_barred_set_has_no_floor_and_says_so():
+def test_of_the_two_lowest_scores_the_higher_holds():
+    """Random pairs score cos 40 and cos 70 degrees: 0.77 and 0.34."""
+    docs = [(f"d{i}", f"n{i}@{angle}", []) for i, angle in enumerate((40, 70))]
+    row = {"query": "q@0", "positives": ["p@70"]}
+    for knobs, left in (
+        ({"min_score": 0.3}, ["n0", "n1"]),
+        ({"min_score_quantile": 0.9}, ["n0"]),
+        ({"min_score": 0.3, "min_score_quantile": 0.9}, ["n0"]),
+        ({"min_score": 0.7, "min_score_quantile": 0.0}, ["n0"]),
+        ({"min_score": 0.8, "min_score_quantile": 0.0}, []),
+    ):
+        got, _ = run([row], MiningRule(num_negatives=2, **knobs), docs, embed=angles(0))
+        assert [name for found in got for name in names(found)] == left, knobs
+
+
+def test_a_lowest_score_above_the_highest_is_an_error():
+    with pytest.raises(ValueError, match=r"min_score 0\.8 is above max_score 0\.2"):
+        MiningRule(min_score=0.8, max_score=0.2)
+
+
+def test_a_fully_excluded_set_has_no_calibration_and_says_so():
     rows = [QUERY, {**QUERY, "positives": ["other@70"]}]
-    got, ledger = run(rows, MiningRule(floor_quantile=0.9), embed=angles(0))
+    got, ledger = run(rows, MiningRule(min_score_quantile=0.9), embed=angles(0))
     assert got == []
-    assert ledger.notes["floor_not_calibrated"] == 1
+    assert ledger.notes["min_score_not_calibrated"] == 1
     assert ledger.dropped["mine"]["no_negative"] == 2
 
 
 def test_length_ratio():
     docs = [("a", "a passage that is about as long as it should be", []), ("b", "short", []), ("c", "long " * 90, [])]
     rows = [{"query": "a short query", "positives": ["a passage that is as long as a passage is"]}]
-    got, ledger = run(rows, MiningRule(negatives=3, max_length_ratio=3.0), docs)
+    got, ledger = run(rows, MiningRule(num_negatives=3, max_length_ratio=3.0), docs)
     assert got[0]["neg_id"] == "a"
     assert ledger.notes["rejected_length"] == 2
 
@@ -169,7 +191,7 @@ def test_answer_strings_are_found_as_whole_words():
     rows = [
         {"query": "who built the tower", "positives": ["its builder"], "answers": ["Ada", "gustave eiffel", "Eiffel"]}
     ]
-    got, ledger = run(rows, MiningRule(negatives=3, reject_answer=True), docs)
+    got, ledger = run(rows, MiningRule(num_negatives=3, reject_answer=True), docs)
     assert {got[0]["neg_id"], "part" if got[0]["neg_id"] == "none" else "none"} == {"part", "none"}
     assert len(got[0]["hard_negatives"]) == 1
     assert ledger.notes["rejected_answer_in_passage"] == 1
@@ -208,16 +230,16 @@ def test_nearest_positive_equals_the_plain_version(monkeypatch, cells, weighted)
         assert got[row, column] == np.float32(max(related, default=-np.inf))
 
 
-def test_the_teacher_can_veto_and_has_to_be_there():
-    def teacher(texts, instruction=""):
+def test_the_guide_can_veto_and_has_to_be_there():
+    def guide(texts, instruction=""):
         turn = np.radians([0.0 if text.startswith(("q", "n0", "n3")) else 90.0 for text in texts])
         return Embedded(np.stack([np.cos(turn), np.sin(turn)], axis=1).astype(np.float16), 0)
 
-    rule = MiningRule(negatives=10, teacher="some/teacher", teacher_max=0.9)
-    got, ledger = run([QUERY], rule, CIRCLE, embed=angles(0), others={"some/teacher": teacher})
+    rule = MiningRule(num_negatives=10, guide="some/guide", max_guide_score=0.9)
+    got, ledger = run([QUERY], rule, CIRCLE, embed=angles(0), others={"some/guide": guide})
     assert names(got[0]) == ["n1", "n2", "n4", "n5"]
-    assert ledger.notes["rejected_teacher"] == 2
-    with pytest.raises(MiningError, match="some/teacher"):
+    assert ledger.notes["rejected_guide"] == 2
+    with pytest.raises(MiningError, match="some/guide"):
         run([QUERY], rule, CIRCLE, embed=angles(0))
 
 
@@ -240,16 +262,20 @@ def test_round_trip_drops_rows_whose_query_is_not_found_from_the_positive():
     assert dict(ledger.dropped["mine"]) == {"positive_fails_round_trip": 1}
 
 
-def test_rivals_are_other_rows_positives_at_least_as_near_as_ones_own():
+def test_possible_false_negatives_are_other_rows_positives_at_least_as_near_as_ones_own():
     rows = [
         {"query": "a@0", "positives": ["b@40", "far@60"]},
         {"query": "c@90", "positives": ["d@10"]},
         {"query": "e@180", "positives": ["f@170"]},
     ]
     docs = [("near", "no one's positive@5", [])]
-    got, ledger = run(rows, MiningRule(rank_max=5, near_duplicate=1.0), docs, embed=angles(0))
+    got, ledger = run(rows, MiningRule(range_max=5, near_duplicate=1.0), docs, embed=angles(0))
     # 60 degrees is the lowest positive of a; 80 that of c, for which b, far and f are nearer, the nearest first.
-    assert [row["rival_ids"] for row in got] == [["toy/1#p0"], ["toy/0#p1", "toy/0#p0", "toy/2#p0"], []]
+    assert [row["possible_false_negative_ids"] for row in got] == [
+        ["toy/1#p0"],
+        ["toy/0#p1", "toy/0#p0", "toy/2#p0"],
+        [],
+    ]
     assert ledger.notes["possible_in_batch_false_negatives"] == 2
 
 
@@ -261,7 +287,7 @@ def test_one_text_has_one_id():
 
 def test_random_picks_stay_in_the_window_and_hardest_first():
     docs = [(f"d{i}", f"n{i}@{i}", []) for i in range(1, 80)]
-    rule = MiningRule(negatives=5, pick="random", rank_min=10, rank_max=30)
+    rule = MiningRule(num_negatives=5, sampling_strategy="random", range_min=10, range_max=30)
     got, _ = run([QUERY], rule, docs, embed=angles(0))
     ranks = [got[0]["neg_rank"], *got[0]["hard_negative_ranks"]]
     assert ranks == sorted(ranks)
@@ -283,16 +309,22 @@ def drawn(seed):
         }
         for own in asked
     ]
-    knobs = {"floor_quantile": 0.97, "risk_max": 0.6, "consistency_top": 1, "round_trip_top": 1, "consistency_pool": 60}
-    rule = MiningRule(negatives=3, pick="random", rank_max=20, **knobs)
+    knobs = {
+        "min_score_quantile": 0.97,
+        "max_false_negative_probability": 0.6,
+        "consistency_top": 1,
+        "round_trip_top": 1,
+        "consistency_pool": 60,
+    }
+    rule = MiningRule(num_negatives=3, sampling_strategy="random", range_max=20, **knobs)
     ledger = Ledger("toy")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(false_negatives, "PROBES", 120)  # fewer than there are queries, so that they are drawn
         table = mine(examples(rows), None, kind="pairs", rule=rule, embed=embed, seed=seed, ledger=ledger)
     labelled = [{"query": row["query"], "labels": row["groups"]} for row in rows]
     by_label = mine(
-        examples(labelled), None, kind="classification", rule=MiningRule(pick="random"), embed=embed, seed=seed,
-        ledger=ledger,
+        examples(labelled), None, kind="classification", rule=MiningRule(sampling_strategy="random"), embed=embed,
+        seed=seed, ledger=ledger,
     )  # fmt: skip
     return xxhash.xxh3_64_hexdigest(f"{table.to_pylist()} {by_label.to_pylist()} {ledger.to_dict()}".encode())
 
@@ -314,7 +346,7 @@ def test_pick_takes_allowed_ones_only_and_each_once(seed, count, how):
     scores = -np.sort(-rng.random((6, 7)), axis=1).astype(np.float32)
     ranks = np.broadcast_to(np.arange(7, dtype=np.int32), (6, 7))
     allowed = (ids >= 0) & ~repeated(ids) & (rng.random((6, 7)) < 0.7)
-    rule = MiningRule(negatives=count, pick=how)
+    rule = MiningRule(num_negatives=count, sampling_strategy=how)
     chosen = pick(Candidates(ids, scores, ranks), allowed, rule, np.arange(6, dtype=np.uint64))
     assert chosen.ids.shape == (6, count)
     for row in range(6):
@@ -345,7 +377,9 @@ def test_a_real_cross_encoder_rejects_and_labels(tmp_path):
     truth = {text: float(model.predict([(row["query"], text)])[0]) for _, text, _ in docs}
     own = float(model.predict([(row["query"], row["positives"][0])])[0])
     limit = sum(sorted(truth.values())[1:3]) / 2
-    rule = MiningRule(negatives=4, cross_encoder=str(tmp_path), cross_encoder_max=limit, cross_encoder_scores=True)
+    rule = MiningRule(
+        num_negatives=4, cross_encoder=str(tmp_path), max_cross_encoder_score=limit, cross_encoder_scores=True
+    )
     got, ledger = run([row], rule, docs)
     texts = [got[0]["neg"], *got[0]["hard_negatives"]]
     kept = dict(zip(texts, [got[0]["neg_score"], *got[0]["hard_negative_scores"]], strict=True))
@@ -356,12 +390,19 @@ def test_a_real_cross_encoder_rejects_and_labels(tmp_path):
 
 def test_a_cross_encoder_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(EncoderError, match="cannot be loaded"):
-        run([QUERY], MiningRule(cross_encoder=str(tmp_path / "none"), cross_encoder_max=0), CIRCLE, embed=angles(0))
+        run(
+            [QUERY],
+            MiningRule(cross_encoder=str(tmp_path / "none"), max_cross_encoder_score=0),
+            CIRCLE,
+            embed=angles(0),
+        )
 
 
-@pytest.mark.parametrize("knobs", [{"cross_encoder": "a"}, {"cross_encoder_max": 0}, {"cross_encoder_scores": True}])
+@pytest.mark.parametrize(
+    "knobs", [{"cross_encoder": "a"}, {"max_cross_encoder_score": 0}, {"cross_encoder_scores": True}]
+)
 def test_a_cross_encoder_and_what_it_is_for_go_together(knobs):
-    with pytest.raises(ValueError, match="a cross_encoder rejects by cross_encoder_max or publishes"):
+    with pytest.raises(ValueError, match="a cross_encoder rejects by max_cross_encoder_score or publishes"):
         MiningRule(**knobs)
 
 
@@ -377,16 +418,17 @@ def test_length_auc():
 
 def test_a_length_shortcut_is_flagged(ledger):
     note_length_shortcut(np.array([1, 2, 3]), np.array([1, 2, 3]), ledger)
-    assert dict(ledger.notes) == {"length_auc_percent": 50}
+    assert (dict(ledger.notes), ledger.measures) == ({}, {"length_auc": 0.5})
     note_length_shortcut(np.array([7, 8, 9]), np.array([1, 2, 8]), ledger)
+    assert ledger.measures["length_auc"] == 0.8333  # seven of nine pairs and a tie
     assert ledger.notes["length_shortcut"] == 3
 
 
 def test_lexical_candidates_are_fused_with_dense_ones():
     docs = [(f"d{i}", f"n{i}@{i + 2}", []) for i in range(20)] + [("far", "shared words here@170", [])]
     row = {"query": "shared words@0", "positives": ["p@1"]}
-    dense, _ = run([row], MiningRule(negatives=2), docs, embed=angles(0))
-    both, _ = run([row], MiningRule(negatives=2, lexical=True), docs, embed=angles(0))
+    dense, _ = run([row], MiningRule(num_negatives=2), docs, embed=angles(0))
+    both, _ = run([row], MiningRule(num_negatives=2, lexical=True), docs, embed=angles(0))
     assert names(dense[0]) == ["n0", "n1"]
     assert set(names(both[0])) == {"n0", "shared words here"}
     assert both[0]["miner"] == "dense+bm25"

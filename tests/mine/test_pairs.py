@@ -52,7 +52,7 @@ def run(rows, docs=(), rule=None, seed=1, **options):
     count=st.integers(1, 4),
 )
 def test_negatives_equal_the_plain_version(rows, docs, symmetric, count):
-    got, _ = run(rows, docs, MiningRule(negatives=count), symmetric=symmetric)
+    got, _ = run(rows, docs, MiningRule(num_negatives=count), symmetric=symmetric)
     by_row = {row["row"]: row for row in got}
     for i, row in enumerate(rows):
         usable = [p for p in row["positives"] if p != row["query"]]
@@ -74,7 +74,7 @@ def test_negatives_equal_the_plain_version(rows, docs, symmetric, count):
     others=st.sampled_from([{}, {"encoders": ("other",)}]),
 )
 def test_a_negative_is_never_the_query_or_any_positive_of_that_query(rows, docs, seed, lexical, others):
-    rule = MiningRule(negatives=5, pick="random", lexical=lexical, **others)
+    rule = MiningRule(num_negatives=5, sampling_strategy="random", lexical=lexical, **others)
     got, _ = run(rows, docs, rule, seed=seed, others={"other": embed})
     positives = {}
     for row in rows:
@@ -86,7 +86,7 @@ def test_a_negative_is_never_the_query_or_any_positive_of_that_query(rows, docs,
             assert negative not in positives[query]
 
 
-def test_positives_of_the_same_query_in_another_row_are_barred():
+def test_positives_of_the_same_query_in_another_row_are_excluded():
     rows = [
         {"query": "what is tea", "positives": ["tea is a drink"]},
         {"query": "what is tea", "positives": ["tea is a plant"]},
@@ -103,7 +103,7 @@ def test_rows_of_one_query_keep_what_is_theirs():
         {"query": "what is tea", "positives": ["tea is a leaf"]},
         {"query": "what is a fox", "positives": ["a fox is an animal"]},
     ]
-    got, _ = run(rows, rule=MiningRule(negatives=2))
+    got, _ = run(rows, rule=MiningRule(num_negatives=2))
     assert [(row["pos"], [row["neg"], *row["hard_negatives"]]) for row in got[:3]] == [
         ("tea is a drink", ["teak", "a fox is an animal"]),
         ("tea is a plant", ["a tee", "a team"]),
@@ -116,7 +116,7 @@ def test_supplied_negatives_come_first_and_keep_their_place():
         {"query": "what is tea", "positives": ["tea is a drink"], "negatives": ["what is tea made of", "teak"]},
         {"query": "what is a fox", "positives": ["a fox is an animal"]},
     ]
-    got, _ = run(rows, rule=MiningRule(negatives=3))
+    got, _ = run(rows, rule=MiningRule(num_negatives=3))
     assert got[0]["neg"] == "what is tea made of"
     assert got[0]["hard_negatives"] == ["teak", "a fox is an animal"]
     assert got[0]["hard_negative_ranks"] == [-1, 0]
@@ -144,7 +144,7 @@ def test_no_random_filler_where_nothing_is_left():
     assert dict(ledger.dropped["mine"]) == {"no_negative": 1}
 
 
-def test_other_passages_of_the_gold_page_are_barred():
+def test_other_passages_of_the_gold_page_are_excluded():
     docs = [("page-1/0", "tea is a hot drink", ["1"]), ("page-2/0", "tea towel", ["2"])]
     rows = [{"query": "what is tea", "positives": ["tea is a drink"], "groups": ["1"]}]
     got, _ = run(rows, docs)

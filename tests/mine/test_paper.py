@@ -13,7 +13,7 @@ from tests.mine import reference
 from tests.mine.conftest import embed, examples
 
 WORDS = ["red fox", "red box", "blue fox", "blue sea", "green tea", "green sea", "a fox", "tea"]
-PAPER = MiningRule.from_preset("paper")
+PAPER = MiningRule(preset="paper")
 
 texts = st.sampled_from([f"{a} and {b}" for a in WORDS for b in WORDS[:3]])
 labelled = st.fixed_dictionaries({"query": texts, "labels": st.lists(st.sampled_from("ABC"), max_size=2, unique=True)})
@@ -78,7 +78,7 @@ def test_rows_that_cannot_be_used_are_counted():
 
 def test_several_negatives_are_the_next_best_and_shortage_is_counted():
     rows = [{"query": f"text number {i}", "labels": ["A" if i < 3 else "B"]} for i in range(5)]
-    table, ledger = run(rows, "classification", MiningRule.from_preset("paper", negatives=3))
+    table, ledger = run(rows, "classification", MiningRule(preset="paper", num_negatives=3))
     first = table.to_pylist()[0]
     scores = [first["neg_score"], *first["hard_negative_scores"]]
     assert scores == sorted(scores, reverse=True)
@@ -86,13 +86,13 @@ def test_several_negatives_are_the_next_best_and_shortage_is_counted():
     assert ledger.notes["fewer_negatives_than_asked"] == 3
 
 
-def test_rank_min_skips_the_best_and_random_picks_depend_on_the_seed_alone():
+def test_range_min_skips_the_best_and_random_picks_depend_on_the_seed_alone():
     rows = [{"query": f"text {i} {WORDS[i % 8]}", "labels": ["AB"[i % 2]]} for i in range(40)]
-    top = run(rows, "classification", MiningRule(negatives=3))[0].to_pylist()
-    skipped = run(rows, "classification", MiningRule(rank_min=2))[0].to_pylist()
+    top = run(rows, "classification", MiningRule(num_negatives=3))[0].to_pylist()
+    skipped = run(rows, "classification", MiningRule(range_min=2))[0].to_pylist()
     assert [row["hard_negatives"][1] for row in top] == [row["neg"] for row in skipped]
     assert {row["neg_rank"] for row in skipped} == {2}
-    random = MiningRule(pick="random", rank_max=10)
+    random = MiningRule(sampling_strategy="random", range_max=10)
     a, b, c = (run(rows, "classification", random, seed)[0] for seed in (1, 1, 2))
     assert a.equals(b)
     assert not a.equals(c)
@@ -114,14 +114,17 @@ def test_length_ratio_rejects_and_counts():
 @pytest.mark.parametrize("kind", ["classification", "text2text"])
 def test_knobs_that_have_no_effect_here_are_named(kind):
     rows = [{"query": f"text {i} {WORDS[i % 8]}", "labels": ["AB"[i % 2]], "answers": ["AB"[i % 2]]} for i in range(20)]
-    plain, quiet = run(rows, kind, MiningRule(negatives=2, rank_min=1, max_length_ratio=2.0))
+    plain, quiet = run(rows, kind, MiningRule(num_negatives=2, range_min=1, max_length_ratio=2.0))
     assert not [note for note in quiet.notes if note.startswith("no_effect")]
-    vain = {"cross_encoder": "no/such-model", "cross_encoder_scores": True, "ceiling": 0.0, "lexical": True}
-    table, ledger = run(rows, kind, MiningRule(negatives=2, rank_min=1, max_length_ratio=2.0, **vain))
+    ignored = {"cross_encoder": "no/such-model", "cross_encoder_scores": True, "max_score": 0.0, "lexical": True}
+    table, ledger = run(rows, kind, MiningRule(num_negatives=2, range_min=1, max_length_ratio=2.0, **ignored))
     assert table.equals(plain)
-    assert {note for note in ledger.notes if note.startswith("no_effect")} == {f"no_effect_{knob}" for knob in vain}
-    _, ledger = run(rows, kind, MiningRule.from_preset("positive-aware"))
+    assert {note for note in ledger.notes if note.startswith("no_effect")} == {f"no_effect_{knob}" for knob in ignored}
+    _, ledger = run(rows, kind, MiningRule(preset="positive-aware"))
     assert ledger.notes["no_effect_relative_margin"] == 1
+    _, ledger = run(rows, kind, MiningRule(preset="positive-aware", relative_margin=None))
+    assert "no_effect_relative_margin" not in ledger.notes
+    assert ledger.notes["no_effect_near_duplicate"] == 1
 
 
 def test_nothing_in_nothing_out():

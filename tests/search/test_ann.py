@@ -25,8 +25,8 @@ def vectors():
 
 def test_searching_every_list_is_exact(vectors):
     queries, corpus = vectors
-    barred = np.random.default_rng(1).random((40, 5000)) < 0.01
-    exclusions = Exclusions(incidence(*np.nonzero(barred), barred.shape))
+    excluded = np.random.default_rng(1).random((40, 5000)) < 0.01
+    exclusions = Exclusions(incidence(*np.nonzero(excluded), excluded.shape))
     found = ann_topk(queries, corpus, 10, exclusions, probes=10_000)
     exact = topk(queries, corpus, 10, exclusions)
     np.testing.assert_array_equal(found.ranking.ids, exact.ids)
@@ -66,8 +66,8 @@ def test_mining_above_the_stated_size_notes_its_recall():
         for rule, ledger in ((MiningRule(), exact), (MiningRule(ann_above=10), near))
     ]
     assert tables[0].equals(tables[1])
-    assert near.notes["ann_recall_percent"] == 100
-    assert "ann_recall_percent" not in exact.notes
+    assert near.measures["ann_recall"] == 1.0
+    assert "ann_recall" not in exact.measures
 
 
 def test_without_faiss_it_says_what_to_install(monkeypatch):

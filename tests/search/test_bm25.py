@@ -50,12 +50,12 @@ def test_topk_is_a_stable_sort_of_the_documents_that_hold_a_term(seed, n, k, den
     share = np.array([4.0, 2, 1, 1, 1, 1, 1, 1, 1, 1] + [0.1] * 20)
     corpus = [[*rng.choice(words, rng.integers(0, 6), p=share / share.sum())] for _ in range(n - 1)] + [["a"]]
     queries = [[*rng.choice(["a", "b", "c", "d", "x", "rare1", "rare2"], rng.integers(0, 5))] for _ in range(5)]
-    barred = rng.random((5, n + 3)) < density  # exclusions may reach beyond the documents
+    excluded = rng.random((5, n + 3)) < density  # exclusions may reach beyond the documents
     index = BM25.build(series(corpus), epsilon=epsilon)
     stored = index.scores(series(queries))
-    found = index.topk(series(queries), k, incidence(*np.nonzero(barred), barred.shape))
+    found = index.topk(series(queries), k, incidence(*np.nonzero(excluded), excluded.shape))
     for i, query in enumerate(queries):
-        ranked = [j for j in range(n) if set(query) & set(corpus[j]) and not barred[i, j]]
+        ranked = [j for j in range(n) if set(query) & set(corpus[j]) and not excluded[i, j]]
         best = sorted(ranked, key=lambda j: (-stored[i, j], j))[:k]
         assert found.ids[i].tolist() == best + [-1] * (k - len(best))
         np.testing.assert_array_equal(found.scores[i, : len(best)], np.float32(stored[i, best]))

@@ -16,7 +16,13 @@ from tests.search.test_dense import unit
 
 KINDS = ("pairs", "classification", "text2text")
 RULE = MiningRule(
-    negatives=3, rank_max=20, risk_max=0.4, relax=True, encoders=("same",), consistency_top=60, round_trip_top=60
+    num_negatives=3,
+    range_max=20,
+    max_false_negative_probability=0.4,
+    relax=True,
+    encoders=("same",),
+    consistency_top=60,
+    round_trip_top=60,
 )
 
 
@@ -51,9 +57,9 @@ def a_search():
     rng = np.random.default_rng(0)
     corpus = unit(rng, 3000, 32)[rng.integers(0, 2500, 3000)]
     queries = np.concatenate([unit(rng, 70, 32), corpus[:30]])
-    barred = rng.random((100, 3000)) < 0.05
+    excluded = rng.random((100, 3000)) < 0.05
     bits = [label_bits(np.arange(n), rng.integers(0, 5, n), n, 5) for n in (100, 3000)]
-    return queries, corpus, 12, Exclusions(incidence(*np.nonzero(barred), barred.shape), Labels(*bits, "disjoint"))
+    return queries, corpus, 12, Exclusions(incidence(*np.nonzero(excluded), excluded.shape), Labels(*bits, "disjoint"))
 
 
 @pytest.mark.parametrize("count", [2, 3])

@@ -73,7 +73,7 @@ def test_rankings_of_several_encoders_are_fused_and_scores_stay_those_of_the_fir
     ]
     rankings = [sorted(range(40), key=lambda i, at=at: at[texts[i]]) for at in places]
     first, *others = map(turned, places)
-    rule = MiningRule(negatives=6, encoders=("b", "c"), lexical=lexical)  # no text shares a word with the query
+    rule = MiningRule(num_negatives=6, encoders=("b", "c"), lexical=lexical)  # no text shares a word with the query
     docs = [(text, text, []) for text in texts]
     row = {"query": "question", "positives": ["p"]}
     got, _ = run([row], rule, docs, embed=first, others=dict(zip("bc", others, strict=True)))
@@ -97,10 +97,10 @@ def test_the_same_encoder_twice_changes_nothing():
     words = ["".join(rng.choice(list("abcdefgh"), 4)) for _ in range(60)]
     asked = [[*rng.choice(words, 4)] for _ in range(150)]
     rows = [{"query": " ".join(own), "positives": [" ".join([*own[1:], *rng.choice(words, 2)])]} for own in asked]
-    rule = {"negatives": 3, "rank_max": 40, "risk_max": 0.4, "relax": True}
+    rule = {"num_negatives": 3, "range_max": 40, "max_false_negative_probability": 0.4, "relax": True}
     alone, notes = run(rows, MiningRule(**rule))
     twice, again = run(rows, MiningRule(**rule, encoders=("same",)), others={"same": embed})
-    assert "risk_not_fitted" not in notes.notes
+    assert "false_negative_model_not_fitted" not in notes.notes
     assert {**again.notes} == {**notes.notes}
     assert [{**row, "miner": ""} for row in twice] == [{**row, "miner": ""} for row in alone]
 

@@ -300,7 +300,7 @@ def test_take_keys() -> None:
         Ragged(np.array([0, 2, 2, 3]), np.arange(3).astype("u8")),
         keys.groups,
         keys.pos_ids,
-        keys.rival_ids,
+        keys.possible_false_negative_ids,
     )
     some = take_keys(keys, np.array([2, 0]))
     assert some.task.tolist() == [2, 1]

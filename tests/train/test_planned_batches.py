@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from medi_build.errors import TrainError
 from medi_build.train.batches import (
+    BatchPlan,
     BatchSettings,
-    Plan,
     PlannedSampler,
     own_negative_tasks,
     plan_batches,
@@ -26,7 +26,10 @@ def ragged(lists: list[list[int]]) -> Ragged:
 
 
 Row = tuple[int, int, int, int, list[int], list[int], list[int], list[int]]
-"""Task, query, positive, negative, labels, groups, further negatives, rivals; a positive's id is the positive."""
+"""Task, query, positive, negative, labels, groups, further negatives, possible false negatives.
+
+A positive's id is the positive.
+"""
 
 
 def make_keys(rows: list[Row]) -> RowKeys:
@@ -38,7 +41,7 @@ def make_keys(rows: list[Row]) -> RowKeys:
         labels=ragged(list(columns[4])),
         groups=ragged(list(columns[5])),
         pos_ids=ragged([[value] for value in columns[2]]),
-        rival_ids=ragged(list(columns[7])),
+        possible_false_negative_ids=ragged(list(columns[7])),
     )
 
 
@@ -61,7 +64,7 @@ def data(draw: st.DrawFn, most: int = 60) -> list[Row]:
     return draw(st.lists(row, min_size=1, max_size=most))
 
 
-def batches_of(plan: Plan) -> list[list[int]]:
+def batches_of(plan: BatchPlan) -> list[list[int]]:
     return [plan.batch(index).tolist() for index in range(len(plan))]
 
 
@@ -228,7 +231,7 @@ def test_no_rows() -> None:
         plan_batches(make_keys([]), BatchSettings())
 
 
-def test_rivals_are_kept_apart() -> None:
+def test_possible_false_negatives_are_kept_apart() -> None:
     rows: list[Row] = [
         (1, 10, 11, 12, [], [], [], [21]),
         (1, 20, 21, 22, [], [], [], []),
@@ -236,4 +239,4 @@ def test_rivals_are_kept_apart() -> None:
     ]
     plan = plan_batches(make_keys(rows), BatchSettings(batch_size=4))
     assert not any({0, 1} <= set(batch) for batch in batches_of(plan))
-    assert plan.report.contested["rival"] == 1
+    assert plan.report.contested["possible false negative"] == 1
