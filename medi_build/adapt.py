@@ -11,7 +11,7 @@ import pyarrow as pa
 import xxhash
 
 from medi_build.adapters import ADAPTERS
-from medi_build.adapters.base import Inputs
+from medi_build.adapters.base import Inputs, number_repeats
 from medi_build.cards import Card
 from medi_build.errors import OutputError
 from medi_build.ledger import Ledger
@@ -82,7 +82,7 @@ def adapt(job: AdaptJob) -> AdaptResult:
     examples_path = job.folder / f"{stem}.examples.arrow"
     documents_path = job.folder / f"{stem}.documents.arrow"
     kept = keep_whole_queries(adapted.examples, job.cap, job.seed, ledger)
-    _write(examples_path, EXAMPLES, kept)
+    _write(examples_path, EXAMPLES, number_repeats(kept))
     _write(documents_path, DOCUMENTS, adapted.documents)
     return AdaptResult(adapted.kind, dict(adapted.fields), ledger.to_dict(), examples_path, documents_path)
 

@@ -120,7 +120,7 @@ def _negatives(
             allowed = reject(allowed, judged[:, 1:] > rule.cross_encoder_max, "cross_encoder", ledger, spared)
         if rule.cross_encoder_scores:
             own_scores, candidates = judged[:, 0], candidates._replace(scores=judged[:, 1:])
-    return own_scores, pick(candidates, allowed, rule, all_keys[rows]), rivals
+    return own_scores, pick(candidates, allowed, rule, all_keys[rows], scene.draw_keys), rivals
 
 
 def _rivals(scene: Scene, wanted: Ints, ranking: Ranking) -> Ints:

@@ -34,7 +34,7 @@ from medi_build.mine.pool import (
 from medi_build.mine.ranking import NOTHING, Ranking, Vectors
 from medi_build.mine.result import Found, empty
 from medi_build.mine.search import pair_scores, topk
-from medi_build.mine.select import Candidates, depth, pick, reject, window
+from medi_build.mine.select import Candidates, depth, draw_keys, pick, reject, window
 from medi_build.mining_rule import MiningRule
 
 KNOBS = {"preset", "negatives", "rank_min", "rank_max", "pick", "max_length_ratio"}
@@ -178,7 +178,8 @@ def _pick(
         allowed = reject(
             allowed, bad_lengths(lengths[positives], lengths[candidates.ids], rule.max_length_ratio), "length", ledger
         )
-    return pick(candidates, allowed, rule, seeded_hash(vocabulary.id(everything), seed))
+    row_keys = seeded_hash(vocabulary.id(everything), seed)
+    return pick(candidates, allowed, rule, row_keys, draw_keys(vocabulary, len(vocabulary), rule, seed))
 
 
 def _per_row(inputs: _Inputs, positives: Ranking, chosen: Candidates, miner: str, ledger: Ledger) -> Found:

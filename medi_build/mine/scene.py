@@ -17,11 +17,11 @@ from medi_build.mine.encoding import encode
 from medi_build.mine.evidence import Evidence, Known, fit
 from medi_build.mine.lexical import BM25, tokenize
 from medi_build.mine.pairs import Pairs
-from medi_build.mine.pool import Ints, flatten
+from medi_build.mine.pool import Ints, Keys, flatten
 from medi_build.mine.ranking import NOTHING, Vectors
 from medi_build.mine.rescore import PairScorer, load_cross_encoder
 from medi_build.mine.search import pair_scores
-from medi_build.mine.select import Bools
+from medi_build.mine.select import Bools, draw_keys
 from medi_build.mining_rule import MiningRule
 
 CALIBRATION_PAIRS = 20_000
@@ -47,6 +47,7 @@ class Scene:
         cross_encoder: scores (query, text) pairs, or None.
         lexical: BM25 index of the pool and the tokenised queries, or None.
         evidence: the model of risk, or None.
+        draw_keys: uint64 [documents], the texts' seeded hashes, or None where nothing is drawn.
         device: where to search.
     """
 
@@ -65,6 +66,7 @@ class Scene:
     cross_encoder: PairScorer | None
     lexical: tuple[BM25, pl.Series] | None
     evidence: Evidence | None
+    draw_keys: Keys | None
     device: Device
 
 
@@ -125,6 +127,7 @@ def build_scene(
         None
         if lexical is None
         else _evidence(pairs, queries, corpus, positive_scores, lexical, rule, seed, ledger, device),
+        draw_keys(pairs.vocabulary, pairs.documents, rule, seed),
         device,
     )
 

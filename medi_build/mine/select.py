@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medi_build.ledger import Ledger
-from medi_build.mine.pool import Keys
+from medi_build.mine.pool import Keys, Vocabulary, seeded_hash
 from medi_build.mine.ranking import NOTHING, Ranking
 from medi_build.mining_rule import MiningRule
 
@@ -85,7 +85,9 @@ def reject(allowed: Bools, bad: Bools, reason: str, ledger: Ledger, spared: Bool
     return allowed & ~hit
 
 
-def pick(candidates: Candidates, allowed: Bools, rule: MiningRule, row_keys: Keys) -> Candidates:
+def pick(
+    candidates: Candidates, allowed: Bools, rule: MiningRule, row_keys: Keys, text_keys: Keys | None
+) -> Candidates:
     """Take ``rule.negatives`` of the allowed candidates of each row.
 
     Given negatives come first; mined ones by rank, or with ``pick: random`` by a seeded draw, then by rank.
@@ -94,17 +96,19 @@ def pick(candidates: Candidates, allowed: Bools, rule: MiningRule, row_keys: Key
         candidates: [r, c], c at least ``rule.negatives``.
         allowed: [r, c].
         rule: ``negatives`` and ``pick``.
-        row_keys: [r], the rows' seeded hashes; the draw depends on them and the candidates alone.
+        row_keys: [r], seeded hashes of the rows' ids.
+        text_keys: [texts], those of the texts that ``candidates.ids`` number, for the draw; what is drawn depends on
+            the two alone, and not on which other rows and texts there are. None with ``pick: top``.
 
     Returns:
         [r, negatives]; id -1, score NaN where a row has fewer.
     """
     order = np.where(candidates.ranks == GIVEN, -1.0, candidates.ranks)
-    if rule.pick == "random":
-        order = np.where(candidates.ranks == GIVEN, -1.0, _draw(row_keys, candidates.ids))
+    if text_keys is not None:
+        order = np.where(candidates.ranks == GIVEN, -1.0, _draw(row_keys, text_keys[candidates.ids]))
     order = np.where(allowed, order, np.inf)
     taken = np.argsort(order, axis=1, kind="stable")[:, : rule.negatives]
-    if rule.pick == "random":
+    if text_keys is not None:
         taken = np.sort(taken, axis=1)  # columns stand in order of rank
     kept = np.take_along_axis(allowed, taken, axis=1)
     hardest_first = np.argsort(~kept, axis=1, kind="stable")
@@ -114,9 +118,14 @@ def pick(candidates: Candidates, allowed: Bools, rule: MiningRule, row_keys: Key
     return Candidates(ids, scores, np.take_along_axis(candidates.ranks, taken, axis=1))
 
 
-def _draw(row_keys: Keys, ids: Ints) -> npt.NDArray[np.float64]:
-    """Uniform numbers in [0, 1) from (row key, candidate id): the finaliser of splitmix64 (Steele et al. 2014)."""
-    z = row_keys[:, None] + (ids.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+def draw_keys(vocabulary: Vocabulary, count: int, rule: MiningRule, seed: int) -> Keys | None:
+    """Seeded hashes of the first ``count`` texts for `pick`, if the rule draws among them."""
+    return seeded_hash(vocabulary.text(np.arange(count)), seed) if rule.pick == "random" else None
+
+
+def _draw(row_keys: Keys, text_keys: Keys) -> npt.NDArray[np.float64]:
+    """Uniform numbers in [0, 1) from (row key, text key): the finaliser of splitmix64 (Steele et al. 2014)."""
+    z = row_keys[:, None] + text_keys * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     uniform: npt.NDArray[np.float64] = (z ^ (z >> np.uint64(31))) / 2.0**64
