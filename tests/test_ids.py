@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,11 +62,11 @@ def task_file(stem: Path, rows: Sequence[Any]) -> Path:
     return path
 
 
-TEXT = st.sampled_from(["tea", "fox", "sea", "door", " tea", "tea, fox", ""])
-TEXTS = st.lists(TEXT, max_size=4)
+TEXT = st.sampled_from(["tea", "fox", "sea", " tea", ""])  # few, so that rows share all but one of their texts
+TEXTS = st.lists(TEXT, max_size=2)
 FLAG = st.fixed_dictionaries({"query": TEXT, "pos": TEXTS, "neg": TEXTS})
 QUESTION = st.fixed_dictionaries(
-    {**{name: TEXT for name in ("question", "opa", "opb", "opc", "opd", "exp")}, "cop": st.integers(1, 4)}
+    {**dict.fromkeys(("question", "opa", "opb", "opc", "opd", "exp"), TEXT), "cop": st.integers(1, 4)}
 )
 TASK = "task9001_things"
 FORMS = {
@@ -86,7 +87,7 @@ FORMS = {
         task_file,
         ("query",),
     ),
-    "hub's tasks": Form(
+    "hub form": Form(
         {"adapter": "super_ni", "kind": "classification"},
         st.fixed_dictionaries({"task_name": st.sampled_from([TASK, "other"]), "inputs": TEXT, "targets": TEXT}),
         lines,
@@ -144,6 +145,12 @@ def build(form: Form, parts: Sequence[Sequence[Any]]) -> tuple[Rows, list[dict[s
         return rows, records.to_pylist()
 
 
+def some_of(rows: Sequence[Any]) -> st.SearchStrategy[list[Any]]:
+    """Most of the rows, in their order."""
+    stay = st.lists(st.sampled_from([True, True, True, False]), min_size=len(rows), max_size=len(rows))
+    return stay.map(lambda mask: list(compress(rows, mask)))
+
+
 def ids_by_content(form: Form, rows: Rows) -> dict[str, list[str]]:
     found = defaultdict(list)
     for row in rows:
@@ -156,21 +163,19 @@ def ids_by_content(form: Form, rows: Rows) -> dict[str, list[str]]:
 @given(data=st.data())
 def test_rows_that_come_go_and_move_leave_the_others_as_they_were(name: str, data: st.DataObject) -> None:
     form = FORMS[name]
-    universe = data.draw(st.lists(form.row, min_size=1, max_size=14))
-    places = list(range(len(universe)))
-    before = sorted(data.draw(st.sets(st.sampled_from(places))))
-    after = data.draw(st.permutations(sorted(data.draw(st.sets(st.sampled_from(places))))))
+    universe = data.draw(st.lists(form.row, min_size=8, max_size=20))
+    before = data.draw(some_of(universe))
+    after = data.draw(some_of(data.draw(st.permutations(universe))))
     cut = data.draw(st.integers(0, len(after)))
-    old, old_records = build(form, [[universe[place] for place in before]])
-    new, new_records = build(form, [[universe[place] for place in part] for part in (after[:cut], after[cut:])])
+    old, old_records = build(form, [before])
+    new, new_records = build(form, [after[:cut], after[cut:]])
     for rows in (old, new):
         assert len({row["id"] for row in rows}) == len(rows)
     first, second = ids_by_content(form, old), ids_by_content(form, new)
-    for content in first.keys() & second.keys():
-        had, has = first[content], second[content]
-        for ids in (had, has):  # repeats are counted in order of appearance
-            assert ids == [had[0], *(f"{had[0]}-{number}" for number in range(2, len(ids) + 1))]
-    assert len({ids[0] for ids in [*first.values(), *second.values()]}) == len(first.keys() | second.keys())
+    for content in first.keys() | second.keys():
+        known = [ids[content] for ids in (first, second) if content in ids]
+        for ids in known:  # repeats are counted in order of appearance
+            assert ids == [known[0][0], *(f"{known[0][0]}-{number}" for number in range(2, len(ids) + 1))]
     was = {record["id"]: record for record in old_records}
     for record in new_records:
         if record["id"] in was:

@@ -103,8 +103,8 @@ def clean_list(texts: Iterable[Any]) -> tuple[list[str], str | None]:
 def content_id(query: str, *lists: Iterable[str]) -> str:
     """Hash of a row's cleaned texts: 16 hex digits, the same on every machine.
 
-    64 bits do: among 10M distinct rows two collide with probability 3e-6, among 100M with 3e-4, and all that a collision
-    does is that the later row gets a counter as if it were a repeat (`number_repeats`).
+    64 bits do: among 10M distinct rows two collide with probability 3e-6, among 100M with 3e-4, and all that a
+    collision does is that the later row gets a counter as if it were a repeat (`number_repeats`).
 
     Args:
         query: the first text; empty where a row has no side that comes first (a set).

@@ -171,9 +171,7 @@ def _parquet_rows(path: Path, task: str, ledger: Ledger) -> Iterator[tuple[int, 
         yield number, f"{path}:row {number} of {task}", row
 
 
-def _grouped(
-    rows: Iterable[tuple[int, str, Any]], task: str, ledger: Ledger
-) -> tuple[Mapping[str, Any], list[_Raw]]:
+def _grouped(rows: Iterable[tuple[int, str, Any]], task: str, ledger: Ledger) -> tuple[Mapping[str, Any], list[_Raw]]:
     """Bring together the rows of one id and input, which carry one output each.
 
     They are one instance, so that all but the first are taken off ``read`` again (and noted as
