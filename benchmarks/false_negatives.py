@@ -265,7 +265,8 @@ def ours(collection: Collection, marked: list[int], embed: Embedder, rule: Minin
     count, size = len(collection.queries), len(collection.documents)
     ids = [f"q{i}" for i in range(count)]
     positives = [[collection.documents[i]] for i in marked]
-    examples = pa.table([ids, collection.queries, positives, *[[[]] * count] * 4], schema=EXAMPLES)
+    empty, place = [[[]] * count] * 4, [[""] * count, [0] * count]
+    examples = pa.table([ids, collection.queries, positives, *empty, *place], schema=EXAMPLES)
     documents = pa.table([[f"d{i}" for i in range(size)], collection.documents, [[]] * size], schema=DOCUMENTS)
     start = time.perf_counter()
     mined = mine(examples, documents, kind="pairs", rule=rule, embed=embed, seed=0, ledger=Ledger("collection"))

@@ -96,7 +96,8 @@ def dense(arguments: argparse.Namespace) -> None:
     documents = [f"d{i}" for i in range(len(corpus))]
     marked = [documents[i] for i in generator.integers(0, len(corpus), len(queries))]
     texts = [f"q{i}" for i in range(len(queries))]
-    examples = pa.table([texts, texts, [[text] for text in marked], *[[[]] * len(texts)] * 4], schema=EXAMPLES)
+    empty, place = [[[]] * len(texts)] * 4, [[""] * len(texts), [0] * len(texts)]
+    examples = pa.table([texts, texts, [[text] for text in marked], *empty, *place], schema=EXAMPLES)
     others = pa.table(
         {"id": documents, "text": documents, "groups": pa.array([[]] * len(documents), pa.list_(pa.string()))}
     )

@@ -208,7 +208,8 @@ def pairs_rule(preset: str) -> Miner:
     def run(part: Part, embed: Embed) -> object:
         empty, size = [[[]] * len(part.queries)] * 4, len(part.documents)
         ids = [f"q{i}" for i in range(len(part.queries))]
-        examples = pa.table([ids, part.queries, [[p] for p in part.positives], *empty], schema=EXAMPLES)
+        place = [[""] * len(ids), [0] * len(ids)]
+        examples = pa.table([ids, part.queries, [[p] for p in part.positives], *empty, *place], schema=EXAMPLES)
         documents = pa.table([[f"d{i}" for i in range(size)], part.documents, [[]] * size], schema=DOCUMENTS)
         return mine(examples, documents, kind="pairs", rule=rule, embed=embed, seed=0, ledger=Ledger("job"))
 
@@ -223,7 +224,8 @@ def own_rule(part: Part, embed: Embed) -> object:
     nothing = [[]] * len(inputs)
     values = (outputs, nothing) if kind == "classification" else (nothing, outputs)
     ids = [f"q{i}" for i in range(len(inputs))]
-    examples = pa.table([ids, inputs, nothing, nothing, *values, nothing], schema=EXAMPLES)
+    place = [[""] * len(ids), [0] * len(ids)]
+    examples = pa.table([ids, inputs, nothing, nothing, *values, nothing, *place], schema=EXAMPLES)
     return mine(examples, None, kind=kind, rule=MiningRule(), embed=embed, seed=0, ledger=Ledger("job"))
 
 

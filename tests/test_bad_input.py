@@ -293,7 +293,7 @@ REFUSED = {
     "task without instances": (TASK, TASK_FILE, lambda _: b"{}", r"mood\.json: not a task file"),
     "task not UTF-8": (TASK, TASK_FILE, lambda raw: raw + b"\xff", r"mood\.json: not UTF-8 \(byte \d+\)"),
     "task with no instance": (TASK, TASK_FILE, task(lambda _: []), r"no rows in .*mood\.json"),
-    "task with one row": (TASK, TASK_FILE, task(lambda rows: rows[:1]), r"too_few_rows 1.*mood\.json:instance 0"),
+    "task with one row": (TASK, TASK_FILE, task(lambda rows: rows[:1]), r"too_few_rows 1.*mood\.json:instance 1"),
     "task with one class": (
         TASK,
         TASK_FILE,

@@ -45,6 +45,8 @@ def assemble(
             "id": rows["id"],
             "labels": rows["labels"],
             "groups": rows["groups"],
+            "source_file": rows["source_file"],
+            "source_row": rows["source_row"],
         }
         copied = {name: step[name] for name in RECORDS.names if name not in columns}
         yield pa.table([columns.get(name, copied.get(name)) for name in RECORDS.names], schema=RECORDS)

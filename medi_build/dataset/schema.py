@@ -7,7 +7,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 2
 """Of the manifest and of ``RECORDS``: raised whenever one of them changes."""
 MANIFEST = "manifest.json"
 """Its file in a built folder, written last."""
@@ -25,13 +25,15 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
 
 
 EXAMPLES = _schema(
-    id=pa.string(),  # "{dataset}/{upstream id or row number}", stable across runs
+    id=pa.string(),  # "{dataset}/{upstream id or hash of the content}": no other row has a say in it
     query=pa.string(),
     positives=_STRINGS,  # given positives; empty where mining finds them (classification, text2text)
     negatives=_STRINGS,  # given hard negatives
     labels=_STRINGS,  # classes; an example of a multi-label task has several
     answers=_STRINGS,  # short answers (retrieval) or outputs y (text2text)
     groups=_STRINGS,  # gold pages or sets; no document of one of these groups is ever a negative
+    source_file=pa.string(),  # where the row came from: the file, as seen from the folder that all files share
+    source_row=pa.int64(),  # and the line, row or instance in it, from 1
 )
 """One raw row, cleaned. Texts are stripped, valid UTF-8 and not empty; lists may be empty, never null."""
 
@@ -74,5 +76,7 @@ RECORDS = _schema(
     possible_false_negative_ids=_STRINGS,
     labels=_STRINGS,  # so that a trainer can keep rows of one class or page out of each other's batches
     groups=_STRINGS,
+    source_file=pa.string(),
+    source_row=pa.int64(),
 )
 """One training record, as it stands in the Parquet shards."""

@@ -14,7 +14,7 @@ from medi_build.content.cards import Card
 from medi_build.dataset.schema import DOCUMENTS, EXAMPLES, Kind
 from medi_build.errors import OutputError
 from medi_build.ingest.adapters import kilt, medmcqa, pairs, super_ni
-from medi_build.ingest.adapters.base import Adapter, Inputs
+from medi_build.ingest.adapters.base import Adapter, Inputs, number_repeats
 from medi_build.ledger import Ledger
 
 ADAPTERS: dict[str, Adapter] = {
@@ -90,7 +90,7 @@ def adapt(job: AdaptJob) -> AdaptResult:
     examples_path = job.folder / f"{stem}.examples.arrow"
     documents_path = job.folder / f"{stem}.documents.arrow"
     kept = keep_whole_queries(adapted.examples, job.cap, job.seed, ledger)
-    _write(examples_path, EXAMPLES, kept)
+    _write(examples_path, EXAMPLES, number_repeats(kept))
     _write(documents_path, DOCUMENTS, adapted.documents)
     return AdaptResult(adapted.kind, dict(adapted.fields), ledger.to_dict(), examples_path, documents_path)
 

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from medi_build.arrays import Bools, Floats32, Ints, Vectors
+from medi_build.arrays import Bools, Floats32, Hashes, Ints, Vectors
 from medi_build.content.mining_rule import MiningRule
 from medi_build.devices import Device
 from medi_build.embedding import Embed
@@ -18,6 +18,7 @@ from medi_build.mine.cross_encoder import PairScorer, load_cross_encoder
 from medi_build.mine.encoding import encode
 from medi_build.mine.false_negatives import FalseNegativeModel, SignInputs, fit
 from medi_build.mine.pair_texts import Pairs
+from medi_build.mine.select import draw_keys
 from medi_build.mine.texts import flatten
 from medi_build.search.bm25 import BM25, tokenize
 from medi_build.search.dense import pair_scores
@@ -46,6 +47,7 @@ class MiningContext:
         cross_encoder: scores (query, text) pairs, or None.
         lexical: BM25 index of the pool and the tokenised queries, or None.
         false_negative_model: estimates which candidates are positives nobody marked, or None.
+        draw_keys: uint64 [documents], the texts' seeded hashes, or None where nothing is drawn.
         device: where to search.
     """
 
@@ -64,6 +66,7 @@ class MiningContext:
     cross_encoder: PairScorer | None
     lexical: tuple[BM25, pl.Series] | None
     false_negative_model: FalseNegativeModel | None
+    draw_keys: Hashes | None
     device: Device
 
 
@@ -126,6 +129,7 @@ def build_context(
         None
         if lexical is None
         else _false_negative_model(pairs, queries, corpus, positive_scores, lexical, rule, seed, ledger, device),
+        draw_keys(pairs.unique_texts, pairs.documents, rule, seed),
         device,
     )
 

@@ -125,7 +125,7 @@ def _negatives(
             )
         if rule.cross_encoder_scores:
             own_scores, candidates = rescored[:, 0], candidates._replace(scores=rescored[:, 1:])
-    return own_scores, pick(candidates, allowed, rule, all_keys[rows]), possible
+    return own_scores, pick(candidates, allowed, rule, all_keys[rows], context.draw_keys), possible
 
 
 def _possible_false_negatives(context: MiningContext, wanted: Ints, ranking: Ranking) -> Ints:

@@ -22,7 +22,7 @@ from medi_build.ledger import Ledger
 from medi_build.mine.encoding import encode
 from medi_build.mine.filters import bad_lengths
 from medi_build.mine.result import MinedRows, empty
-from medi_build.mine.select import Candidates, depth, pick, reject, window
+from medi_build.mine.select import Candidates, depth, draw_keys, pick, reject, window
 from medi_build.mine.texts import Flat, TextColumn, Texts, UniqueTexts, codes, column, flatten, seeded_hash
 from medi_build.search.dense import pair_scores, topk
 from medi_build.search.exclusions import BoolMatrix, Exclusions, Labels, incidence, label_bits
@@ -169,7 +169,8 @@ def _pick(
         allowed = reject(
             allowed, bad_lengths(lengths[positives], lengths[candidates.ids], rule.max_length_ratio), "length", ledger
         )
-    return pick(candidates, allowed, rule, seeded_hash(unique_texts.id(everything), seed))
+    row_keys = seeded_hash(unique_texts.id(everything), seed)
+    return pick(candidates, allowed, rule, row_keys, draw_keys(unique_texts, len(unique_texts), rule, seed))
 
 
 def _per_row(inputs: _Inputs, positives: Ranking, chosen: Candidates, miner: str, ledger: Ledger) -> MinedRows:

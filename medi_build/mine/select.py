@@ -8,6 +8,7 @@ import numpy.typing as npt
 from medi_build.arrays import Bools, Floats32, Floats64, Hashes, Ints
 from medi_build.content.mining_rule import MiningRule
 from medi_build.ledger import Ledger
+from medi_build.mine.texts import UniqueTexts, seeded_hash
 from medi_build.search.ranking import NOTHING, Ranking
 
 GIVEN = -1
@@ -87,7 +88,9 @@ def reject(allowed: Bools, bad: Bools, reason: str, ledger: Ledger, protected: B
     return allowed & ~hit
 
 
-def pick(candidates: Candidates, allowed: Bools, rule: MiningRule, row_keys: Hashes) -> Candidates:
+def pick(
+    candidates: Candidates, allowed: Bools, rule: MiningRule, row_keys: Hashes, text_keys: Hashes | None
+) -> Candidates:
     """Take ``rule.num_negatives`` of the allowed candidates of each row.
 
     Given negatives come first; mined ones by rank, or with ``random`` as strategy by a seeded draw, then by rank.
@@ -96,17 +99,19 @@ def pick(candidates: Candidates, allowed: Bools, rule: MiningRule, row_keys: Has
         candidates: [r, c], c at least ``rule.num_negatives``.
         allowed: [r, c].
         rule: ``num_negatives`` and ``sampling_strategy``.
-        row_keys: [r], the rows' seeded hashes; the draw depends on them and the candidates alone.
+        row_keys: [r], seeded hashes of the rows' ids.
+        text_keys: [texts], those of the texts that ``candidates.ids`` number, for the draw; what is drawn depends on
+            the two alone, and not on which other rows and texts there are. None where nothing is drawn.
 
     Returns:
         [r, num_negatives]; id -1, score NaN where a row has fewer.
     """
     order = np.where(candidates.ranks == GIVEN, -1.0, candidates.ranks)
-    if rule.sampling_strategy == "random":
-        order = np.where(candidates.ranks == GIVEN, -1.0, _draw(row_keys, candidates.ids))
+    if text_keys is not None:
+        order = np.where(candidates.ranks == GIVEN, -1.0, _draw(row_keys, text_keys[candidates.ids]))
     order = np.where(allowed, order, np.inf)
     taken = np.argsort(order, axis=1, kind="stable")[:, : rule.num_negatives]
-    if rule.sampling_strategy == "random":
+    if text_keys is not None:
         taken = np.sort(taken, axis=1)  # columns stand in order of rank
     kept = np.take_along_axis(allowed, taken, axis=1)
     hardest_first = np.argsort(~kept, axis=1, kind="stable")
@@ -116,9 +121,14 @@ def pick(candidates: Candidates, allowed: Bools, rule: MiningRule, row_keys: Has
     return Candidates(ids, scores, np.take_along_axis(candidates.ranks, taken, axis=1))
 
 
-def _draw(row_keys: Hashes, ids: Ints) -> Floats64:
-    """Uniform numbers in [0, 1) from (row key, candidate id): the finaliser of splitmix64 (Steele et al. 2014)."""
-    z = row_keys[:, None] + (ids.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+def draw_keys(unique_texts: UniqueTexts, count: int, rule: MiningRule, seed: int) -> Hashes | None:
+    """Seeded hashes of the first ``count`` texts for `pick`, if the rule draws among them."""
+    return seeded_hash(unique_texts.text(np.arange(count)), seed) if rule.sampling_strategy == "random" else None
+
+
+def _draw(row_keys: Hashes, text_keys: Hashes) -> Floats64:
+    """Uniform numbers in [0, 1) from (row key, text key): the finaliser of splitmix64 (Steele et al. 2014)."""
+    z = row_keys[:, None] + text_keys * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     uniform: Floats64 = (z ^ (z >> np.uint64(31))) / 2.0**64

@@ -18,7 +18,7 @@ from medi_build.embedding import Embed
 from medi_build.errors import InputError, MissingInputError, OptionError
 from medi_build.files import atomic_file
 from medi_build.ingest.adapters import pairs
-from medi_build.ingest.adapters.base import Inputs, clean
+from medi_build.ingest.adapters.base import Inputs, clean, content_id, number_repeats
 from medi_build.ingest.lines import json_lines, parquet_batches
 from medi_build.ledger import Ledger
 from medi_build.mine.by_kind import mine
@@ -54,8 +54,8 @@ def mine_file(
         rule: the knobs of mining.
         query_column: column of the query; None for the forms that are recognised (see the pairs adapter).
         positive_column: column of the positive or of the list of positives; given together with the query's.
-        corpus: further candidates, a file with ``text`` and optionally ``_id`` or ``id`` and ``title``, which goes in
-            front of the text.
+        corpus: further candidates, a file with ``text`` and optionally ``_id`` or ``id`` (else the text's hash is its
+            id) and ``title``, which goes in front of the text.
         formats: forms to write; queries that have too few negatives for ``n-tuple`` are noted as
             ``left_out_of_n_tuple``.
         scores: scores in place of labels and beside tuples, see `write_format`.
@@ -85,7 +85,7 @@ def mine_file(
         card = _card(path, query_column, positive_column, symmetric)
         ledger = Ledger(card.name)
         adapted = pairs.adapt(card, Inputs((path,), {}, Path(folder)), ledger)
-        examples = pa.Table.from_batches(adapted.examples, schema=EXAMPLES)
+        examples = pa.Table.from_batches(number_repeats(adapted.examples), schema=EXAMPLES)
     if not examples.num_rows:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(ledger.dropped.get("adapt", {}).items()))
         raise InputError(
@@ -139,7 +139,8 @@ def read_corpus(path: Path, ledger: Ledger) -> pa.Table:
         if reason is not None:
             ledger.note(f"corpus_{reason}")
             continue
-        ids.append(str(value.get("_id", value.get("id", number))))
+        name = value.get("_id", value.get("id"))
+        ids.append(content_id(text) if name is None else str(name))
         texts.append(text)
     if not texts:
         raise InputError(f"{path}: holds no usable text; leave out --corpus to mine among the positives alone")

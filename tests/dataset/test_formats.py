@@ -29,7 +29,8 @@ MINED_ROWS = pa.table(
     schema=MINED,
 )
 EXAMPLE_ROWS = pa.table(
-    [["t/0", "t/1", "t/2"], ["tea", "no", "fox"], [["a drink"], [], ["a mammal"]], *[[[]] * 3] * 4], schema=EXAMPLES
+    [["t/0", "t/1", "t/2"], ["tea", "no", "fox"], [["a drink"], [], ["a mammal"]], *[[[]] * 3] * 4, [""] * 3, [0] * 3],
+    schema=EXAMPLES,
 )
 
 

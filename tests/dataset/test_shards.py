@@ -22,7 +22,7 @@ def examples(queries: list[str]) -> pa.Table:
     return pa.Table.from_pylist(
         [
             {"id": f"d/{i}", "query": q, "positives": [], "negatives": [], "labels": [f"l{i}"], "answers": empty,
-             "groups": empty}
+             "groups": empty, "source_file": "d.jsonl", "source_row": i + 1}
             for i, q in enumerate(queries)
         ],
         schema=EXAMPLES,

@@ -11,7 +11,10 @@ from medi_build.ledger import Ledger
 
 def batches(queries: list[str], size: int) -> list[pa.RecordBatch]:
     rows = [
-        {"id": f"d/{i}", "query": q, "positives": [f"p{i}"], "negatives": [], "labels": [], "answers": [], "groups": []}
+        {
+            **{"id": f"d/{i}", "query": q, "positives": [f"p{i}"], "source_file": "d.jsonl", "source_row": i + 1},
+            **{name: [] for name in ("negatives", "labels", "answers", "groups")},
+        }
         for i, q in enumerate(queries)
     ]
     return [pa.RecordBatch.from_pylist(rows[i : i + size], schema=EXAMPLES) for i in range(0, len(rows), size)]

@@ -1,6 +1,7 @@
 import gzip
 import json
 import os
+import re
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,9 @@ def dropped(ledger: Ledger) -> dict[str, int]:
 def test_pairs():
     path = FIXTURES / "ferry_pairs.jsonl"
     rows, ledger = run(path)
-    assert [row["id"] for row in rows] == [f"embedding_training_data/x/{n}" for n in (1, 2, 3)]
+    assert len({row["id"] for row in rows}) == 3
+    assert all(re.fullmatch("embedding_training_data/x/[0-9a-f]{16}", row["id"]) for row in rows)
+    assert [(row["source_file"], row["source_row"]) for row in rows] == [("ferry_pairs.jsonl", n) for n in (1, 2, 3)]
     assert texts(rows)[2] == ("Is there a café on board?", ["Coffee and soup are sold on the upper deck."], [])
     assert dropped(ledger) == {"positive_equals_query": 1}
     assert ledger.places == {"adapt/positive_equals_query": [f"{path}:4"]}
@@ -129,14 +132,15 @@ def test_a_pretty_printed_document_is_one_row():
     ]
 
 
-def test_several_files_have_distinct_ids(tmp_path: Path):
+def test_the_file_is_told_below_the_common_folder_and_is_no_part_of_the_id(tmp_path: Path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     first = write(tmp_path / "a", ["q", "p"])
     second = tmp_path / "b" / "rows.jsonl.gz"
     second.write_bytes(gzip.compress(first.read_bytes()))
     rows, _ = run(first, second)
-    assert [row["id"].split("/", 1)[1] for row in rows] == ["x/a/rows-1", "x/b/rows-1"]
+    assert [row["source_file"] for row in rows] == ["a/rows.jsonl", "b/rows.jsonl.gz"]
+    assert len({row["id"] for row in rows}) == 1
 
 
 def test_forms_are_recognised_line_by_line_and_gzip_changes_nothing(tmp_path: Path):
@@ -153,7 +157,7 @@ def test_forms_are_recognised_line_by_line_and_gzip_changes_nothing(tmp_path: Pa
     packed.write_bytes(gzip.compress(mixed.read_bytes()))
     rows, ledger = run(mixed)
     assert [row["query"] for row in rows] == ["q1", "q2", "a", "q3", "q4"]
-    assert run(packed)[0] == rows
+    assert run(packed)[0] == [row | {"source_file": "packed.jsonl.gz"} for row in rows]
     assert dropped(ledger) == {}
 
 
@@ -193,7 +197,7 @@ def test_broken_lines_are_dropped(tmp_path: Path):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'["q", "p"]\n["q", \n\n["\\ud800", "p"]\n["caf\xe9", "p"]\n["q2", "p2"]')
     rows, ledger = run(path)
-    assert [row["id"].rsplit("/", 1)[1] for row in rows] == ["1", "6"]
+    assert [row["source_row"] for row in rows] == [1, 6]
     assert dropped(ledger) == {"invalid_json": 2, "invalid_unicode": 1}
 
 

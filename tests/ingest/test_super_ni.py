@@ -56,7 +56,7 @@ def test_classification_task_with_hard_rows():
     assert all(row["positives"] == row["negatives"] == row["answers"] == row["groups"] == [] for row in rows)
     assert ledger.read == 9
     assert dict(ledger.dropped["adapt"]) == {"duplicate_input": 1, "empty_text": 1, "no_output": 1}
-    assert ledger.places["adapt/no_output"][0].endswith(f"{MOOD}.json:instance 8")
+    assert ledger.places["adapt/no_output"][0].endswith(f"{MOOD}.json:instance 9")
 
 
 def test_text_task_keeps_all_outputs_as_answers():

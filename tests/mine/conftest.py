@@ -33,6 +33,8 @@ def examples(rows):
             name: [row.get(name, []) for row in rows]
             for name in ("positives", "negatives", "labels", "answers", "groups")
         },
+        "source_file": ["toy.jsonl"] * len(rows),
+        "source_row": list(range(1, len(rows) + 1)),
     }
     return pa.table(columns, schema=EXAMPLES)
 

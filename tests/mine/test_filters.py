@@ -347,7 +347,8 @@ def test_pick_takes_allowed_ones_only_and_each_once(seed, count, how):
     ranks = np.broadcast_to(np.arange(7, dtype=np.int32), (6, 7))
     allowed = (ids >= 0) & ~repeated(ids) & (rng.random((6, 7)) < 0.7)
     rule = MiningRule(num_negatives=count, sampling_strategy=how)
-    chosen = pick(Candidates(ids, scores, ranks), allowed, rule, np.arange(6, dtype=np.uint64))
+    text_keys = rng.integers(0, 2**63, 8, dtype=np.uint64) if how == "random" else None
+    chosen = pick(Candidates(ids, scores, ranks), allowed, rule, np.arange(6, dtype=np.uint64), text_keys)
     assert chosen.ids.shape == (6, count)
     for row in range(6):
         taken = [i for i in chosen.ids[row] if i >= 0]

@@ -38,7 +38,7 @@ def write_json(path: Path, records: Any) -> Path:
 def write_shards(folder: Path, records: list[dict[str, Any]]) -> Path:
     """A build folder with two shards of schema RECORDS."""
     (folder / "data" / "toy").mkdir(parents=True)
-    filler: dict[Any, Any] = {pa.string(): "", pa.int32(): 0, pa.float32(): 0.5}
+    filler: dict[Any, Any] = {pa.string(): "", pa.int32(): 0, pa.int64(): 0, pa.float32(): 0.5}
     rows = [{field.name: filler.get(field.type, []) for field in RECORDS} | row for row in records]
     half = len(rows) // 2
     for number, part in enumerate([rows[:half], rows[half:]]):

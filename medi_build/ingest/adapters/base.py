@@ -3,9 +3,15 @@
 An adapter turns raw files into batches of ``EXAMPLES`` (and, if the source has more candidate negatives than
 the examples' own positives, ``DOCUMENTS``). It counts every raw row in the ledger: ``read`` when seen, then
 either ``adapted`` or dropped in stage "adapt" under a reason.
+
+An id is ``{card.name}/{key}``. The key is the upstream one where the source has one per row, else `content_id`: what
+stands in a row, and neither its place nor its file, makes its id, so that a line that comes or goes changes no other
+id. Where a row came from is said in the columns ``source_file`` (see `source_names`) and ``source_row``.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -13,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import xxhash
 
 from medi_build.content.cards import Card
 from medi_build.dataset.schema import EXAMPLES, Kind
@@ -93,6 +100,64 @@ def clean_list(texts: Iterable[Any]) -> tuple[list[str], str | None]:
     return list(kept), first_reason
 
 
+def content_id(query: str, *lists: Iterable[str]) -> str:
+    """Hash of a row's cleaned texts: 16 hex digits, the same on every machine.
+
+    64 bits do: among 10M distinct rows two collide with probability 3e-6, among 100M with 3e-4, and all that a
+    collision does is that the later row gets a counter as if it were a repeat (`number_repeats`).
+
+    Args:
+        query: the first text; empty where a row has no side that comes first (a set).
+        lists: further texts by what they are (positives, negatives, ...), each in order. The bytes before a list and
+            after a text of it are in no UTF-8 text, so that other texts never make the same bytes.
+    """
+    whole = xxhash.xxh3_64(query.encode())
+    for texts in lists:
+        whole.update(b"\xfe")
+        for text in texts:
+            whole.update(text.encode())
+            whole.update(b"\xff")
+    return whole.hexdigest()
+
+
+def pair_id(query: str, positive: str) -> str:
+    """What ``content_id(query, [positive], [])`` gives, in half the time: most rows of most files are such."""
+    return xxhash.xxh3_64_hexdigest(b"%b\xfe%b\xff\xfe" % (query.encode(), positive.encode()))
+
+
+def number_repeats(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Give the second, third, ... row of an id ``-2``, ``-3``, ...: rows of the same content, which are alike anyway.
+
+    Taking one of them away takes the last counter away. Ids are remembered as hashes, about 80 bytes each, so this
+    comes after the cap. Groups keep the id without a counter: repeats of a set are one group.
+
+    Args:
+        batches: of schema ``EXAMPLES``.
+    """
+    seen: set[int] = set()
+    times: Counter[bytes] = Counter()
+    for batch in batches:
+        ids = batch.column("id").cast(pa.binary()).to_pylist()
+        keys = list(map(xxhash.xxh3_64_intdigest, ids))
+        fresh = set(keys)
+        if len(fresh) == len(keys) and seen.isdisjoint(fresh):
+            seen |= fresh
+            yield batch
+            continue
+        for place, (name, key) in enumerate(zip(ids, keys, strict=True)):
+            if key in seen:
+                times[name] += 1
+                ids[place] = b"%b-%d" % (name, times[name] + 1)
+            seen.add(key)
+        yield batch.set_column(0, EXAMPLES.field("id"), pa.array(ids, pa.binary()).cast(pa.string()))
+
+
+def source_names(paths: Sequence[Path]) -> list[str]:
+    """What ``source_file`` says for each file: its path below the folder that all of them share."""
+    folder = os.path.commonpath([path.parent for path in paths]) if paths else ""
+    return [path.relative_to(folder).as_posix() for path in paths]
+
+
 def example_batches(rows: Iterable[tuple[Any, ...]], ledger: Ledger) -> Iterator[pa.RecordBatch]:
     """Gather rows (tuples in the order of ``EXAMPLES``) into record batches; counts them as adapted."""
     rows = iter(rows)
@@ -109,7 +174,7 @@ def _batch(block: list[tuple[Any, ...]]) -> pa.RecordBatch:
 
 
 def _array(column: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
-    """Strings, or lists of strings; the latter from flat values and offsets, which is far faster than nested."""
+    """Strings, numbers, or lists of strings; lists from flat values and offsets, which is far faster than nested."""
     if not pa.types.is_list(kind):
         return pa.array(column, type=kind)
     offsets = np.zeros(len(column) + 1, np.int32)

@@ -6,7 +6,7 @@ that no other passage of a gold page becomes a negative. ``DOCUMENTS`` holds the
 gold ones too, and those of a seeded choice of other pages.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,15 @@ import pyarrow as pa
 from medi_build.content.cards import Card, KiltOptions
 from medi_build.dataset.schema import DOCUMENTS
 from medi_build.errors import ContentError, InputError
-from medi_build.ingest.adapters.base import ROWS_PER_BATCH, Adapted, Inputs, clean, clean_list, example_batches
+from medi_build.ingest.adapters.base import (
+    ROWS_PER_BATCH,
+    Adapted,
+    Inputs,
+    clean,
+    clean_list,
+    example_batches,
+    source_names,
+)
 from medi_build.ingest.adapters.kilt_pages import Keys, Page, PageIndex, page_key, span
 from medi_build.ingest.lines import json_lines, json_rows
 from medi_build.ledger import Ledger
@@ -45,13 +53,18 @@ class _Row:
         query: cleaned.
         answers: cleaned answer strings.
         provenance: (key of the page, provenance entry), in file order.
+        path: the row's file.
+        source: what ``source_file`` says of it.
+        number: its line, from 1.
     """
 
     id: str
     query: str
     answers: list[str]
     provenance: list[tuple[int, dict[str, Any]]]
-    place: str
+    path: Path
+    source: str
+    number: int
 
 
 def adapt(card: Card, inputs: Inputs, ledger: Ledger) -> Adapted:
@@ -105,9 +118,10 @@ class _Task:
                 positives = self._positives(row, pages)
                 if positives:
                     groups = list(dict.fromkeys(str(entry["wikipedia_id"]) for _, entry in row.provenance))
-                    yield f"{self._name}/{row.id}", row.query, positives, (), (), row.answers, groups
+                    place = row.source, row.number
+                    yield f"{self._name}/{row.id}", row.query, positives, (), (), row.answers, groups, *place
                 else:
-                    self._ledger.drop("adapt", "page_missing", where=row.place)
+                    self._ledger.drop("adapt", "page_missing", where=f"{row.path}:{row.number}")
 
     def _positives(self, row: _Row, pages: Mapping[int, Page]) -> list[str]:
         """The distinct gold passages of a row, in the order of its provenance."""
@@ -159,13 +173,12 @@ def _document_batches(passages: Iterator[tuple[str, str, str]]) -> Iterator[pa.R
 # --- task rows
 
 
-def _rows(files: Iterable[Path], form: str, questions: Mapping[str, str], ledger: Ledger) -> Iterator[_Row]:
+def _rows(files: Sequence[Path], form: str, questions: Mapping[str, str], ledger: Ledger) -> Iterator[_Row]:
     """Parse the task files; rows that can be no example are dropped under the first reason that applies."""
     seen: set[int] = set()
-    for path in files:
+    for path, source in zip(files, source_names(files), strict=True):
         for number, value in json_lines(path, ledger):
-            place = f"{path}:{number}"
-            row = _row(value, form, questions, place)
+            row = _row(value, form, questions, (path, source, number))
             if isinstance(row, _Row):
                 key = page_key(row.id)
                 if key not in seen:
@@ -173,10 +186,10 @@ def _rows(files: Iterable[Path], form: str, questions: Mapping[str, str], ledger
                     yield row
                     continue
                 row = "duplicate_id"
-            ledger.drop("adapt", row, where=place)
+            ledger.drop("adapt", row, where=f"{path}:{number}")
 
 
-def _row(value: Any, form: str, questions: Mapping[str, str], place: str) -> _Row | str:
+def _row(value: Any, form: str, questions: Mapping[str, str], place: tuple[Path, str, int]) -> _Row | str:
     """A row, or the reason to drop it."""
     name = value.get("id") if isinstance(value, dict) else None
     if not isinstance(name, str | int) or not isinstance(value.get("output", []), list):
@@ -196,7 +209,7 @@ def _row(value: Any, form: str, questions: Mapping[str, str], place: str) -> _Ro
         return reason or "no_mention"
     answers = clean_list(item.get("answer") for item in outputs)[0]
     said = [answer for answer in answers if answer.casefold() not in _VERDICTS]
-    return _Row(str(name), query, said, provenance, place)
+    return _Row(str(name), query, said, provenance, *place)
 
 
 def _provenance(outputs: Iterable[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:

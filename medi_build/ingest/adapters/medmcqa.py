@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from medi_build.content.cards import Card, MedMcqaOptions
-from medi_build.ingest.adapters.base import Adapted, Inputs, clean, example_batches
+from medi_build.ingest.adapters.base import Adapted, Inputs, clean, content_id, example_batches, source_names
 from medi_build.ingest.lines import json_lines, parquet_batches
 from medi_build.ledger import Ledger
 
@@ -59,6 +59,8 @@ class _Item(NamedTuple):
 def adapt(card: Card, inputs: Inputs, ledger: Ledger) -> Adapted:
     """Read MedMCQA's raw JSON lines or the hub's Parquet; the file itself tells which, and where ``cop`` starts.
 
+    Ids are ``{card.name}/{upstream id}``; a row without one is told by its query, positive, negatives and answers.
+
     Drops: ``no_answer`` (test rows), ``bad_answer`` (``cop`` out of range), ``duplicate_id``,
     ``no_explanation``, ``answer_points_at_options``, ``wrong_type`` and the reasons of `clean`.
     """
@@ -84,7 +86,7 @@ def _examples(card: Card, paths: tuple[Path, ...], ledger: Ledger) -> Iterator[t
     assert isinstance(card.options, MedMcqaOptions)
     record = card.options.record
     seen: set[str] = set()
-    for path in paths:
+    for path, source in zip(paths, source_names(paths), strict=True):
         first = _first_cop(path)
         for number, row in _rows(path, ledger):
             item = _item(row, first, seen)
@@ -93,9 +95,9 @@ def _examples(card: Card, paths: tuple[Path, ...], ledger: Ledger) -> Iterator[t
                 ledger.drop("adapt", made, where=f"{path}:{number}")
                 continue
             positive, negatives, answers = made
-            name = row.get("id") or f"{path.stem}-{number}"
             assert isinstance(item, _Item)
-            yield f"{card.name}/{name}", item.query, [positive], negatives, [], answers, []
+            key = row.get("id") or content_id(item.query, [positive], negatives, answers)
+            yield f"{card.name}/{key}", item.query, [positive], negatives, [], answers, [], source, number
 
 
 def _rows(path: Path, ledger: Ledger) -> Iterator[tuple[int, Any]]:

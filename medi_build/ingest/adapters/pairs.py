@@ -8,17 +8,31 @@ A labelled or scored pair is an example if its label (score) makes it positive. 
 negative, its second text becomes a given negative of every example with the same first text, and the row is
 counted as ``used_as_negative``. One row knows nothing of the next: that a positive of a *repeated* query is no
 negative for its other rows is mining's duty.
+
+A row is told from others by all its own texts, cleaned: query, positives and negatives, or the members of a set. Its
+negatives belong to them, for files of triplets repeat a query and its positive with one negative after another. The
+negatives that other rows' labels give it do not: one more of them must not change its id. Keys such as ``id``,
+``_id`` and ``query_id`` are no ids of rows: in files of this kind they often name the query, and stand in each of its
+rows.
 """
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from medi_build.content.cards import Card, PairsOptions
 from medi_build.errors import ContentError, InputError
-from medi_build.ingest.adapters.base import Adapted, Inputs, clean, clean_list, example_batches
+from medi_build.ingest.adapters.base import (
+    Adapted,
+    Inputs,
+    clean,
+    clean_list,
+    content_id,
+    example_batches,
+    pair_id,
+    source_names,
+)
 from medi_build.ingest.lines import json_rows, parquet_batches
 from medi_build.ledger import Ledger
 
@@ -33,10 +47,11 @@ class _Columns(NamedTuple):
 
 
 class _File(NamedTuple):
-    """A raw file and what the ids of its rows begin with."""
+    """A raw file, what the ids of the dataset begin with, and what ``source_file`` says of it."""
 
     prefix: str
     path: Path
+    name: str
 
 
 _Row = tuple[Any, list[Any], list[Any], Any]
@@ -69,8 +84,6 @@ _Judge = Callable[[Any], str]
 def adapt(card: Card, inputs: Inputs, ledger: Ledger) -> Adapted:
     """Read every file of ``inputs.rows`` as examples with given positives.
 
-    Ids are ``{card.name}/{row}``, or ``{card.name}/{file}-{row}`` if there are several files; rows count from 1.
-
     Raises:
         ContentError: the card's columns contradict each other.
         InputError: a file is damaged, or is a table without the columns the card names.
@@ -79,26 +92,14 @@ def adapt(card: Card, inputs: Inputs, ledger: Ledger) -> Adapted:
     if not isinstance(options, PairsOptions):
         raise ContentError(f"{card.name}: adapter 'pairs' was given the options of {options.adapter!r}")
     judge = _judge(card.name, options)
-    files = _files(card.name, inputs.rows)
+    names = source_names(inputs.rows)
+    files = [_File(f"{card.name}/", path, name) for path, name in zip(inputs.rows, names, strict=True)]
 
     def rows(book: Ledger) -> _Rows:
         return chain.from_iterable(_read(file, options, book) for file in files)
 
     examples = _examples(rows(ledger), ledger) if judge is None else _judged(rows, judge, ledger)
     return Adapted(kind="pairs", fields={}, examples=example_batches(examples, ledger))
-
-
-def _files(name: str, paths: tuple[Path, ...]) -> list[_File]:
-    """Prefix the ids; several files are told apart by their path below the common folder."""
-    if len(paths) == 1:
-        return [_File(f"{name}/", paths[0])]
-    folder = os.path.commonpath([path.parent for path in paths]) if paths else ""
-    stems = [path.relative_to(folder).as_posix() for path in paths]
-    for ending in (".gz", ".jsonl", ".json", ".parquet"):
-        stems = [stem.removesuffix(ending) for stem in stems]
-    if len(set(stems)) < len(stems):  # a.jsonl beside a.jsonl.gz
-        stems = [path.relative_to(folder).as_posix() for path in paths]
-    return [_File(f"{name}/{stem}-", path) for stem, path in zip(stems, paths, strict=True)]
 
 
 # --- raw files -> rows
@@ -205,39 +206,46 @@ def _examples(rows: _Rows, ledger: Ledger) -> Iterator[_Example]:
             yield example
 
 
-def _example(file: _File, number: int, row: _Row, ledger: Ledger) -> _Example | str:
-    """Clean one row; instead of an example, the reason why there is none."""
+def _example(file: _File, number: int, row: _Row, ledger: Ledger, joined: Sequence[str] = ()) -> _Example | str:
+    """Clean one row; instead of an example, the reason why there is none.
+
+    ``joined`` are negatives that other rows give to this one.
+    """
     raw, positives, negatives, _ = row
     if raw is None:
-        return _set_example(f"{file.prefix}{number}", positives, ledger)
+        return _set_example(file, number, positives, ledger)
     query, reason = clean(raw)
     if reason:
         return reason
-    if len(positives) == 1 and not negatives:  # most rows of most files
+    if len(positives) == 1 and not negatives and not joined:  # most rows of most files
         positive, reason = clean(positives[0])
         if reason:
             return reason
         if positive == query:
             return "positive_equals_query"
-        return f"{file.prefix}{number}", query, (positive,), (), (), (), ()
+        key = file.prefix + pair_id(query, positive)
+        return key, query, (positive,), (), (), (), (), file.name, number
     kept, reason = clean_list(positives)
     others = [text for text in kept if text != query]
     if not others:
         return "positive_equals_query" if kept else reason or "no_positive"
     known = {query, *others}
-    hard = [text for text in clean_list(negatives)[0] if text not in known]
+    own = hard = [text for text in clean_list(negatives)[0] if text not in known]
+    if joined:
+        hard = [text for text in clean_list([*own, *joined])[0] if text not in known]
     ledger.note("given_positive_removed", len(positives) - len(others))
-    ledger.note("given_negative_removed", len(negatives) - len(hard))
-    return f"{file.prefix}{number}", query, others, hard, (), (), ()
+    ledger.note("given_negative_removed", len(negatives) + len(joined) - len(hard))
+    return file.prefix + content_id(query, others, own), query, others, hard, (), (), (), file.name, number
 
 
-def _set_example(key: str, members: list[Any], ledger: Ledger) -> _Example | str:
+def _set_example(file: _File, number: int, members: list[Any], ledger: Ledger) -> _Example | str:
     """One example per set: the first member is the query, the others its positives, all of one group."""
     kept, reason = clean_list(members)
     if len(kept) < 2:
         return "set_too_small" if kept or not reason else reason
     ledger.note("set_member_removed", len(members) - len(kept))
-    return key, kept[0], kept[1:], (), (), (), (key,)
+    key = file.prefix + content_id("", kept)
+    return key, kept[0], kept[1:], (), (), (), (key,), file.name, number
 
 
 # --- labelled and scored pairs
@@ -286,11 +294,10 @@ def _judged(rows: Callable[[Ledger], _Rows], judge: _Judge, ledger: Ledger) -> I
     for file, number, row in rows(ledger):
         example: _Example | str = "unknown_form"
         if row and row[0] is not None:
-            query, positives, negatives, mark = clean(row[0])[0], *row[1:]
-            example = judge(mark)
+            query = clean(row[0])[0]
+            example = judge(row[3])
             if example == _POSITIVE:
-                joined = row[0], positives, negatives + hard.get(query, []), mark
-                example = _example(file, number, joined, ledger)
+                example = _example(file, number, row, ledger, hard.get(query, ()))
             elif example == _NEGATIVE:
                 spent = "used_as_negative" if query in hard else "negative_without_positive"
                 example = _why_unusable(row) or spent

@@ -23,7 +23,15 @@ import pyarrow.dataset as ds
 from medi_build.content.cards import Card, SuperNiOptions
 from medi_build.dataset.schema import Kind
 from medi_build.errors import InputError
-from medi_build.ingest.adapters.base import Adapted, Inputs, clean, clean_list, example_batches
+from medi_build.ingest.adapters.base import (
+    Adapted,
+    Inputs,
+    clean,
+    clean_list,
+    content_id,
+    example_batches,
+    source_names,
+)
 from medi_build.ingest.adapters.super_ni_fields import fields
 from medi_build.ingest.lines import json_lines
 from medi_build.ledger import Ledger
@@ -39,8 +47,9 @@ _LABELLING = re.compile(r"classif|detect|identif|recogni|tagging|categori|sentim
 
 
 class _Raw(NamedTuple):
-    """One instance as it stands in the file; ``where`` is ``file:line`` or ``file:instance``."""
+    """One instance as it stands in the file; ``number`` counts lines, or the task's rows or instances, from 1."""
 
+    number: int
     where: str
     id: Any
     input: Any
@@ -55,10 +64,14 @@ class _Row:
     input: str
     outputs: list[str]
     where: str
+    source: str
+    number: int
 
 
 def adapt(card: Card, inputs: Inputs, ledger: Ledger) -> Adapted:
     """Read one task.
+
+    Ids are ``{card.name}/{upstream id}``; an instance without one is told by its input, of which a task keeps one.
 
     Drops: ``wrong_type``, ``no_output``, ``duplicate_id``, ``duplicate_input`` (its outputs go to the first row with
     that input), ``too_few_rows``, ``one_class``, and the reasons of `clean` for the input.
@@ -69,11 +82,11 @@ def adapt(card: Card, inputs: Inputs, ledger: Ledger) -> Adapted:
     assert isinstance(card.options, SuperNiOptions)
     task = card.name.split("/")[-1]
     facts: dict[str, Any] = {"task": task}
-    raws: list[_Raw] = []
-    for path in inputs.rows:
+    raws: list[tuple[str, _Raw]] = []
+    for path, source in zip(inputs.rows, source_names(inputs.rows), strict=True):
         known, found = _read(path, task, ledger)
         facts = {**known, **facts}
-        raws += found
+        raws += ((source, raw) for raw in found)
     rows = _cleaned(raws, card.name, ledger)
     category = " ".join(text for text in _list(facts.get("Categories")) if isinstance(text, str)) or task
     kind = decide_kind([row.outputs for row in rows], category) if card.options.kind == "auto" else card.options.kind
@@ -131,10 +144,10 @@ def _task_file(path: Path, ledger: Ledger) -> tuple[Mapping[str, Any], list[_Raw
         raise InputError(f"{path}: not a task file; a JSON object with a list 'Instances' is needed")
     ledger.read += len(instances)
     raws = []
-    for number, instance in enumerate(instances):
+    for number, instance in enumerate(instances, 1):
         where = f"{path}:instance {number}"
         if isinstance(instance, dict):
-            raws.append(_Raw(where, instance.get("id"), instance.get("input"), instance.get("output")))
+            raws.append(_Raw(number, where, instance.get("id"), instance.get("input"), instance.get("output")))
         else:
             ledger.drop("adapt", "wrong_type", where=where)
     return {**data, "Instances": instances[:1]}, raws
@@ -149,13 +162,13 @@ def _lenient(path: Path, content: bytes) -> Any:
         raise InputError(f"{path}: not valid JSON ({error}); the file may be cut short, fetch it again") from error
 
 
-def _line_rows(path: Path, ledger: Ledger) -> Iterator[tuple[str, Any]]:
+def _line_rows(path: Path, ledger: Ledger) -> Iterator[tuple[int, str, Any]]:
     for number, row in json_lines(path, ledger):
-        yield f"{path}:{number}", row
+        yield number, f"{path}:{number}", row
 
 
-def _parquet_rows(path: Path, task: str, ledger: Ledger) -> Iterator[tuple[str, Any]]:
-    """Rows of one task; row groups without it are skipped by their statistics."""
+def _parquet_rows(path: Path, task: str, ledger: Ledger) -> Iterator[tuple[int, str, Any]]:
+    """Rows of one task, counted among themselves; row groups without it are skipped by their statistics."""
     try:
         data = ds.dataset(path, format="parquet")
         table = data.to_table(columns=list(HUB_COLUMNS), filter=ds.field("task_name") == task)
@@ -163,10 +176,10 @@ def _parquet_rows(path: Path, task: str, ledger: Ledger) -> Iterator[tuple[str, 
         raise InputError(f"{path}: not in the hub's form with columns {', '.join(HUB_COLUMNS)} ({error})") from error
     ledger.read += table.num_rows
     for number, row in enumerate(table.to_pylist(), 1):
-        yield f"{path}:row {number} of {task}", row
+        yield number, f"{path}:row {number} of {task}", row
 
 
-def _grouped(rows: Iterable[tuple[str, Any]], task: str, ledger: Ledger) -> tuple[Mapping[str, Any], list[_Raw]]:
+def _grouped(rows: Iterable[tuple[int, str, Any]], task: str, ledger: Ledger) -> tuple[Mapping[str, Any], list[_Raw]]:
     """Bring together the rows of one id and input, which carry one output each.
 
     They are one instance, so that all but the first are taken off ``read`` again (and noted as
@@ -174,7 +187,7 @@ def _grouped(rows: Iterable[tuple[str, Any]], task: str, ledger: Ledger) -> tupl
     """
     facts: dict[str, Any] = {}
     raws: dict[tuple[Any, Any], _Raw] = {}
-    for where, row in rows:
+    for number, where, row in rows:
         if not isinstance(row, dict):
             ledger.drop("adapt", "wrong_type", where=where)
             continue
@@ -187,31 +200,31 @@ def _grouped(rows: Iterable[tuple[str, Any]], task: str, ledger: Ledger) -> tupl
             ledger.read -= 1
             ledger.note("further_outputs")
             continue
-        raws[key] = _Raw(where, row.get("id"), row.get("inputs"), [row.get("targets")])
+        raws[key] = _Raw(number, where, row.get("id"), row.get("inputs"), [row.get("targets")])
         facts = facts or {"Definition": [row.get("definition")], "Instances": [{"input": row.get("inputs")}]}
     return facts, list(raws.values())
 
 
-def _cleaned(raws: Iterable[_Raw], dataset: str, ledger: Ledger) -> list[_Row]:
-    """Rows with a usable id, input and at least one output; the others are dropped."""
+def _cleaned(raws: Iterable[tuple[str, _Raw]], dataset: str, ledger: Ledger) -> list[_Row]:
+    """Rows, of ``(source_file, instance)``, with a usable id, input and at least one output; others are dropped."""
     rows: list[_Row] = []
     seen: set[str] = set()
-    for number, raw in enumerate(raws):
+    for source, raw in raws:
         if not isinstance(raw.id, str | None):
             ledger.drop("adapt", "wrong_type", where=raw.where)
             continue
-        name = raw.id or str(number)
         text, reason = clean(raw.input)
         outputs, _ = clean_list([raw.outputs] if isinstance(raw.outputs, str) else _list(raw.outputs))
-        if name in seen:
+        if raw.id and raw.id in seen:
             reason = "duplicate_id"
         elif reason is None and not outputs:
             reason = "no_output"
-        seen.add(name)
+        seen.add(raw.id or "")
         if reason:
             ledger.drop("adapt", reason, where=raw.where)
         else:
-            rows.append(_Row(f"{dataset}/{name}", text, outputs, raw.where))
+            key = raw.id or content_id(text)
+            rows.append(_Row(f"{dataset}/{key}", text, outputs, raw.where, source, raw.number))
     return rows
 
 
@@ -246,4 +259,4 @@ def _usable(rows: list[_Row], kind: Kind, ledger: Ledger) -> list[_Row]:
 def _examples(rows: Iterable[_Row], kind: Kind) -> Iterator[tuple[Any, ...]]:
     for row in rows:
         labels, answers = (row.outputs, []) if kind == "classification" else ([], row.outputs)
-        yield row.id, row.input, [], [], labels, answers, []
+        yield row.id, row.input, [], [], labels, answers, [], row.source, row.number
