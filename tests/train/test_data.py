@@ -12,13 +12,14 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medi_build.dataset.schema import RECORDS
-from medi_build.errors import TrainError
+from medi_build.errors import DatasetError, TrainError
+from medi_build.train import data as data_module
 from medi_build.train import triplets as source_module
-from medi_build.train.data import prepare
+from medi_build.train.data import TrainingData
 from medi_build.train.holdout import hold_out
 from medi_build.train.keys import Ragged, RowKeys, first_hard_negatives, take_keys
-from medi_build.train.triplets import _values
+from medi_build.train.triplets import _values, open_source
+from tests.dataset.built import write_built
 
 
 def record(i: int, task: int = 1) -> dict[str, Any]:
@@ -35,21 +36,15 @@ def write_json(path: Path, records: Any) -> Path:
     return path
 
 
-def write_shards(folder: Path, records: list[dict[str, Any]]) -> Path:
-    """A build folder with two shards of schema RECORDS."""
-    (folder / "data" / "toy").mkdir(parents=True)
-    filler: dict[Any, Any] = {pa.string(): "", pa.int32(): 0, pa.int64(): 0, pa.float32(): 0.5}
-    rows = [{field.name: filler.get(field.type, []) for field in RECORDS} | row for row in records]
-    half = len(rows) // 2
-    for number, part in enumerate([rows[:half], rows[half:]]):
-        pq.write_table(pa.Table.from_pylist(part, schema=RECORDS), folder / "data" / "toy" / f"{number:05d}.parquet")
-    return folder
+def prepare(source: Path, cache: Path, *, skip_bad_rows: bool = False) -> TrainingData:
+    """As `medi train` reads a source."""
+    return data_module.prepare(source, open_source(source).files, cache, skip_bad_rows=skip_bad_rows)
 
 
 def test_parquet_and_json_give_the_same_rows(tmp_path: Path) -> None:
     records = [record(i, task=1 + i // 6) for i in range(10)]
     with_keys = [row | {"labels": ["a", "b"][: i % 3], "groups": [f"page {i}"]} for i, row in enumerate(records)]
-    shards = prepare(write_shards(tmp_path / "build", with_keys), tmp_path / "cache")
+    shards = prepare(write_built(tmp_path / "build", with_keys), tmp_path / "cache")
     plain = prepare(write_json(tmp_path / "medi-data.json", records), tmp_path / "cache")
     for data in (shards, plain):
         assert len(data) == 10
@@ -164,8 +159,8 @@ def test_tasks_named_by_numbers_and_words_stay_apart(tmp_path: Path) -> None:
 def test_a_bad_row_of_a_shard_is_named(tmp_path: Path) -> None:
     rows = [record(i) for i in range(6)]
     rows[4]["query"] = ["only one"]
-    with pytest.raises(TrainError, match=r"00001.parquet, row 1: query is \['only one'\]"):
-        prepare(write_shards(tmp_path / "build", rows), tmp_path / "cache")
+    with pytest.raises(TrainError, match=r"00001-toy-0001.parquet, row 1: query is \['only one'\]"):
+        prepare(write_built(tmp_path / "build", rows), tmp_path / "cache")
 
 
 @pytest.mark.parametrize(
@@ -189,7 +184,7 @@ def test_a_broken_file_is_named(tmp_path: Path, content: bytes, message: str) ->
 
 def test_missing_files_and_columns(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(TrainError, match="neither data"):
+    with pytest.raises(DatasetError, match="manifest.json: not there"):
         prepare(tmp_path / "empty", tmp_path / "cache")
     with pytest.raises(TrainError, match="no such file"):
         prepare(tmp_path / "nothing.json", tmp_path / "cache")
@@ -318,7 +313,7 @@ def test_further_negatives_are_kept_and_bad_ones_counted(tmp_path: Path) -> None
     records[2]["hard_negatives"] = [records[2]["pos"][1], "three", records[2]["query"][1]]
     for data in (
         prepare(write_json(tmp_path / "medi-data.json", records), tmp_path / "cache"),
-        prepare(write_shards(tmp_path / "build", records), tmp_path / "cache"),
+        prepare(write_built(tmp_path / "build", records), tmp_path / "cache"),
     ):
         assert data.rows([2, 0, 1]).hard_negatives == [["three"], ["one", "two"], []]
         assert data.keys.hard_negatives.offsets.tolist() == [0, 2, 2, 3, 3]

@@ -13,7 +13,7 @@ from medi_build.train.holdout import ACCURACY, TripletEvaluator
 
 
 def test_accuracy_by_task(toy_data: Path, tiny_model: Path, tmp_path: Path) -> None:
-    data = prepare(toy_data, tmp_path)
+    data = prepare(toy_data, [toy_data], tmp_path)
     rows = np.arange(0, 60, 2)
     model = load_model(find_model(str(tiny_model)))
     leave_instructions_out(model)

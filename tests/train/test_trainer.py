@@ -17,14 +17,15 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback
 
-from medi_build.errors import TrainError
+from medi_build.errors import DatasetError, TrainError
 from medi_build.train.checkpoints import RECEIPT, drop_older_checkpoints
 from medi_build.train.data import Rows
 from medi_build.train.model_card import Trained
 from medi_build.train.objective import instructor_loss
 from medi_build.train.settings import TrainSettings, from_public_arguments
 from medi_build.train.trainer import load_for_training, train
-from tests.train.conftest import TOPICS
+from tests.dataset.built import write_built
+from tests.train.conftest import TOPICS, toy_records
 
 
 def settings_for(data: Path, model: Path, out: Path, **changes: Any) -> TrainSettings:
@@ -352,20 +353,14 @@ def test_a_model_whose_weights_are_no_numbers_is_refused(toy_data: Path, tiny_mo
         run(settings_for(toy_data, tmp_path / "broken", tmp_path / "run"))
 
 
-@pytest.mark.parametrize(("name", "content"), [("manifest.json", "{"), ("tasks.csv", "task_id,licence\none,CC0-1.0\n"),
-                                               ("tasks.csv", "id,licence\n1,CC0-1.0\n")])  # fmt: skip
-def test_a_damaged_build_is_told_before_the_run(
-    toy_data: Path, tiny_model: Path, tmp_path: Path, name: str, content: str
-) -> None:
-    shutil.copy(toy_data, tmp_path / "medi-data.json")
-    (tmp_path / name).write_text(content)
-    with pytest.raises(TrainError, match=rf"{name}: is .*build the dataset again"):
-        run(settings_for(tmp_path, tiny_model, tmp_path / "run"))
+def test_a_folder_that_is_not_whole_is_told_before_the_run(tiny_model: Path, tmp_path: Path) -> None:
+    (write_built(tmp_path / "built", toy_records()) / "manifest.json").write_text("{")
+    with pytest.raises(DatasetError, match=r"manifest\.json: not valid JSON .*build it again"):
+        run(settings_for(tmp_path / "built", tiny_model, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
 def test_an_instruction_that_fills_the_window_is_named_or_skipped(tiny_model: Path, tmp_path: Path) -> None:
-    from tests.train.conftest import toy_records
 
     records = toy_records()
     records[17]["pos"][0] = "Represent the document " * 30
