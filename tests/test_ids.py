@@ -229,7 +229,7 @@ def test_a_text_without_an_id_in_a_corpus_is_known_by_its_hash(tmp_path: Path) -
 @given(st.sets(st.integers(0, 30), min_size=2), st.data())
 def test_a_random_negative_stays_as_long_as_it_is_there(numbers: set[int], data: st.DataObject) -> None:
     """With fewer candidates, in another order, a row draws what it drew of all, if that is still among them."""
-    rule = MiningRule(pick="random", rank_max=100)
+    rule = MiningRule(sampling_strategy="random", range_max=100)
     question = [{"id": "q", "query": "which thing", "positives": ["that thing"]}]
 
     def drawn(chosen: Sequence[int]) -> str:

@@ -50,7 +50,7 @@ def write_built(folder: Path, records: list[dict[str, Any]], shards_of: int = 2)
                 rows_sha256="",
                 shards=shards,
                 ledger=ledger.to_dict(),
-            )  # fmt: skip
+            )
         )
     lines = [json.dumps({key: row[key] for key in ("query", "pos", "neg", "task_id")}) for row in rows]
     (folder / "medi-data.json").write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")

@@ -34,7 +34,7 @@ def built(tmp_path: Path) -> Path:
 def test_the_records_come_in_the_manifest_s_order(built: Path) -> None:
     dataset = open_dataset(built)
     assert [row["id"] for batch in dataset.batches() for row in batch.to_pylist()] == [f"toy/{n}" for n in range(20)]
-    assert [b.schema.names for b in dataset.batches(["task_id", "id"])][0] == ["task_id", "id"]
+    assert next(b.schema.names for b in dataset.batches(["task_id", "id"])) == ["task_id", "id"]
     assert [shard.name for shard in dataset.shards[:2]] == ["00001-toy-0000.parquet", "00001-toy-0001.parquet"]
     assert verify(built).rows == dataset.manifest.rows == 20
 

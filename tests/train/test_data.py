@@ -184,7 +184,7 @@ def test_a_broken_file_is_named(tmp_path: Path, content: bytes, message: str) ->
 
 def test_missing_files_and_columns(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DatasetError, match="manifest.json: not there"):
+    with pytest.raises(DatasetError, match=r"manifest\.json: not there"):
         prepare(tmp_path / "empty", tmp_path / "cache")
     with pytest.raises(TrainError, match="no such file"):
         prepare(tmp_path / "nothing.json", tmp_path / "cache")
