@@ -86,7 +86,8 @@ def test_hub_form_gives_the_same_examples(form: str, tmp_path: Path):
         pl.read_ndjson(FIXTURES / "hub_train.jsonl").write_parquet(path, row_group_size=3)
     adapted, rows, ledger = run(path, TITLES)
     original, expected, _ = run(FIXTURES / f"{TITLES}.json")
-    assert rows == expected
+    places = [{"source_file": path.name, "source_row": first} for first in (1, 3, 4, 6)]
+    assert rows == [row | place for row, place in zip(expected, places, strict=True)]
     assert adapted.kind == original.kind
     assert ledger.read == 4  # instances of this task; rows of the other task in the file are not its rows
     assert ledger.notes["further_outputs"] == 2
