@@ -26,3 +26,11 @@ def devices(device: Device | None) -> list[Device]:
     if count <= (wanted.index or 0):
         raise OptionError(f"device {device!r} is not here ({count} GPUs are visible); use 'cpu' or another index")
     return [f"cuda:{index}" for index in (range(count) if wanted.index is None else [wanted.index])]
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 natively, by AVX512-BF16 or AMX."""
+    import torch
+
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_tile"))

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import medi_build
+from medi_build import BuildOptions, build
+
 PACKAGE = Path(__file__).parent.parent / "medi_build"
 FOLDERS = ["", "content", "dataset", "search", "mine", "ingest", "encode", "evaluate", "pipeline", "train", "cli"]
 """From the bottom to the top; the first stands for the modules beside the folders."""
@@ -80,13 +83,61 @@ def test_an_init_file_imports_nothing_but_for_users() -> None:
     assert {name: imports(name) for name in packages if imports(name)} == {}
 
 
-@pytest.mark.parametrize("command", [["--help"], ["ls", "pipelines"], ["build", "--help"]])
-def test_looking_around_does_not_import_torch(command: list[str]) -> None:
-    code = (
-        f"import sys; sys.argv = ['medi', *{command!r}]\n"
-        "from medi_build.cli import main\n"
-        "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "assert 'torch' not in sys.modules and 'datasets' not in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+def loaded_by(code: str) -> set[str]:
+    """The packages that a fresh process has imported after some code, which may end by SystemExit."""
+    lines = ["import sys", "try:", *(f"    {line}" for line in code.splitlines()), "except SystemExit:", "    pass"]
+    lines.append("print('packages', *{name.partition('.')[0] for name in sys.modules})")
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    *_, last = done.stdout.splitlines()
+    assert last.startswith("packages ")
+    return set(last.split())
+
+
+def loaded_by_command(*command: str) -> set[str]:
+    return loaded_by(f"sys.argv = ['medi', *{list(command)!r}]\nfrom medi_build.cli import main\nmain()")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("built") / "out"
+    build(BuildOptions(out=folder, sources=("embedding_training_data/sample_entailment",)))
+    return folder
+
+
+HEAVY = {"torch", "datasets", "sentence_transformers", "transformers", "pandas"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["--help"],
+        ["build", "--help"],
+        ["ls", "pipelines"],
+        ["ls", "templates"],
+        ["ls", "sources"],
+        ["show", "medmcqa", "--data", "nowhere"],  # which ends where it misses the files, after the card
+        ["verify", "BUILT"],
+    ],
+)
+def test_looking_around_does_not_import_torch(command: list[str], built: Path) -> None:
+    found = loaded_by_command(*(str(built) if word == "BUILT" else word for word in command))
+    assert "medi_build" in found
+    assert not found & HEAVY
+
+
+def test_help_reads_no_content() -> None:
+    assert not loaded_by_command("--help") & {"pydantic", "yaml", "jinja2", "pyarrow", "polars", "numpy"}
+
+
+def test_the_package_imports_what_is_used_of_it() -> None:
+    libraries = {"torch", "pyarrow", "polars", "pydantic", "numpy", "typer", "rich"}
+    assert not loaded_by("import medi_build") & libraries
+    assert not loaded_by("from medi_build import BuildOptions, BuildResult, build") & HEAVY
+    assert "torch" in loaded_by("from medi_build import Instructor")
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    assert all(hasattr(medi_build, name) for name in medi_build.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'biuld'"):
+        medi_build.biuld  # noqa: B018

@@ -4,11 +4,11 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from textwrap import TextWrapper
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -23,9 +23,9 @@ MAX_TEXT = 300
 
 def print_entry(head: str, *facts: str) -> None:
     """One entry of a list: a line that can be searched for, and what there is to know, indented and wrapped."""
-    OUT.print(Text(head, style="bold"), soft_wrap=True)
-    for fact in facts:
-        OUT.print(Padding(Text(fact), (0, 0, 0, 8), expand=False))
+    indent = " " * 8
+    wrap = TextWrapper(OUT.width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False).fill
+    OUT.print(Text.assemble((head, "bold"), *(f"\n{wrap(fact)}" for fact in facts)), soft_wrap=True)
 
 
 def print_record(record: Mapping[str, Any]) -> None:

@@ -1,18 +1,15 @@
 """``medi ls``: what sources, templates and pipelines there are."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medi_build.cli.console import OUT, print_entry
 from medi_build.cli.options import ContentOption, split_names
-from medi_build.content.cards import Card
-from medi_build.content.load import load_content, select_names
 from medi_build.paths import cache_folder
 
 if TYPE_CHECKING:
-    from medi_build.ingest.fetch import Pin
+    from medi_build.content.cards import Card
 
 
 def commands() -> typer.Typer:
@@ -32,7 +29,7 @@ def ls_sources(
 
     Example: `medi ls sources --sources kilt,medmcqa`
     """
-    from medi_build.ingest.fetch import pinned
+    from medi_build.content.load import load_content, select_names
 
     loaded = load_content(content)
     names = select_names(loaded.cards, split_names(sources))
@@ -45,19 +42,22 @@ def ls_sources(
             "commercial use": card.licence.commercial_use,
             "rows": ", ".join(rows) or "unconfirmed",
             "cap": f"{card.cap:,}" if card.cap else "none",
-            "revision": _revision(card, pinned(card, cache_folder() / "downloads")),
+            "revision": _revision(card),
             "template": card.instruction.template,
         }
         print_entry(f"{loaded.task_ids[name]:>6}  {name}", "; ".join(f"{what} {fact}" for what, fact in facts.items()))
 
 
-def _revision(card: Card, pins: Mapping[str, "Pin"]) -> str:
+def _revision(card: "Card") -> str:
     """The card's revision, or what the first fetch recorded."""
     if card.download is None:
         return "local files only"
     if card.download.revision != "unconfirmed":
         return card.download.revision[:12]
-    got = ", ".join(sorted({pin.revision[:12] or pin.sha256[:12] for pin in pins.values()}))
+    from medi_build.ingest.fetch import pinned
+
+    pins = pinned(card, cache_folder() / "downloads").values()
+    got = ", ".join(sorted({pin.revision[:12] or pin.sha256[:12] for pin in pins}))
     return f"unconfirmed, fetched {got}" if got else "unconfirmed"
 
 
@@ -66,6 +66,8 @@ def ls_templates(content: ContentOption = None) -> None:
 
     Example: `medi ls templates`
     """
+    from medi_build.content.load import load_content
+
     for name, template in sorted(load_content(content).templates.items()):
         first = template.phrasings[0]
         print_entry(
@@ -81,6 +83,8 @@ def ls_pipelines(content: ContentOption = None) -> None:
 
     Example: `medi ls pipelines`
     """
+    from medi_build.content.load import load_content
+
     for name, pipeline in sorted(load_content(content).pipelines.items()):
         print_entry(
             name,

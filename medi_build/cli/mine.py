@@ -3,11 +3,9 @@
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
-from pydantic import ValidationError
 
 from medi_build.cli.console import CONSOLE, OUT, ledger_table
 from medi_build.cli.options import (
@@ -16,13 +14,12 @@ from medi_build.cli.options import (
     DtypeOption,
     EncoderOption,
 )
-from medi_build.content.mining_rule import RENAMED, MiningRule, Preset
-from medi_build.content.pipelines import EncoderSpec
 from medi_build.errors import ContentError, did_you_mean
 from medi_build.paths import vectors_folder
 from medi_build.progress import for_console
 
-_KNOBS = [name for name in MiningRule.model_fields if name != "preset"]
+if TYPE_CHECKING:
+    from medi_build.content.mining_rule import MiningRule, Preset
 
 
 class Form(StrEnum):
@@ -84,6 +81,7 @@ def mine_command(
 
     Example: `medi mine pairs.jsonl --out out/mined --format triplet --format flagembedding --set num_negatives=5`
     """
+    from medi_build.content.pipelines import EncoderSpec
     from medi_build.encode.embedder import open_embedder
     from medi_build.pipeline.mine_file import mine_file
 
@@ -122,28 +120,37 @@ def mine_command(
     OUT.print(f"written to {out}", markup=False)
 
 
-def _rule(preset: Preset, knobs: list[str]) -> MiningRule:
+def _rule(preset: "Preset", knobs: list[str]) -> "MiningRule":
     """The preset with single knobs replaced.
 
     Raises:
         ContentError: no such knob, or a value out of range.
     """
-    overrides = dict(map(_knob, knobs))
+    from pydantic import ValidationError
+
+    from medi_build.content.mining_rule import MiningRule
+
+    names = [name for name in MiningRule.model_fields if name != "preset"]
+    overrides = dict(_knob(knob, names) for knob in knobs)
     try:
         return MiningRule(preset=preset, **overrides)
     except ValidationError as error:
         fault = error.errors()[0]
         knob = ".".join(str(part) for part in fault["loc"])
         told = f"--set {knob}: {fault['msg']}, saw {fault['input']!r}" if knob else f"--set: {fault['ctx']['error']}"
-        raise ContentError(f"{told}; the knobs are {', '.join(_KNOBS)}") from error
+        raise ContentError(f"{told}; the knobs are {', '.join(names)}") from error
 
 
-def _knob(setting: str) -> tuple[str, Any]:
-    """Name and value of ``knob=value``; the value is read as a YAML scalar or list."""
+def _knob(setting: str, names: list[str]) -> tuple[str, Any]:
+    """Name and value of ``knob=value``, one of ``names``; the value is read as a YAML scalar or list."""
+    import yaml
+
+    from medi_build.content.mining_rule import RENAMED
+
     name, equals, value = setting.partition("=")
-    if not equals or name not in {*_KNOBS, *RENAMED}:
+    if not equals or name not in {*names, *RENAMED}:
         raise ContentError(
-            f"--set {setting}: has to be knob=value{did_you_mean(name, _KNOBS)}; the knobs are {', '.join(_KNOBS)}"
+            f"--set {setting}: has to be knob=value{did_you_mean(name, names)}; the knobs are {', '.join(names)}"
         )
     try:
         return name, yaml.safe_load(value)

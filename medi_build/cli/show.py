@@ -2,21 +2,22 @@
 
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import yaml
 
 from medi_build.cli.console import CONSOLE, OUT, print_record, shorten
 from medi_build.cli.options import (
     ContentOption,
     DataOption,
 )
-from medi_build.content.cards import Card
-from medi_build.content.load import Content, load_content
 from medi_build.errors import ContentError, did_you_mean
 from medi_build.paths import cache_folder
 from medi_build.progress import for_console
+
+if TYPE_CHECKING:
+    from medi_build.content.cards import Card
+    from medi_build.content.load import Content
 
 
 def show_command(
@@ -31,11 +32,9 @@ def show_command(
 
     Example: `medi show super_ni/task9001_sample_note_mood`
     """
-    from medi_build.dataset.reader import open_dataset
-    from medi_build.ingest.preview import raw_rows
-    from medi_build.pipeline.options import BuildOptions
-    from medi_build.pipeline.plan import find_pipeline, resolve
-    from medi_build.pipeline.run import build
+    import yaml
+
+    from medi_build.content.load import load_content
 
     loaded = load_content(content)
     card = _card(loaded, name)
@@ -43,6 +42,13 @@ def show_command(
     facts = card.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
     written = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=76)
     OUT.print(written.rstrip(), markup=False, highlight=False, soft_wrap=True)
+
+    from medi_build.dataset.reader import open_dataset
+    from medi_build.ingest.preview import raw_rows
+    from medi_build.pipeline.options import BuildOptions
+    from medi_build.pipeline.plan import find_pipeline, resolve
+    from medi_build.pipeline.run import build
+
     chosen = find_pipeline(loaded, pipeline).model_copy(update={"allow_missing": False, "offline": True})
     plan = resolve(loaded, chosen, (name,), data, None, cache_folder() / "downloads")
     OUT.print("\n[bold]Raw rows[/]")
@@ -65,7 +71,7 @@ def show_command(
             print_record(record)
 
 
-def _card(content: Content, name: str) -> Card:
+def _card(content: "Content", name: str) -> "Card":
     if name not in content.cards:
         raise ContentError(f"no dataset {name!r}{did_you_mean(name, content.cards)}; see `medi ls sources`")
     return content.cards[name]

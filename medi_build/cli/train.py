@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from medi_build.cli.console import CONSOLE, OUT
 
@@ -123,6 +122,8 @@ def _extra_options(arguments: list[str]) -> dict[str, Any]:
     Raises:
         typer.BadParameter: something that is no option.
     """
+    import yaml
+
     found: dict[str, Any] = {}
     rest = list(arguments)
     while rest:

@@ -19,7 +19,7 @@ import torch
 import xxhash
 
 from medi_build.content.pipelines import EncoderSpec
-from medi_build.devices import devices
+from medi_build.devices import devices, has_fast_bfloat16
 from medi_build.encode.linears import narrow_linears
 from medi_build.encode.load import find_model, load_model, window_of
 from medi_build.encode.pair_tokens import Tokens, tokenise
@@ -273,10 +273,7 @@ def _dtype(asked: str, device: torch.device) -> torch.dtype:
     """The dtype of the transformer; "auto" is bfloat16 where the hardware multiplies it natively."""
     if asked != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[asked]
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    native = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else has_fast_bfloat16()
     return torch.bfloat16 if native else torch.float32
 
 

@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 from scipy import sparse
-from scipy.sparse import _sparsetools
 
 from medi_build.arrays import Floats64, Ints
 from medi_build.errors import MiningError
 from medi_build.search.exclusions import BoolMatrix
 from medi_build.search.ranking import NOTHING, Ranking
+from medi_build.search.sparse_add import add_product
 
 COMMON = 0.25
 """Share of the documents above which a term's weights are added for all documents, which is faster than for some."""
@@ -146,9 +146,7 @@ class BM25:
         starts = found.indptr[rare.indptr[start : stop + 1] - own.start]
         # A matrix may store a place several times, which stands for the sum.
         scores: Floats64 = sparse.csr_matrix((found.data, found.indices, starts), (stop - start, size)).toarray()
-        # What scipy calls for a sparse times a dense matrix; called here, it adds to what is there, without a copy.
-        matrix = (common.indptr[start : stop + 1], common.indices, common.data)
-        _sparsetools.csr_matvecs(stop - start, len(self.common), size, *matrix, self.common.ravel(), scores.ravel())
+        add_product(common.indptr[start : stop + 1], common.indices, common.data, self.common, scores)
         return scores
 
     def _holding(self, asked: "_Asked", start: int, stop: int) -> Ints:

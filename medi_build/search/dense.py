@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from medi_build.arrays import Bools, Floats32, Ints, Vectors
-from medi_build.devices import Device, devices
+from medi_build.devices import Device, devices, has_fast_bfloat16
 from medi_build.errors import MiningError
 from medi_build.search.dense_pass import Blocks, SearchPass, candidate_lists, relative_rounding, to_device
 from medi_build.search.exclusions import Exclusions
@@ -157,9 +157,7 @@ def _plan(k: int, candidates: int, device: Device, blocks: Blocks, attempt: int)
 
 def _has_fast_half(device: Device) -> bool:
     """Whether the device multiplies a 16-bit format natively: any GPU, and CPUs with AVX512-BF16 or AMX."""
-    import torch
-
-    return device != "cpu" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return device != "cpu" or has_fast_bfloat16()
 
 
 def _search(queries: Vectors, corpus: Vectors, exclusions: Exclusions, plan: SearchPass) -> tuple[Ranking, Bools]:

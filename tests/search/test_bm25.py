@@ -6,8 +6,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rank_bm25 import BM25Okapi
+from scipy import sparse
 
 from medi_build.errors import MiningError
+from medi_build.search import sparse_add
 from medi_build.search.bm25 import BM25, tokenize
 from medi_build.search.exclusions import incidence
 
@@ -75,6 +77,36 @@ def test_a_query_is_ranked_alike_in_any_company():
         alone = index.topk(series(queries[i : i + 1]), 20)
         np.testing.assert_array_equal(alone.ids[0], together.ids[i])
         np.testing.assert_array_equal(alone.scores[0], together.scores[i])
+
+
+def test_without_what_scipy_keeps_private_the_scores_are_the_same(monkeypatch):
+    rng = np.random.default_rng(1)
+    corpus = [[*rng.choice(list("abcdefghij"), 12)] for _ in range(500)]
+    queries = series([[*rng.choice(list("abcdefghijx"), 9)] for _ in range(100)])  # many a term several times
+    index = BM25.build(series(corpus))
+    assert len(index.common) == 10
+    scores, found = index.scores(queries), index.topk(queries, 7)
+    monkeypatch.setattr(sparse_add, "csr_matvecs", None)
+    np.testing.assert_array_equal(index.scores(queries), scores)
+    np.testing.assert_array_equal(index.topk(queries, 7).ids, found.ids)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 9999), rows=st.integers(0, 6), columns=st.integers(1, 6), width=st.integers(1, 40))
+def test_a_product_is_added_in_the_stored_order(seed, rows, columns, width):
+    rng = np.random.default_rng(seed)
+    whole = sparse.random(rows + 2, columns, 0.5, "csr", rng=rng)
+    whole.data = rng.integers(1, 6, whole.nnz).astype(np.float64)
+    dense, before = rng.normal(size=(columns, width)), rng.normal(size=(rows, width))
+    some = (whole.indptr[1 : rows + 2], whole.indices, whole.data, dense)  # rows from the middle
+    out = before.copy()
+    sparse_add.add_product(*some, out)
+    np.testing.assert_allclose(out, before + whole[1 : rows + 1] @ dense, rtol=1e-12, atol=1e-12)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sparse_add, "csr_matvecs", None)
+        again = before.copy()
+        sparse_add.add_product(*some, again)
+    np.testing.assert_array_equal(again, out)
 
 
 def test_more_queries_than_a_block_keep_their_order():

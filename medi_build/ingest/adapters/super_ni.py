@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
-import pyarrow.dataset as ds
 
 from medi_build.content.cards import Card, SuperNiOptions
 from medi_build.dataset.schema import Kind
@@ -169,6 +168,8 @@ def _line_rows(path: Path, ledger: Ledger) -> Iterator[tuple[int, str, Any]]:
 
 def _parquet_rows(path: Path, task: str, ledger: Ledger) -> Iterator[tuple[int, str, Any]]:
     """Rows of one task, counted among themselves; row groups without it are skipped by their statistics."""
+    import pyarrow.dataset as ds  # here, as it brings pandas along
+
     try:
         data = ds.dataset(path, format="parquet")
         table = data.to_table(columns=list(HUB_COLUMNS), filter=ds.field("task_name") == task)
