@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from medi_build.arrays import Bools, Ints
 from medi_build.dataset.schema import DOCUMENTS
-from medi_build.mine.texts import Flat, TextColumn, UniqueTexts, codes, column, concat, flatten, member_ids, number
+from medi_build.mine.texts import Flat, TextColumn, UniqueTexts, codes, column, concat, flatten, number
 from medi_build.search.exclusions import BoolMatrix, incidence
 
 
@@ -50,14 +50,14 @@ class Pairs:
 def load(examples: pa.Table, documents: pa.Table | None, *, symmetric: bool, same_answer: bool) -> Pairs:
     """Number the texts of a dataset and work out what is excluded."""
     documents = DOCUMENTS.empty_table() if documents is None else documents
-    ids, queries = column(examples, "id"), column(examples, "query")
+    queries = column(examples, "query")
     positives, negatives = flatten(examples, "positives"), flatten(examples, "negatives")
-    own = TextColumn(queries, ids)
-    given = TextColumn(negatives.values, member_ids(ids, negatives, "n"))
+    own = TextColumn(queries)
+    given = TextColumn(negatives.values)
     # Documents first, so that a passage that is also a positive is published under its own id.
     candidates = [
         TextColumn(column(documents, "text"), column(documents, "id")),
-        TextColumn(positives.values, member_ids(ids, positives, "p")),
+        TextColumn(positives.values),
     ]
     order = [*candidates, own, given] if symmetric else [*candidates, given, own]
     unique_texts = UniqueTexts.build(order)

@@ -118,10 +118,10 @@ class Texts(Sequence[str]):
 
 
 class TextColumn(NamedTuple):
-    """One source of texts, with the id under which each is published."""
+    """One source of texts, with the id under which each is published; None where they have no ids of their own."""
 
     texts: pl.Series
-    ids: pl.Series
+    ids: pl.Series | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class UniqueTexts:
 
     Attributes:
         texts: all texts of all columns, repeats and all.
-        ids: their published ids.
+        ids: the ids they have of their own, null where they have none.
         first: int64 [n], where distinct text number j first stands.
         columns: for each column, the numbers of its texts.
     """
@@ -144,7 +144,8 @@ class UniqueTexts:
     def build(cls, columns: Sequence[TextColumn]) -> "UniqueTexts":
         """Number the texts of the columns, earlier columns first."""
         texts = concat([one.texts for one in columns])
-        ids = concat([one.ids for one in columns])
+        none = (pl.repeat(None, len(one.texts), dtype=pl.String, eager=True) for one in columns)
+        ids = concat([one if own.ids is None else own.ids for own, one in zip(columns, none, strict=True)])
         numbers, first = codes(texts)
         ends = np.cumsum([len(one.texts) for one in columns])
         return cls(texts, ids, first, tuple(np.split(numbers, ends[:-1])))
@@ -169,11 +170,8 @@ class UniqueTexts:
         return self.texts.gather(self.first).str.len_chars().to_numpy().astype(np.int64)
 
     def id(self, numbers: Ints) -> pl.Series:
-        """The published ids of the texts with these numbers."""
-        return self.ids.gather(self.first[numbers])
-
-
-def member_ids(ids: pl.Series, flat: Flat, mark: str) -> pl.Series:
-    """``{id of the row}#{mark}{place}`` for each value of a list column: the ids of texts that have none."""
-    frame = pl.DataFrame({"id": ids.gather(flat.rows), "place": flat.places})
-    return frame.select(pl.concat_str("id", pl.lit(f"#{mark}"), "place")).to_series()
+        """The published ids of the texts with these numbers: their own, else a hash of the text, 16 hex digits."""
+        own = self.ids.gather(self.first[numbers])
+        without = np.flatnonzero(own.is_null().to_numpy())
+        hashes = [xxhash.xxh3_64_hexdigest(text.encode()) for text in self.text(numbers[without])]
+        return own.scatter(without, hashes) if hashes else own
