@@ -1,6 +1,8 @@
 """Runs one dataset's adapter and keeps what the cap allows, as Arrow files that later stages memory-map."""
 
+import gc
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,14 +87,27 @@ def adapt(job: AdaptJob) -> AdaptResult:
         OutputError: the Arrow files cannot be written.
     """
     ledger = Ledger(job.card.name)
-    adapted = ADAPTERS[job.card.options.adapter](job.card, job.inputs, ledger)
     stem = job.card.name.replace("/", "--")
     examples_path = job.folder / f"{stem}.examples.arrow"
     documents_path = job.folder / f"{stem}.documents.arrow"
-    kept = keep_whole_queries(adapted.examples, job.cap, job.seed, ledger)
-    _write(examples_path, EXAMPLES, number_repeats(kept))
-    _write(documents_path, DOCUMENTS, adapted.documents)
+    with _no_garbage_collection():
+        adapted = ADAPTERS[job.card.options.adapter](job.card, job.inputs, ledger)
+        kept = keep_whole_queries(adapted.examples, job.cap, job.seed, ledger)
+        _write(examples_path, EXAMPLES, number_repeats(kept))
+        _write(documents_path, DOCUMENTS, adapted.documents)
     return AdaptResult(adapted.kind, dict(adapted.fields), ledger.to_dict(), examples_path, documents_path)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Rows make no circles, but so many objects that the collector would look at all of them again and again."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def keep_whole_queries(

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -19,7 +19,9 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from medi_build.content.cards import Card
 from medi_build.errors import ContentError, FetchError, InputError, OutputError
 from medi_build.files import atomic_file, file_digest, put_in_place
-from medi_build.ingest.http import Advance, download
+
+if TYPE_CHECKING:
+    from medi_build.ingest.http import Advance
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def _is_glob(pattern: str) -> bool:
 
 
 def fetch_missing(
-    card: Card, missing: tuple[str, ...], cache_dir: Path, advance: Advance, offline: bool = False
+    card: Card, missing: tuple[str, ...], cache_dir: Path, advance: "Advance", offline: bool = False
 ) -> dict[str, tuple[Path, ...]]:
     """Download what `locate` did not find, or take it from the cache of earlier downloads.
 
@@ -227,7 +229,7 @@ def _remotes(card: Card, pattern: str) -> list[_Remote]:
     return remotes
 
 
-def _fetch(remote: _Remote, cache_dir: Path, advance: Advance, offline: bool) -> Path:
+def _fetch(remote: _Remote, cache_dir: Path, advance: "Advance", offline: bool) -> Path:
     """One verified file; taken from the cache if an earlier fetch finished it."""
     target = remote.local(cache_dir)
     if offline and not target.is_file():
@@ -253,17 +255,19 @@ def _fetch(remote: _Remote, cache_dir: Path, advance: Advance, offline: bool) ->
         raise FetchError(f"{target}: cannot be written ({error.strerror or error})") from error
 
 
-def _download(remote: _Remote, part: Path, digest_known: bool, advance: Advance) -> Pin:
+def _download(remote: _Remote, part: Path, digest_known: bool, advance: "Advance") -> Pin:
     """Bring the remote file into ``part`` and tell what came."""
     if remote.hub:
         revision = _from_hub(remote, part, advance)
     else:
+        from medi_build.ingest.http import download
+
         revision = ""
         download(remote.path, part, advance, digest_known)
     return Pin(sha256=file_digest(part), size=part.stat().st_size, revision=revision)
 
 
-def _from_hub(remote: _Remote, part: Path, advance: Advance) -> str:
+def _from_hub(remote: _Remote, part: Path, advance: "Advance") -> str:
     """Bring a file of a hub repository into ``part``; returns the commit that was read. Honours ``HF_ENDPOINT``."""
     from huggingface_hub import DryRunFileInfo, errors, hf_hub_download
 
@@ -298,7 +302,7 @@ def _first_line(error: Exception) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def _reporting(advance: Advance) -> type[Any]:
+def _reporting(advance: "Advance") -> type[Any]:
     """A progress bar class for the hub's library that draws nothing and calls ``advance``."""
     from tqdm import tqdm
 

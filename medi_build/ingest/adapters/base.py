@@ -89,6 +89,9 @@ def clean(text: Any) -> tuple[str, str | None]:
 
 def clean_list(texts: Iterable[Any]) -> tuple[list[str], str | None]:
     """Clean several texts, drop repeats (order kept) and unusable ones; the first reason met comes back too."""
+    if isinstance(texts, list) and len(texts) == 1:  # most lists of most files
+        text, reason = clean(texts[0])
+        return ([], reason) if reason else ([text], None)
     kept: dict[str, None] = {}
     first_reason: str | None = None
     for text in texts:

@@ -46,25 +46,37 @@ _LABELLING = re.compile(r"classif|detect|identif|recogni|tagging|categori|sentim
 
 
 class _Raw(NamedTuple):
-    """One instance as it stands in the file; ``number`` counts lines, or the task's rows or instances, from 1."""
+    """One instance as it stands in the file.
+
+    Attributes:
+        number: its place there, counted from 1.
+        at: what makes ``where`` with the number behind it; one string for all instances of a file.
+        id: upstream id.
+        input: the text.
+        outputs: one text or a list of them.
+    """
 
     number: int
-    where: str
+    at: str
     id: Any
     input: Any
     outputs: Any
 
+    @property
+    def where(self) -> str:
+        """``file:line`` or ``file:instance``, for people."""
+        return f"{self.at}{self.number}"
 
-@dataclass
+
+@dataclass(slots=True)
 class _Row:
     """One cleaned instance."""
 
     id: str
     input: str
     outputs: list[str]
-    where: str
+    raw: _Raw
     source: str
-    number: int
 
 
 def adapt(card: Card, inputs: Inputs, ledger: Ledger) -> Adapted:
@@ -126,9 +138,9 @@ def _read(path: Path, task: str, ledger: Ledger) -> tuple[Mapping[str, Any], lis
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     if start.startswith(b"PAR1"):
-        return _grouped(_parquet_rows(path, task, ledger), task, ledger)
+        return _grouped(_parquet_rows(path, task, ledger), f"{path}:{task}, row ", task, ledger)
     if start.startswith(b"\x1f\x8b") or path.suffix in (".jsonl", ".gz"):
-        return _grouped(_line_rows(path, ledger), task, ledger)
+        return _grouped(json_lines(path, ledger), f"{path}:", task, ledger)
     return _task_file(path, ledger)
 
 
@@ -143,12 +155,12 @@ def _task_file(path: Path, ledger: Ledger) -> tuple[Mapping[str, Any], list[_Raw
         raise InputError(f"{path}: not a task file; a JSON object with a list 'Instances' is needed")
     ledger.read += len(instances)
     raws = []
+    at = f"{path}:instance "
     for number, instance in enumerate(instances, 1):
-        where = f"{path}:instance {number}"
         if isinstance(instance, dict):
-            raws.append(_Raw(number, where, instance.get("id"), instance.get("input"), instance.get("output")))
+            raws.append(_Raw(number, at, instance.get("id"), instance.get("input"), instance.get("output")))
         else:
-            ledger.drop("adapt", "wrong_type", where=where)
+            ledger.drop("adapt", "wrong_type", where=f"{at}{number}")
     return {**data, "Instances": instances[:1]}, raws
 
 
@@ -161,12 +173,7 @@ def _lenient(path: Path, content: bytes) -> Any:
         raise InputError(f"{path}: not valid JSON ({error}); the file may be cut short, fetch it again") from error
 
 
-def _line_rows(path: Path, ledger: Ledger) -> Iterator[tuple[int, str, Any]]:
-    for number, row in json_lines(path, ledger):
-        yield number, f"{path}:{number}", row
-
-
-def _parquet_rows(path: Path, task: str, ledger: Ledger) -> Iterator[tuple[int, str, Any]]:
+def _parquet_rows(path: Path, task: str, ledger: Ledger) -> Iterator[tuple[int, Any]]:
     """Rows of one task, counted among themselves; row groups without it are skipped by their statistics."""
     import pyarrow.dataset as ds  # here, as it brings pandas along
 
@@ -176,11 +183,12 @@ def _parquet_rows(path: Path, task: str, ledger: Ledger) -> Iterator[tuple[int, 
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not in the hub's form with columns {', '.join(HUB_COLUMNS)} ({error})") from error
     ledger.read += table.num_rows
-    for number, row in enumerate(table.to_pylist(), 1):
-        yield number, f"{path}:row {number} of {task}", row
+    yield from enumerate(table.to_pylist(), 1)
 
 
-def _grouped(rows: Iterable[tuple[int, str, Any]], task: str, ledger: Ledger) -> tuple[Mapping[str, Any], list[_Raw]]:
+def _grouped(
+    rows: Iterable[tuple[int, Any]], at: str, task: str, ledger: Ledger
+) -> tuple[Mapping[str, Any], list[_Raw]]:
     """Bring together the rows of one id and input, which carry one output each.
 
     They are one instance, so that all but the first are taken off ``read`` again (and noted as
@@ -188,9 +196,9 @@ def _grouped(rows: Iterable[tuple[int, str, Any]], task: str, ledger: Ledger) ->
     """
     facts: dict[str, Any] = {}
     raws: dict[tuple[Any, Any], _Raw] = {}
-    for number, where, row in rows:
+    for number, row in rows:
         if not isinstance(row, dict):
-            ledger.drop("adapt", "wrong_type", where=where)
+            ledger.drop("adapt", "wrong_type", where=f"{at}{number}")
             continue
         if row.get("task_name") != task:
             ledger.read -= 1
@@ -201,7 +209,7 @@ def _grouped(rows: Iterable[tuple[int, str, Any]], task: str, ledger: Ledger) ->
             ledger.read -= 1
             ledger.note("further_outputs")
             continue
-        raws[key] = _Raw(number, where, row.get("id"), row.get("inputs"), [row.get("targets")])
+        raws[key] = _Raw(number, at, row.get("id"), row.get("inputs"), [row.get("targets")])
         facts = facts or {"Definition": [row.get("definition")], "Instances": [{"input": row.get("inputs")}]}
     return facts, list(raws.values())
 
@@ -225,7 +233,7 @@ def _cleaned(raws: Iterable[tuple[str, _Raw]], dataset: str, ledger: Ledger) -> 
             ledger.drop("adapt", reason, where=raw.where)
         else:
             key = raw.id or content_id(text)
-            rows.append(_Row(f"{dataset}/{key}", text, outputs, raw.where, source, raw.number))
+            rows.append(_Row(f"{dataset}/{key}", text, outputs, raw, source))
     return rows
 
 
@@ -240,7 +248,7 @@ def _merged(rows: Iterable[_Row], ledger: Ledger) -> list[_Row]:
         known = first.setdefault(row.input, row)
         if known is not row:
             known.outputs = list(dict.fromkeys([*known.outputs, *row.outputs]))
-            ledger.drop("adapt", "duplicate_input", where=row.where)
+            ledger.drop("adapt", "duplicate_input", where=row.raw.where)
     return list(first.values())
 
 
@@ -253,11 +261,11 @@ def _usable(rows: list[_Row], kind: Kind, ledger: Ledger) -> list[_Row]:
     else:
         return rows
     for row in rows:
-        ledger.drop("adapt", reason, where=row.where)
+        ledger.drop("adapt", reason, where=row.raw.where)
     return []
 
 
 def _examples(rows: Iterable[_Row], kind: Kind) -> Iterator[tuple[Any, ...]]:
     for row in rows:
-        labels, answers = (row.outputs, []) if kind == "classification" else ([], row.outputs)
-        yield row.id, row.input, [], [], labels, answers, [], row.source, row.number
+        labels, answers = (row.outputs, ()) if kind == "classification" else ((), row.outputs)
+        yield row.id, row.input, (), (), labels, answers, (), row.source, row.raw.number
