@@ -6,7 +6,7 @@ less twice the error, is a limit that most blocks hardly reach. What is kept is 
 vectors of norm near one that sum is exact in any order: every product is a multiple of 2**-48, and partial sums below
 8 need no more than 51 of float64's 53 bits. So the result does not depend on block sizes, threads, device or format.
 Where the lists have no room for all that the limit lets in, some are not proven to be exact; those are searched again,
-more finely and deeper. A small corpus is multiplied in float64 from the start.
+more finely and deeper. Where there is little to search it is multiplied in float64 from the start (`dense_small.py`).
 """
 
 import warnings
@@ -21,6 +21,7 @@ from medi_build.arrays import Bools, Floats32, Ints, Vectors
 from medi_build.devices import Device, devices, has_fast_bfloat16
 from medi_build.errors import MiningError
 from medi_build.search.dense_pass import Blocks, SearchPass, candidate_lists, relative_rounding, to_device
+from medi_build.search.dense_small import small_topk
 from medi_build.search.exclusions import Exclusions
 from medi_build.search.ranking import NOTHING, Ranking
 
@@ -30,6 +31,8 @@ RESIDENT_CELLS = 1 << 23
 RESIDENT_ROWS = 65536
 EXACT_FROM_START = 8
 """Below so many candidates per place of the list, a float64 product is cheaper than scoring candidates again."""
+SMALL_CELLS = 1 << 20
+"""Below so many scores in all, it is cheaper as well."""
 
 
 def topk(
@@ -59,6 +62,8 @@ def topk(
     exclusions = exclusions or Exclusions()
     exclusions.check(len(queries), len(corpus))
     names = devices(device)
+    if len(queries) and _is_small(len(queries), len(corpus), k):
+        return small_topk(queries, corpus, k, exclusions)
     blocks = blocks or (Blocks() if names == ["cpu"] else Blocks(8192, 65536))
     ranking = Ranking(
         np.full((len(queries), k), NOTHING, dtype=np.int64), np.full((len(queries), k), -np.inf, dtype=np.float32)
@@ -143,16 +148,24 @@ def _check(queries: Vectors, corpus: Vectors, k: int) -> None:
         )
 
 
+def _is_small(queries: int, candidates: int, k: int) -> bool:
+    return candidates <= EXACT_FROM_START * _first_depth(k) or queries * candidates <= SMALL_CELLS
+
+
+def _first_depth(k: int) -> int:
+    """Places of the lists of a first, coarse pass."""
+    return 2 * k + 32
+
+
 def _plan(k: int, candidates: int, device: Device, blocks: Blocks, attempt: int) -> SearchPass:
     """The format and depth of an attempt: first fast and coarse, then in float32, then four times deeper each time."""
     import torch
 
     if attempt == 0 and _has_fast_half(device):
-        depth, dtype = 2 * k + 32, torch.bfloat16 if device == "cpu" else torch.float16
+        depth, dtype = _first_depth(k), torch.bfloat16 if device == "cpu" else torch.float16
     else:
         depth, dtype = (k + max(16, k // 4)) * 4 ** max(0, attempt - 1), torch.float32
-    depth = min(candidates, depth)
-    return SearchPass(k, depth, torch.float64 if candidates <= EXACT_FROM_START * depth else dtype, device, blocks)
+    return SearchPass(k, min(candidates, depth), dtype, device, blocks)
 
 
 def _has_fast_half(device: Device) -> bool:
@@ -166,11 +179,9 @@ def _search(queries: Vectors, corpus: Vectors, exclusions: Exclusions, plan: Sea
 
     original = to_device(queries, plan.device, "queries", 0)
     lists, error = candidate_lists(original, corpus, exclusions, plan)
-    ids, exact = lists.ids, lists.scores
-    if plan.dtype != torch.float64:
-        wanted = (ids != NOTHING) & (lists.scores >= lists.limit[:, None])
-        ids = ids[:, : int(wanted.sum(dim=1).max())]  # scores fall from left to right
-        exact = _exact_scores(original, corpus, ids, wanted[:, : ids.shape[1]], plan.device)
+    wanted = (lists.ids != NOTHING) & (lists.scores >= lists.limit[:, None])
+    ids = lists.ids[:, : int(wanted.sum(dim=1).max())]  # scores fall from left to right
+    exact = _exact_scores(original, corpus, ids, wanted[:, : ids.shape[1]], plan.device)
     order = torch.sort(ids, dim=1).indices
     ids, exact = ids.gather(1, order), exact.gather(1, order)
     order = torch.sort(exact, dim=1, descending=True, stable=True).indices[:, : plan.k]

@@ -55,7 +55,7 @@ def candidate_lists(original: Any, corpus: Vectors, exclusions: Exclusions, plan
         block = to_device(corpus[first : first + plan.blocks.corpus], device, "corpus", first)
         norms, losses = _norms(block, plan.dtype)
         norm, lost = max(norm, float(norms.max())), max(lost, float(losses.max()))
-        summing = 0.0 if plan.dtype == torch.float64 else corpus.shape[1] * 2.0**-23
+        summing = corpus.shape[1] * 2.0**-23
         error = query_lost * norm + (query_norm + query_lost) * (lost + summing * (norm + lost)) + _least(plan.dtype)
         error = error.double()
         columns = len(block)
@@ -88,7 +88,7 @@ class Lists:
     def __init__(self, rows: int, plan: SearchPass) -> None:
         import torch
 
-        wide = torch.float64 if plan.dtype == torch.float64 else torch.float32
+        wide = torch.float32
         self._plan = plan
         self.scores = torch.empty((rows, 0), dtype=wide, device=plan.device)
         self.ids = torch.empty((rows, 0), dtype=torch.int64, device=plan.device)
@@ -225,14 +225,7 @@ def _least(dtype: Any) -> float:
 
 
 def _norms(original: Any, dtype: Any) -> tuple[Any, Any]:
-    """Norm of each row, and norm of what it loses in ``dtype``, a little enlarged for their own rounding.
-
-    Both are told as 0 for float64, in which nothing is lost and no bound is needed.
-    """
-    import torch
-
-    if dtype == torch.float64:
-        return original.new_zeros(len(original)), original.new_zeros(len(original))
+    """Norm of each row, and norm of what it loses in ``dtype``, a little enlarged for their own rounding."""
     wide = original.float()
     return 1.001 * wide.norm(dim=1), 1.001 * (wide - original.to(dtype).float()).norm(dim=1)
 

@@ -5,6 +5,7 @@ import zlib
 import numpy as np
 import pyarrow as pa
 import pytest
+import xxhash
 
 from medi_build.dataset.schema import DOCUMENTS, EXAMPLES
 from medi_build.embedding import Embedded
@@ -48,3 +49,8 @@ def documents(rows):
 @pytest.fixture
 def ledger():
     return Ledger("toy")
+
+
+def text_id(text):
+    """The id under which a text is published that has none of its own."""
+    return xxhash.xxh3_64_hexdigest(text.encode())

@@ -22,7 +22,7 @@ from medi_build.mine.by_kind import mine
 from medi_build.mine.select import Candidates, pick, repeated
 from medi_build.mine.shortcuts import length_auc, note_length_shortcut
 from tests.conftest import ROOT
-from tests.mine.conftest import documents, embed, examples
+from tests.mine.conftest import documents, embed, examples, text_id
 from tests.search.test_dense import unit
 
 
@@ -272,8 +272,8 @@ def test_possible_false_negatives_are_other_rows_positives_at_least_as_near_as_o
     got, ledger = run(rows, MiningRule(range_max=5, near_duplicate=1.0), docs, embed=angles(0))
     # 60 degrees is the lowest positive of a; 80 that of c, for which b, far and f are nearer, the nearest first.
     assert [row["possible_false_negative_ids"] for row in got] == [
-        ["toy/1#p0"],
-        ["toy/0#p1", "toy/0#p0", "toy/2#p0"],
+        [text_id("d@10")],
+        [text_id("far@60"), text_id("b@40"), text_id("f@170")],
         [],
     ]
     assert ledger.notes["possible_in_batch_false_negatives"] == 2
@@ -282,7 +282,7 @@ def test_possible_false_negatives_are_other_rows_positives_at_least_as_near_as_o
 def test_one_text_has_one_id():
     rows = [{"query": "a@0", "positives": ["p@20"]}, {"query": "b@90", "positives": ["p@20"]}]
     got, _ = run(rows, MiningRule(), [*CIRCLE, ("own", "q@50", [])], embed=angles(0))
-    assert [row["pos_id"] for row in got] == ["toy/0#p0", "toy/0#p0"]
+    assert [row["pos_id"] for row in got] == [text_id("p@20")] * 2
 
 
 def test_random_picks_stay_in_the_window_and_hardest_first():

@@ -11,7 +11,7 @@ from medi_build.errors import MiningError
 from medi_build.ledger import Ledger
 from medi_build.mine.by_kind import mine
 from tests.mine import reference
-from tests.mine.conftest import documents, embed, examples
+from tests.mine.conftest import documents, embed, examples, text_id
 
 WORDS = ["red fox", "red box", "blue fox", "blue sea", "green tea", "green sea", "a fox", "tea", "red sea"]
 TEXT = st.sampled_from(WORDS)
@@ -120,7 +120,7 @@ def test_supplied_negatives_come_first_and_keep_their_place():
     assert got[0]["neg"] == "what is tea made of"
     assert got[0]["hard_negatives"] == ["teak", "a fox is an animal"]
     assert got[0]["hard_negative_ranks"] == [-1, 0]
-    assert (got[0]["neg_id"], got[0]["miner"]) == ("toy/0#n0", "given")
+    assert (got[0]["neg_id"], got[0]["miner"]) == (text_id(got[0]["neg"]), "given")
     assert got[0]["neg_score"] == pytest.approx(
         reference.cosine(*embed(["what is tea", "what is tea made of"]).vectors)
     )
@@ -191,7 +191,7 @@ def test_positive_equal_to_the_query_is_not_used():
         {"query": "sea"},
     ]
     got, ledger = run(rows, [("d", "another text", [])])
-    assert [(row["row"], row["pos"], row["pos_id"]) for row in got] == [(1, "red fox", "toy/1#p1")]
+    assert [(row["row"], row["pos"], row["pos_id"]) for row in got] == [(1, "red fox", text_id("red fox"))]
     assert dict(ledger.dropped["mine"]) == {"no_positive": 1, "positive_equals_query": 1}
 
 

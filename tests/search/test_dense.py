@@ -15,10 +15,11 @@ from medi_build.search.exclusions import Exclusions, Labels, contains, incidence
 TINY = Blocks(queries=3, corpus=5)
 
 
-@pytest.fixture(params=["float64", "bfloat16", "float32"])
+@pytest.fixture(params=["small", "bfloat16", "float32"])
 def first_pass(request, monkeypatch):
-    """Make the first pass in each of the CPU's formats, whatever the size of the corpus and the processor."""
-    monkeypatch.setattr(dense, "EXACT_FROM_START", 10**9 if request.param == "float64" else 0)
+    """Search as where there is little to search, or with a first pass in each of the CPU's formats."""
+    monkeypatch.setattr(dense, "EXACT_FROM_START", 0)
+    monkeypatch.setattr(dense, "SMALL_CELLS", 10**9 if request.param == "small" else 0)
     monkeypatch.setattr(dense, "_has_fast_half", lambda device: request.param == "bfloat16")
 
 
