@@ -20,11 +20,13 @@ def small_topk(queries: Vectors, corpus: Vectors, k: int, exclusions: Exclusions
     Raises:
         MiningError: a vector holds NaN or infinity.
     """
-    texts, parts = _float64(corpus, "corpus").T, []
+    import torch  # its product keeps to the threads that this process may use
+
+    texts, parts = torch.from_numpy(_float64(corpus, "corpus")).T, []
     step = max(1, CELLS // len(corpus))
     for start in range(0, len(queries), step):
         rows = np.arange(start, min(start + step, len(queries)))
-        scores = _float64(queries[rows], "queries", start) @ texts
+        scores = (torch.from_numpy(_float64(queries[rows], "queries", start)) @ texts).numpy()
         some = exclusions.rows(rows)
         if some.pairs is not None:
             row, column = some.pairs.nonzero()
