@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test lint types clean
+.PHONY: quickstart test check lint types clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -18,6 +18,9 @@ $(VENV)/.ready-dev: $(VENV)/.ready
 
 quickstart: $(VENV)/.ready  ## build the sample dataset and look at it
 	$(BIN)/medi build --sources all --pipeline quickstart --out out/quickstart --show 3
+
+check: $(VENV)/.ready-dev lint types  ## after every change
+	$(BIN)/python -m pytest -m "not slow"
 
 test: $(VENV)/.ready-dev lint types  ## what CI runs
 	$(BIN)/python -m pytest

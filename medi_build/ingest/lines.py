@@ -17,11 +17,8 @@ from medi_build.errors import InputError
 from medi_build.ledger import Ledger
 
 
-def json_lines(path: Path, ledger: Ledger) -> Iterator[tuple[int, Any]]:
-    """Yield ``(line number from 1, value)`` for every line of a ``.jsonl``/``.json`` file, gzip or plain.
-
-    Every non-blank line counts as read. A line that is not JSON is dropped as ``invalid_json``, one with lone
-    surrogates as ``invalid_unicode``. A byte order mark before the first line is skipped.
+def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield ``(line number from 1, line)`` of a file, gzip or plain.
 
     Raises:
         InputError: the file is missing, or its gzip stream is truncated or damaged.
@@ -30,21 +27,34 @@ def json_lines(path: Path, ledger: Ledger) -> Iterator[tuple[int, Any]]:
     try:
         with open_binary(path) as file:
             for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                ledger.read += 1
-                try:
-                    value = orjson.loads(line if number > 1 else line.removeprefix(codecs.BOM_UTF8))
-                except orjson.JSONDecodeError:
-                    ledger.drop("adapt", _why_not_json(line), where=f"{path}:{number}")
-                    continue
-                yield number, value
+                yield number, line
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(
             f"{path}: gzip stream ends or breaks after line {number} ({error}); delete the file and fetch it again"
         ) from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def json_lines(path: Path, ledger: Ledger) -> Iterator[tuple[int, Any]]:
+    """Yield ``(line number from 1, value)`` for every line of a ``.jsonl``/``.json`` file, gzip or plain.
+
+    Every non-blank line counts as read. A line that is not JSON is dropped as ``invalid_json``, one with lone
+    surrogates as ``invalid_unicode``. A byte order mark before the first line is skipped.
+
+    Raises:
+        InputError: as `lines_of`.
+    """
+    for number, line in lines_of(path):
+        if line.isspace():
+            continue
+        ledger.read += 1
+        try:
+            value = orjson.loads(line if number > 1 else line.removeprefix(codecs.BOM_UTF8))
+        except orjson.JSONDecodeError:
+            ledger.drop("adapt", _why_not_json(line), where=f"{path}:{number}")
+            continue
+        yield number, value
 
 
 def json_rows(path: Path, ledger: Ledger) -> Iterator[tuple[int, Any]]:

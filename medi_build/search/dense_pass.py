@@ -11,7 +11,7 @@ import numpy as np
 from medi_build.arrays import Vectors
 from medi_build.devices import Device
 from medi_build.errors import MiningError
-from medi_build.search.exclusions import Exclusions, Labels, TiledPairs
+from medi_build.search.exclusions import Exclusions, Labels, TiledPairs, forbidden
 from medi_build.search.ranking import NOTHING
 
 GROUP = 16
@@ -64,8 +64,9 @@ def candidate_lists(original: Any, corpus: Vectors, exclusions: Exclusions, plan
             rows = slice(start, start + len(running.cut))
             tile = queries[rows] @ block.T
             tile[:, columns:] = -torch.inf
-            if labels is not None:
-                tile[:, :columns].masked_fill_(_forbidden(labels, rows, first, first + columns), -torch.inf)
+            if labels is not None and exclusions.labels is not None:
+                query, texts = labels[0][rows], labels[1][first : first + columns]
+                tile[:, :columns].masked_fill_(forbidden(query, texts, exclusions.labels.mode), -torch.inf)
             row, column = excluded.tile(start, first)
             if len(row):
                 tile[torch.from_numpy(row).to(device), torch.from_numpy(column).to(device)] = -torch.inf
@@ -230,19 +231,11 @@ def _norms(original: Any, dtype: Any) -> tuple[Any, Any]:
     return 1.001 * wide.norm(dim=1), 1.001 * (wide - original.to(dtype).float()).norm(dim=1)
 
 
-def _on_device(labels: Labels | None, device: Device) -> tuple[Any, Any, bool] | None:
+def _on_device(labels: Labels | None, device: Device) -> tuple[Any, Any] | None:
+    """Label bits of queries and corpus as tensors."""
     import torch
 
     if labels is None:
         return None
     query, corpus = (torch.from_numpy(bits).to(device) for bits in (labels.query, labels.corpus))
-    return query, corpus, labels.mode == "share"
-
-
-def _forbidden(labels: tuple[Any, Any, bool], rows: slice, first: int, last: int) -> Any:
-    """Bool tile of the pairs that the label rule forbids."""
-    query, corpus, must_share = labels
-    shared = (query[rows, 0, None] & corpus[None, first:last, 0]) != 0
-    for word in range(1, query.shape[1]):
-        shared |= (query[rows, word, None] & corpus[None, first:last, word]) != 0
-    return ~shared if must_share else shared
+    return query, corpus

@@ -5,9 +5,9 @@ For float16 vectors of norm near one that product is exact (see `medi_build.sear
 
 import numpy as np
 
-from medi_build.arrays import Bools, Floats64, Vectors
+from medi_build.arrays import Floats64, Vectors
 from medi_build.errors import MiningError
-from medi_build.search.exclusions import Exclusions, Labels
+from medi_build.search.exclusions import Exclusions, forbidden
 from medi_build.search.ranking import Ranking, best_per_row
 
 CELLS = 1 << 20
@@ -33,7 +33,7 @@ def small_topk(queries: Vectors, corpus: Vectors, k: int, exclusions: Exclusions
             inside = column < len(corpus)
             scores[row[inside], column[inside]] = -np.inf
         if some.labels is not None:
-            scores[_forbidden(some.labels)] = -np.inf
+            scores[forbidden(some.labels.query, some.labels.corpus, some.labels.mode)] = -np.inf
         # No score below the k-th largest of a row is among its k best; ties with it are told apart by id.
         limits = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k] if k < len(corpus) else -np.inf
         row, column = np.nonzero((scores >= limits) & (scores > -np.inf))
@@ -50,12 +50,3 @@ def _float64(vectors: Vectors, name: str, first_row: int = 0) -> Floats64:
             "the encoder gave unusable vectors, try dtype float32"
         )
     return wide
-
-
-def _forbidden(labels: Labels) -> Bools:
-    """Pairs [q, n] that the label rule forbids."""
-    shared = (labels.query[:, None, 0] & labels.corpus[None, :, 0]) != 0
-    for word in range(1, labels.query.shape[1]):
-        shared |= (labels.query[:, None, word] & labels.corpus[None, :, word]) != 0
-    forbidden: Bools = ~shared if labels.mode == "share" else shared
-    return forbidden

@@ -100,6 +100,17 @@ def label_bits(rows: Ints, labels: Ints, n_rows: int, n_labels: int) -> Ints:
     return bits
 
 
+def forbidden(query: Any, corpus: Any, mode: LabelMode) -> Any:
+    """Bool [q, n] of the pairs that a label rule forbids, from label bits [q, words] and [n, words].
+
+    Both are numpy arrays, or both torch tensors on one device.
+    """
+    shared = (query[:, 0, None] & corpus[None, :, 0]) != 0
+    for word in range(1, query.shape[1]):
+        shared |= (query[:, word, None] & corpus[None, :, word]) != 0
+    return ~shared if mode == "share" else shared
+
+
 class TiledPairs:
     """The excluded pairs sorted by tile, so that each tile finds its own in one slice."""
 

@@ -8,9 +8,7 @@ Passages: the words of a page without its title, headings and bullet marks are c
 few as fit in ``size`` words each. Equal lengths leave no short tails that would tell a negative from a positive.
 """
 
-import gzip
 import re
-import zlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +23,7 @@ from filelock import FileLock
 
 from medi_build.errors import InputError, OutputError
 from medi_build.files import replacing
-from medi_build.ingest.lines import open_binary
+from medi_build.ingest.lines import lines_of, open_binary
 
 Keys = npt.NDArray[np.uint64]
 """Hashes of wikipedia ids."""
@@ -246,19 +244,11 @@ def _scan(path: Path) -> npt.NDArray[np.void]:
 
 def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
     """Yield (line number from 1, byte offset, line) of every line that is not blank."""
-    offset = number = 0
-    try:
-        with open_binary(path) as file:
-            for number, line in enumerate(file, 1):
-                if not line.isspace():
-                    yield number, offset, line
-                offset += len(line)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(
-            f"{path}: gzip stream ends or breaks after line {number} ({error}); delete the file and fetch it again"
-        ) from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    offset = 0
+    for number, line in lines_of(path):
+        if not line.isspace():
+            yield number, offset, line
+        offset += len(line)
 
 
 def _line_id(line: bytes, place: str) -> str:
