@@ -45,7 +45,9 @@ def build_command(
         int,
         typer.Option(min=1, help="Cut each dataset to a multiple of this, so that a windowing trainer drops nothing."),
     ] = 1,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes that read raw files.")] = 1,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, help="Processes that build datasets, this one among them.")
+    ] = 1,
     show: Annotated[int, typer.Option(min=0, help="Print this many of the records at the end.")] = 0,
 ) -> None:
     """Build a dataset: raw files in, mined and instructed records out.

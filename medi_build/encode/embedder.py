@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from medi_build.arrays import Ints
 from medi_build.content.pipelines import EncoderSpec
 from medi_build.embedding import Embedded
 from medi_build.encode.encoder import Encoded, Encoder, Progress
@@ -16,8 +16,6 @@ from medi_build.encode.store import Lookup, VectorStore, keys_of
 
 CHUNK_TEXTS = 20_000
 """Texts encoded between two commits to the store: what a kill can lose."""
-
-Rows = npt.NDArray[np.int64]
 
 
 class Embedder:
@@ -62,8 +60,8 @@ class Embedder:
         )
 
     def _encode(
-        self, texts: Sequence[str], first: Rows, missing: Rows, instruction: str
-    ) -> Iterator[tuple[Rows, Encoded]]:
+        self, texts: Sequence[str], first: Ints, missing: Ints, instruction: str
+    ) -> Iterator[tuple[Ints, Encoded]]:
         """Encode the missing texts chunk by chunk; the next chunk is tokenised while the model has this one.
 
         Yields:
@@ -119,7 +117,7 @@ def open_embedder(
     return Embedder(Encoder(spec, device), VectorStore(store_dir) if store_dir else None, progress)
 
 
-def _distinct(keys: Keys) -> tuple[Keys, Rows, Rows]:
+def _distinct(keys: Keys) -> tuple[Keys, Ints, Ints]:
     """Distinct keys in order of first appearance.
 
     Returns:

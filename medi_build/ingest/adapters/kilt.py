@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from medi_build.arrays import Hashes
 from medi_build.content.cards import Card, KiltOptions
 from medi_build.dataset.schema import DOCUMENTS
 from medi_build.errors import ContentError, InputError
@@ -27,7 +28,7 @@ from medi_build.ingest.adapters.base import (
     example_batches,
     source_names,
 )
-from medi_build.ingest.adapters.kilt_pages import Keys, Page, PageIndex, page_key, span
+from medi_build.ingest.adapters.kilt_pages import Page, PageIndex, page_key, span
 from medi_build.ingest.lines import json_lines, json_rows
 from medi_build.ledger import Ledger
 
@@ -95,9 +96,9 @@ class _Task:
         self._options = options
         self._inputs = inputs
         self._ledger = ledger
-        self._opened: tuple[PageIndex, Keys, Keys] | None = None
+        self._opened: tuple[PageIndex, Hashes, Hashes] | None = None
 
-    def _pages(self) -> tuple[PageIndex, Keys, Keys]:
+    def _pages(self) -> tuple[PageIndex, Hashes, Hashes]:
         """The index, the keys of the gold pages and those of the other pages to draw documents from."""
         if self._opened is None:
             index = PageIndex(self._inputs.extra["pages"], self._inputs.cache)
@@ -144,10 +145,10 @@ class _Task:
         yield from _document_batches(self._passages(gold, MAX_GOLD_PAGE_PASSAGES))
         yield from _document_batches(self._passages(others, self._options.other_documents))
 
-    def _passages(self, keys: Keys, most: int) -> Iterator[tuple[str, str, str]]:
+    def _passages(self, keys: Hashes, most: int) -> Iterator[tuple[str, str, str]]:
         return islice(self._all_passages(keys), most)
 
-    def _all_passages(self, keys: Keys) -> Iterator[tuple[str, str, str]]:
+    def _all_passages(self, keys: Hashes) -> Iterator[tuple[str, str, str]]:
         index, _, _ = self._pages()
         for first in range(0, len(keys), ROWS_PER_READ):
             block = keys[first : first + ROWS_PER_READ].tolist()
@@ -221,7 +222,7 @@ def _provenance(outputs: Iterable[dict[str, Any]]) -> Iterator[tuple[int, dict[s
                 yield page_key(str(entry["wikipedia_id"])), entry
 
 
-def _gold_keys(files: Iterable[Path]) -> Keys:
+def _gold_keys(files: Iterable[Path]) -> Hashes:
     """The distinct keys of all pages that the task names. A first pass over the rows; counts nothing."""
     keys: set[int] = set()
     for path in files:

@@ -21,12 +21,10 @@ import orjson
 import xxhash
 from filelock import FileLock
 
+from medi_build.arrays import Hashes
 from medi_build.errors import InputError, OutputError
 from medi_build.files import replacing
 from medi_build.ingest.lines import lines_of, open_binary
-
-Keys = npt.NDArray[np.uint64]
-"""Hashes of wikipedia ids."""
 
 INDEX_VERSION = 1
 """Raise when the meaning of a cached index changes."""
@@ -136,9 +134,9 @@ class _Source(NamedTuple):
 
     path: Path
     entries: npt.NDArray[np.void]
-    keys: Keys
+    keys: Hashes
 
-    def lookup(self, keys: Keys) -> npt.NDArray[np.void]:
+    def lookup(self, keys: Hashes) -> npt.NDArray[np.void]:
         """The entries of those ``keys`` that the file holds."""
         if not len(self.keys):
             return self.entries[:0]
@@ -160,11 +158,11 @@ class PageIndex:
         self._cache = cache
         self._sources = [_index(path, cache) for path in files]
 
-    def keys(self) -> Keys:
+    def keys(self) -> Hashes:
         """The keys of all pages, ascending: an order that looks random and never changes."""
         return np.unique(np.concatenate([source.keys for source in self._sources] or [np.empty(0, np.uint64)]))
 
-    def extracted(self, wanted: Keys) -> "PageIndex":
+    def extracted(self, wanted: Hashes) -> "PageIndex":
         """The same index with every gzip source replaced by a plain copy of its ``wanted`` pages."""
         files = [_extract(s, wanted, self._cache) if _is_gzip(s.path) else s.path for s in self._sources]
         return PageIndex(files, self._cache)
@@ -266,7 +264,7 @@ def _is_gzip(path: Path) -> bool:
         return file.read(2) == b"\x1f\x8b"
 
 
-def _extract(source: _Source, wanted: Keys, cache: Path) -> Path:
+def _extract(source: _Source, wanted: Hashes, cache: Path) -> Path:
     """Copy the wanted pages of a gzip source to a plain file, in one pass over it."""
     found = np.sort(source.lookup(np.unique(wanted)), order="offset")
     target = cache / f"pages-{_stamp(source.path, found.tobytes())}.jsonl"
