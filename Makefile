@@ -19,11 +19,14 @@ $(VENV)/.ready-dev: $(VENV)/.ready
 quickstart: $(VENV)/.ready  ## build the sample dataset and look at it
 	$(BIN)/medi build --sources all --pipeline quickstart --out out/quickstart --show 3
 
+# Two tests at a time with one kernel thread each: more threads than cores wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
 check: $(VENV)/.ready-dev lint types  ## after every change
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test: $(VENV)/.ready-dev lint types  ## what CI runs
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .

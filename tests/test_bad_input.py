@@ -361,6 +361,7 @@ def test_the_other_adapters_refuse_what_they_cannot_read(tmp_path: Path, cache: 
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", COUNTED)
 def test_the_other_adapters_count_what_they_drop(tmp_path: Path, cache: Path, case: str) -> None:
     name, file, change, more = COUNTED[case]
@@ -538,6 +539,7 @@ def files_up_to(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, handler)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_at_any_file_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
     """Each limit, just below the size of one file of a good build, stops the build somewhere else."""
 
@@ -593,6 +595,7 @@ def alive(group: int) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 def test_stopped_by_a_signal_no_worker_stays_and_the_next_run_goes_on(tmp_path: Path, cache: Path) -> None:
     """One folder, stopped three times in the middle of a build with two workers, then finished."""

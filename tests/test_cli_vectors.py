@@ -20,6 +20,8 @@ from tests.commands import run_main
 from tests.conftest import ROOT
 from tests.loopback import COMMIT, Server
 
+pytestmark = pytest.mark.slow
+
 TINY = str(ROOT / "tests" / "golden" / "tiny_instructor")
 THINGS = ("tea", "fox", "sea", "door", "lamp", "pump", "letter", "tower")
 PAIRS = [{"question": f"where is the {thing}?", "passage": f"The {thing} stands in the garden."} for thing in THINGS]

@@ -158,6 +158,7 @@ def ids_by_content(form: Form, rows: Rows) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMS)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
@@ -226,6 +227,7 @@ def test_a_text_without_an_id_in_a_corpus_is_known_by_its_hash(tmp_path: Path) -
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.sets(st.integers(0, 30), min_size=2), st.data())
 def test_a_random_negative_stays_as_long_as_it_is_there(numbers: set[int], data: st.DataObject) -> None:

@@ -18,6 +18,8 @@ from medi_build.ingest.adapt import ADAPTERS
 from medi_build.ingest.adapters.base import Inputs
 from medi_build.ledger import Ledger
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "sources" / "sample_data"
 CARDS = [

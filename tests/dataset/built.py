@@ -17,6 +17,11 @@ from medi_build.ledger import Ledger
 FILLER: dict[Any, Any] = {pa.string(): "", pa.int32(): 0, pa.int64(): 0, pa.float32(): 0.5}
 
 
+def filled(row: dict[str, Any]) -> dict[str, Any]:
+    """A record with something in every column."""
+    return {field.name: FILLER.get(field.type, []) for field in RECORDS} | row
+
+
 def entry(root: Path, path: Path, rows: int) -> FileEntry:
     data = path.read_bytes()
     name = path.relative_to(root).as_posix()
@@ -26,7 +31,7 @@ def entry(root: Path, path: Path, rows: int) -> FileEntry:
 def write_built(folder: Path, records: list[dict[str, Any]], shards_of: int = 2) -> Path:
     """Shards of schema RECORDS, ``shards_of`` for each task, and what a manifest lists beside them."""
     (folder / "data").mkdir(parents=True)
-    rows = [{field.name: FILLER.get(field.type, []) for field in RECORDS} | row for row in records]
+    rows = [filled(row) for row in records]
     datasets = []
     for task in dict.fromkeys(row["task_id"] for row in rows):
         own = [row for row in rows if row["task_id"] == task]

@@ -106,6 +106,7 @@ def test_a_folder_that_is_not_whole_is_one_clear_error(
             read(built)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [no_manifest, a_shard_gone, a_stray_shard])
 @pytest.mark.parametrize(
     "command", [["train", "BUILT", "--model", "no/such-model", "--output-dir", "OUT"], ["verify", "BUILT"]]

@@ -45,6 +45,7 @@ ONE = [Instructions("Represent the question;", "Represent the answer;")]
 TWO = [*ONE, Instructions("Represent this question;", "Represent this answer;")]
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(TEXT, min_size=1, max_size=30), st.integers(1, 12), st.integers(1, 40))
 def test_shard_size_changes_no_row_and_json_equals_parquet(

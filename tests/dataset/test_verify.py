@@ -10,16 +10,14 @@ from hypothesis import strategies as st
 from medi_build.dataset.reader import DatasetEntry
 from medi_build.dataset.schema import RECORDS
 from medi_build.dataset.verify import _first_fault
+from tests.dataset.built import filled
 
 ENTRY = DatasetEntry.model_construct(name="toy", task_id=5)
 SIDES = ("query", "pos", "neg")
 
 
 def batch(rows: list[dict[str, Any]]) -> pa.RecordBatch:
-    plain: dict[str, Any] = {"id": "toy/1", "task_name": "toy", "pos_id": "p", "neg_id": "n", "miner": "top"}
-    plain |= {"pos_score": 0.5, "neg_score": 0.1, "neg_rank": 0}
-    lists = {name: [] for name in RECORDS.names if name not in plain and name not in (*SIDES, "task_id")}
-    return pa.RecordBatch.from_pylist([{**plain, **lists, **row} for row in rows], RECORDS)
+    return pa.RecordBatch.from_pylist([filled(row) for row in rows], RECORDS)
 
 
 def row(query: str = "a", pos: str = "b", neg: str = "c", instruction: str = "", task_id: int = 5) -> dict[str, Any]:

@@ -61,6 +61,7 @@ def test_every_pooling_equals_sentence_transformers(tmp_path, pooling):
         assert np.abs(got - peer_vectors(folder, TEXTS, instruction)).max() < 1e-6
 
 
+@pytest.mark.slow
 def test_the_bundled_encoder_equals_sentence_transformers():
     wanted = peer_vectors(find_model(BUNDLED).folder, TEXTS)
     assert np.abs(encoder(BUNDLED).encode(TEXTS).vectors - wanted).max() < 1e-6
@@ -68,6 +69,7 @@ def test_the_bundled_encoder_equals_sentence_transformers():
     assert cosines(stored, wanted).min() > 0.9998
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @given(data=st.data())
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -103,6 +105,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_the_bundled_encoder_gives_the_same_bits_at_any_thread_count_and_order(tmp_path):
     """Also in a process of its own, since libraries fix their thread pools at the start."""
     environment = {**os.environ, "OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3"}

@@ -56,6 +56,7 @@ def test_float16_is_cast_and_not_packed():
     assert layer.dense.weight.dtype == torch.float16
 
 
+@pytest.mark.slow
 @packing
 def test_the_bundled_encoder_keeps_its_vectors_in_bfloat16():
     narrow, wide = (
@@ -66,6 +67,7 @@ def test_the_bundled_encoder_keeps_its_vectors_in_bfloat16():
     assert np.all(cosine > 0.9998)
 
 
+@pytest.mark.slow
 @packing
 @pytest.mark.parametrize("missing", ["_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported"])
 def test_without_one_of_the_operators_torch_casts_in_every_pass(monkeypatch, missing):

@@ -289,6 +289,7 @@ def writer(root, start):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_two_processes_write_at_once(tmp_path):
     processes = [writer(tmp_path, 0), writer(tmp_path, 100)]  # half of the names are the other's too
     assert [process.wait() for process in processes if process.communicate()] == [0, 0]

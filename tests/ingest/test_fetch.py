@@ -315,6 +315,7 @@ def from_hub(sha256: str = "", revision: str = "unconfirmed") -> Card:
     )
 
 
+@pytest.mark.slow
 def test_the_hub_gives_file_and_commit(server: Server, tmp_path: Path):
     for revision in ("main", COMMIT):
         server.files[f"/datasets/someone/pairs/resolve/{revision}/data/a.jsonl"] = BODY
@@ -330,6 +331,7 @@ def test_the_hub_gives_file_and_commit(server: Server, tmp_path: Path):
     assert f"the first fetch got {DIGEST} (commit {COMMIT})" in told
 
 
+@pytest.mark.slow
 def test_hub_troubles_are_one_clear_error(server: Server, tmp_path: Path):
     told = in_process(from_hub(), tmp_path, HF_ENDPOINT=server.url)
     assert told.startswith("error hub:someone/pairs@unconfirmed:data/a.jsonl: RemoteEntryNotFound")

@@ -432,6 +432,7 @@ print(peak - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [False, True])
 def test_memory_does_not_grow_with_the_knowledge_source(tmp_path: Path, packed: bool):
     filler = "The ferry to Lindholm sails at nine and at noon. " * 400  # 20 kB a page

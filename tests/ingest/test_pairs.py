@@ -350,6 +350,7 @@ def _options(path: Path) -> dict[str, Any]:
     return {}
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_every_real_pair_file(shared_data: Path):
     files = [path for path in sorted((shared_data / "embedding_training_data").rglob("*")) if path.is_file()]

@@ -176,11 +176,13 @@ def test_kind_is_decided_by_data(outputs: list[list[str]], category: str, kind: 
     assert decide_kind(outputs, category) == kind
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.sampled_from([f"label {i}" for i in range(20)]), min_size=1), min_size=40), st.text())
 def test_few_classes_with_enough_rows_are_always_classification(outputs: list[list[str]], category: str):
     assert decide_kind(outputs, category) == "classification"
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_all_real_tasks(shared_data: Path):
     kinds = {}

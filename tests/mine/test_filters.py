@@ -329,6 +329,7 @@ def drawn(seed):
     return xxhash.xxh3_64_hexdigest(f"{table.to_pylist()} {by_label.to_pylist()} {ledger.to_dict()}".encode())
 
 
+@pytest.mark.slow
 def test_every_draw_is_seeded_and_no_order_comes_from_a_set():
     """The same in another process, whose sets have another order; another seed gives something else."""
     code = "from tests.mine.test_filters import drawn; print(drawn(3))"
@@ -359,6 +360,7 @@ def test_pick_takes_allowed_ones_only_and_each_once(seed, count, how):
             assert taken == available[:count]
 
 
+@pytest.mark.slow
 def test_a_real_cross_encoder_rejects_and_labels(tmp_path):
     from sentence_transformers import CrossEncoder
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast

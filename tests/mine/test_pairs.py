@@ -44,6 +44,7 @@ def run(rows, docs=(), rule=None, seed=1, **options):
     return table.to_pylist(), ledger
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     rows=st.lists(ROW, max_size=8),

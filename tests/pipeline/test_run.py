@@ -22,6 +22,8 @@ from medi_build.pipeline.options import BuildOptions
 from medi_build.pipeline.run import BuildResult, build
 from tests.conftest import ROOT, SHARED
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 60
 SOURCES = ("all",)
 

@@ -14,6 +14,8 @@ import pytest
 from medi_build.train.settings import TrainSettings
 from medi_build.train.trainer import train
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = """
 import json, os, sys
 from pathlib import *

@@ -27,6 +27,8 @@ from medi_build.train.trainer import load_for_training, train
 from tests.dataset.built import write_built
 from tests.train.conftest import TOPICS, toy_records
 
+pytestmark = pytest.mark.slow
+
 
 def settings_for(data: Path, model: Path, out: Path, **changes: Any) -> TrainSettings:
     fast: dict[str, Any] = {
