@@ -56,7 +56,7 @@ class LocalExecutor:
         Raises:
             WorkerError: another process was killed from outside.
         """
-        waiting = deque(enumerate(items))
+        waiting: deque[tuple[int, Item]] = deque(enumerate(items))
         unfinished = len(waiting)
         others = min(self.jobs, unfinished) - 1
         if others < 1:
@@ -68,28 +68,38 @@ class LocalExecutor:
 
             def give(_: Any = None) -> None:
                 """Hand the next item to the other processes; each that comes back calls for another."""
-                with suppress(IndexError, BrokenProcessPool):  # none waits; or whoever reads the results is told
-                    place, item = waiting.popleft()
+                if (taken := _taken(waiting)) is None:
+                    return
+                place, item = taken
+                future: Future[Finished[Result]]
+                try:
                     future = pool.submit(_timed, function, place, item)
                     future.add_done_callback(done.put)
                     future.add_done_callback(give)
+                except BrokenProcessPool as error:
+                    future = Future()
+                    future.set_exception(error)
+                    done.put(future)
 
             try:
                 with _signals_held_back():
                     for _ in range(AHEAD * others):
                         give()
-                while unfinished:
-                    try:
-                        finished = _timed(function, *waiting.popleft()) if done.empty() else done.get().result()
-                    except IndexError:
-                        finished = done.get().result()
-                    yield finished
-                    unfinished -= 1
+                for _ in range(unfinished):
+                    taken = _taken(waiting) if done.empty() else None
+                    yield _timed(function, *taken) if taken else done.get().result()
             except BrokenProcessPool as error:
                 raise WorkerError(
                     "a process that built datasets died: killed from outside, or out of memory. Run the same command "
                     f"again, with a smaller --jobs than {self.jobs} if memory is short"
                 ) from error
+
+
+def _taken(waiting: deque[tuple[int, Item]]) -> tuple[int, Item] | None:
+    """The next item and its place, None if there is none; several threads may ask."""
+    with suppress(IndexError):
+        return waiting.popleft()
+    return None
 
 
 def _timed(function: Callable[[Item], Result], place: int, item: Item) -> Finished[Result]:
