@@ -93,8 +93,8 @@ def adapt(job: AdaptJob) -> AdaptResult:
     with _no_garbage_collection():
         adapted = ADAPTERS[job.card.options.adapter](job.card, job.inputs, ledger)
         kept = keep_whole_queries(adapted.examples, job.cap, job.seed, ledger)
-        _write(examples_path, EXAMPLES, number_repeats(kept))
-        _write(documents_path, DOCUMENTS, adapted.documents)
+        rows = _write(examples_path, EXAMPLES, number_repeats(kept))
+        _write(documents_path, DOCUMENTS, adapted.documents if rows else ())  # nobody is there to choose among them
     return AdaptResult(adapted.kind, dict(adapted.fields), ledger.to_dict(), examples_path, documents_path)
 
 
@@ -189,13 +189,17 @@ def _hashes(batch: pa.RecordBatch, seed: int) -> npt.NDArray[np.uint64]:
     return np.fromiter((xxhash.xxh64_intdigest(q, seed) for q in queries), np.uint64, len(queries))
 
 
-def _write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+def _write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
+    """Write an Arrow file and tell how many rows it has."""
+    rows = 0
     try:
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             for batch in batches:
                 writer.write_batch(batch)
+                rows += batch.num_rows
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error}); make room or choose another --out") from error
+    return rows
 
 
 def _mapped(path: Path) -> pa.Table:

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -78,8 +79,9 @@ class _Remote:
         return cache_dir / self.source / place / PurePosixPath(self.name).name
 
 
-Listings = dict[Path, list[tuple[tuple[str, ...], Path]]]
-"""Folder -> the files below it, by the parts of their relative path: made once for many cards."""
+Listings = dict[Path, dict[str, list[tuple[tuple[str, ...], Path]]]]
+"""Folder -> file name -> the files of that name below it, with the parts of their relative path: made once for many
+cards."""
 
 
 def locate(
@@ -140,9 +142,13 @@ def _search(folder: Path | None, pattern: str, listings: Listings) -> list[Path]
     if folder is None:
         return []
     if folder not in listings:
-        listings[folder] = [(path.relative_to(folder).parts, path) for path in _files_below(folder)]
+        listing = listings[folder] = {}
+        for path in _files_below(folder):
+            listing.setdefault(path.name, []).append((path.relative_to(folder).parts, path))
     parts = pattern.split("/")
-    matches = [path for relative, path in listings[folder] if _ends_with(relative, parts)]
+    names = listings[folder] if _is_glob(parts[-1]) else [parts[-1]]
+    files = chain.from_iterable(listings[folder].get(name, ()) for name in names)
+    matches = [path for relative, path in files if _ends_with(relative, parts)]
     top = min((len(path.parts) for path in matches), default=0)
     matches = sorted(path for path in matches if len(path.parts) == top)
     if len(matches) > 1 and not _is_glob(pattern):
