@@ -125,8 +125,10 @@ def entry(path: Path, relative_to: Path, file: HashingFile, rows: int = 0) -> Fi
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Make renames in a folder durable; where folders cannot be opened (Windows) the system does what it does."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:

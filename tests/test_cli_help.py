@@ -74,3 +74,30 @@ def test_a_new_source_leaves_nothing_behind_when_it_is_refused(tmp_path: Path) -
     assert again.exit_code == 0
     ids = (content / "sources" / "task_ids.tsv").read_text().splitlines()
     assert [line.split("\t")[1] for line in ids] == ["name", "our/x", "our/y"]
+
+
+def test_medi_alone_names_the_next_step() -> None:
+    printed = CliRunner().invoke(app, [], env={"COLUMNS": "200"})
+    text = " ".join(printed.output.split())
+    assert "builds the samples that come along into out/quickstart" in text
+    assert "medi build --pipeline medi --data DIR --out out/medi" in text
+
+
+def test_a_build_as_it_stands_says_that_these_are_the_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    few = ["build", "--sources", "medmcqa/sample", "--limit-per-dataset", "3"]
+    printed = CliRunner().invoke(app, few)
+    assert printed.exit_code == 0, printed.output
+    lines = printed.stdout.splitlines()
+    assert lines[0] == lines[-1]
+    assert "samples" in lines[0] and "pipeline quickstart" in lines[0]
+    assert lines[0].endswith("medi build --pipeline medi --data DIR --out out/medi")
+    assert (tmp_path / "out" / "quickstart" / "manifest.json").is_file()
+    own = tmp_path / "content" / "pipelines"
+    own.mkdir(parents=True)
+    text = (ROOT / "pipelines" / "quickstart.yaml").read_text(encoding="utf-8").replace("name: quickstart", "name: own")
+    (own / "own.yaml").write_text(text, encoding="utf-8")
+    printed = CliRunner().invoke(app, [*few, "--pipeline", "own", "--content", "content"])
+    assert printed.exit_code == 0, printed.output
+    assert "samples" not in printed.stdout
+    assert (tmp_path / "out" / "own" / "manifest.json").is_file()

@@ -3,12 +3,13 @@
 import logging
 import signal
 import sys
+from io import TextIOWrapper
 from typing import NoReturn
 
 import typer
 
 from medi_build.cli import cache, ls
-from medi_build.cli.build import build_command
+from medi_build.cli.build import REAL_MEDI, SAMPLES, build_command
 from medi_build.cli.console import CONSOLE
 from medi_build.cli.content import new_source_command, validate_command
 from medi_build.cli.encode import encode_command
@@ -21,6 +22,8 @@ from medi_build.errors import MediError
 
 app = typer.Typer(
     help="Build MEDI-style training data for instruction-tuned text embeddings, and train on it.",
+    epilog=f"Next: `medi build` builds the samples that come along into out/{SAMPLES}, in a minute and without "
+    f"network; `{REAL_MEDI}` builds the real MEDI from raw files in DIR.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -51,6 +54,9 @@ def main() -> None:
     """Run the command; an error is one clear message and exit code 1, a signal (Ctrl-C) is 128 + its number."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    for stream in (sys.stdout, sys.stderr):  # what a terminal cannot show is no reason to stop
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     for name in ("torchao", "torch.utils._pytree"):  # at import they tell of GPU kernels that nobody asked for
         logging.getLogger(name).setLevel(logging.ERROR)
     try:

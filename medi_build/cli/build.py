@@ -14,16 +14,28 @@ from medi_build.cli.options import (
 from medi_build.paths import cache_folder
 from medi_build.progress import for_console
 
+SAMPLES = "quickstart"
+"""The pipeline over the sample data, which is built where none is named."""
+REAL_MEDI = "medi build --pipeline medi --data DIR --out out/medi"
+_SAMPLES_ONLY = (
+    f"These are the samples that come along (pipeline {SAMPLES}). The real MEDI, from raw files in DIR: {REAL_MEDI}"
+)
+
 
 def build_command(
-    out: Annotated[Path, typer.Option(help="Output folder: new, empty, or of an earlier run of the same build.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Output folder: new, empty, or of an earlier run of the same build.  [default: out/PIPELINE]"
+        ),
+    ] = None,
     sources: Annotated[
         str,
         typer.Option(
             help="`all` (what the pipeline names), names, globs, collections, `-name` to leave out; use commas."
         ),
     ] = "all",
-    pipeline: Annotated[str, typer.Option(help="The pipeline; see `medi ls pipelines`.")] = "quickstart",
+    pipeline: Annotated[str, typer.Option(help="The pipeline; see `medi ls pipelines`.")] = SAMPLES,
     data: Annotated[
         Path | None,
         typer.Option(help="Folder of raw files with super_ni/ kilt/ medmcqa/ embedding_training_data/ inside."),
@@ -60,6 +72,9 @@ def build_command(
     from medi_build.pipeline.options import BuildOptions
     from medi_build.pipeline.run import build
 
+    out = out or Path("out") / pipeline
+    if pipeline == SAMPLES:
+        OUT.print(_SAMPLES_ONLY, markup=False, highlight=False, soft_wrap=True)
     options = BuildOptions(
         out=out,
         sources=split_names(sources),
@@ -97,3 +112,5 @@ def build_command(
         ("manifest.json", "settings, digests, counts; check with `medi verify`"),
     ):
         OUT.print(f"  {out / file}  {what}", markup=False, highlight=False, soft_wrap=True)
+    if pipeline == SAMPLES:
+        OUT.print(_SAMPLES_ONLY, markup=False, highlight=False, soft_wrap=True)

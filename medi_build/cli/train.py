@@ -1,6 +1,5 @@
 """``medi train``: from a built dataset to a model."""
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from medi_build.cli.console import CONSOLE, OUT
+from medi_build.devices import processes
 
 
 class Precision(StrEnum):
@@ -81,8 +81,9 @@ def train_command(
 
     if str(source).startswith("--"):
         raise typer.BadParameter(f"name the data before the further options: medi train DATA ... {source} ...")
-    processes, first = int(os.environ.get("WORLD_SIZE", "1")), os.environ.get("RANK", "0") == "0"
-    fields, notes = from_public_arguments(_extra_options(context.args), processes)
+    started, rank = processes()
+    first = rank == 0
+    fields, notes = from_public_arguments(_extra_options(context.args), started)
     for note in notes if first else ():
         CONSOLE.print(note, markup=False, soft_wrap=True)
     named: dict[str, Any] = {

@@ -114,7 +114,7 @@ class Encoder:
 
     @cached_property
     def dimension(self) -> int:
-        """Length of a vector."""
+        """Length of a vector; the model's ``truncate_dim`` where it has one."""
         return int(self.model.get_embedding_dimension())
 
     @cached_property
@@ -265,6 +265,7 @@ def _forward(model: Any, device: torch.device, dtype: torch.dtype, padded: _Padd
     features = {"token_embeddings": features["token_embeddings"].float(), "attention_mask": pooled}
     for module in list(model)[1:]:
         features = module(features)
+    features["sentence_embedding"] = features["sentence_embedding"][..., : model.truncate_dim]
     features["unit_embedding"] = torch.nn.functional.normalize(features["sentence_embedding"])
     return features
 

@@ -38,19 +38,20 @@ def load_quantized(folder: Path) -> Any:
 
     kinds: dict[str, Any] = {"Pooling": Pooling, "Dense": Dense, "Normalize": Normalize}
     try:
-        receipt = json.loads((folder / RECEIPT).read_text())
-        listed = json.loads((folder / "modules.json").read_text())
+        receipt = json.loads((folder / RECEIPT).read_text(encoding="utf-8"))
+        listed = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
         modules = [_transformer_without_weights().load(str(folder), local_files_only=True)]
         for module in listed[1:]:
             kind = kinds[module["type"].rsplit(".", 1)[-1]]
             modules.append(kind.load(str(folder), subfolder=module["path"], local_files_only=True))
+        config = json.loads((folder / "config_sentence_transformers.json").read_text(encoding="utf-8"))
         modules[0].auto_model.load_state_dict(_expanded(folder / WEIGHTS), strict=False)
     except Exception as error:  # whatever the libraries below raise about broken files
         raise TrainError(
             f"{folder}: cannot be loaded ({type(error).__name__}: {error}); run `medi quantize` again"
         ) from error
     _BACKENDS[receipt["backend"]](modules[0].auto_model)
-    return SentenceTransformer(modules=modules, device="cpu").eval()
+    return SentenceTransformer(modules=modules, device="cpu", truncate_dim=config.get("truncate_dim")).eval()
 
 
 def save_int8(model: Any, out: Path, backend: Backend) -> None:
@@ -70,7 +71,7 @@ def save_int8(model: Any, out: Path, backend: Backend) -> None:
         else:
             stored[name] = weight.detach().contiguous()
     save_file(stored, str(out / WEIGHTS))
-    (out / RECEIPT).write_text(json.dumps({"method": "int8", "backend": backend}))
+    (out / RECEIPT).write_text(json.dumps({"method": "int8", "backend": backend}), encoding="utf-8")
 
 
 def _expanded(path: Path) -> dict[str, Tensor]:

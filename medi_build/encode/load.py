@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import xxhash
 
@@ -118,20 +118,39 @@ def quiet() -> Iterator[None]:
 
 
 def window_of(model: "SentenceTransformer", name: str, max_tokens: int | None) -> int:
-    """The window in tokens: the one asked for, else the model's own.
+    """The window in tokens: the one asked for, else the model's own, as far as it has a table of positions.
 
     Raises:
         EncoderError: the model has no positions for as many tokens as are asked for.
     """
-    config = model[0].auto_model.config
+    network = model[0].auto_model
+    table = _table_of_positions(network)
     if max_tokens is None:
-        return int(model.max_seq_length or _DEFAULT_WINDOW)
-    positions = getattr(config, "max_position_embeddings", None)
+        own = int(model.max_seq_length or _DEFAULT_WINDOW)
+        return own if table is None else min(own, table)
+    positions = table or getattr(network.config, "max_position_embeddings", None)
     if positions is not None and max_tokens > positions:
         raise EncoderError(
             f"{name}: max_tokens {max_tokens} is more than the {positions} positions of the model; ask for at most that"
         )
     return max_tokens
+
+
+def _table_of_positions(network: Any) -> int | None:
+    """Tokens that a table of absolute positions has room for; None for a network without one.
+
+    Networks of RoBERTa's kind (XLM-RoBERTa, MPNet, CamemBERT, Longformer, ...) count from the place after that of
+    padding.
+    """
+    from torch.nn import Embedding
+
+    most = getattr(network.config, "max_position_embeddings", None)
+    for name, module in network.named_modules():
+        if name.rpartition(".")[2] != "position_embeddings" or not isinstance(module, Embedding):
+            continue
+        if module.num_embeddings == most:
+            return int(most) - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return None
 
 
 def not_finite(model: "torch.nn.Module") -> list[str]:
@@ -171,7 +190,7 @@ def _listed_modules(folder: Path) -> list[dict[str, str]]:
     if not path.is_file():
         return []
     try:
-        listed = json.loads(path.read_text())
+        listed = json.loads(path.read_text(encoding="utf-8"))
         return [{"path": str(module["path"]), "type": str(module["type"])} for module in listed]
     except (ValueError, TypeError, KeyError) as error:
         raise EncoderError(
@@ -184,7 +203,7 @@ def _silent_t5(folder: Path, model: "SentenceTransformer") -> bool:
     if "t5" not in model[0].auto_model.config.model_type:
         return False
     paths = [folder / module["path"] / "config.json" for module in _listed_modules(folder) if module["path"]]
-    return not any("include_prompt" in json.loads(path.read_text()) for path in paths if path.is_file())
+    return not any("include_prompt" in json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file())
 
 
 def _from_hub(name: str, revision: str | None) -> Path:

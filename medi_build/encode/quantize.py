@@ -112,7 +112,7 @@ def quantize(
             float(cosine.min()),
         )
         receipt = {"method": method, "backend": backend, "measured": asdict(done)}
-        (part / RECEIPT).write_text(json.dumps(receipt, indent=2))
+        (part / RECEIPT).write_text(json.dumps(receipt, indent=2), encoding="utf-8")
     return done
 
 

@@ -7,12 +7,15 @@ opened, and that of the vectors, verified before the first of them is used.
 """
 
 import contextlib
+import errno
 import os
+import shutil
 import tempfile
 import uuid
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +29,8 @@ SUFFIX = ".arrow"
 ASIDE = ".corrupt"
 _SPILL_BYTES = 1 << 29
 """Size from which vectors that are gathered lie in a file instead of in memory."""
+_ZEROS = 1 << 22
+"""Bytes at a time where the system cannot give a file room by itself."""
 
 Keys = npt.NDArray[np.uint64]
 """uint64 [n, 2]: the two halves of a 128-bit hash."""
@@ -146,8 +151,21 @@ def room(folder: Path, count: int, dimension: int) -> npt.NDArray[np.float16]:
     if size < _SPILL_BYTES:
         return np.zeros(shape, dtype=np.float16)
     with tempfile.TemporaryFile(dir=folder) as file:
-        os.posix_fallocate(file.fileno(), 0, size)  # a full disk now is an error, later a crash
+        _claim(file, size, folder)
         return np.memmap(file, dtype=np.float16, mode="r+", shape=shape)
+
+
+def _claim(file: IO[bytes], size: int, folder: Path) -> None:
+    """Give an empty file its size in zeros, on disk: a full disk now is an error, later a crash. Raises OSError."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+        return
+    if size > shutil.disk_usage(folder).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+    zeros = memoryview(bytes(_ZEROS))
+    for start in range(0, size, _ZEROS):  # written, as a file that is only made longer has no room yet
+        file.write(zeros[: size - start])
+    file.flush()
 
 
 def find(high: npt.NDArray[np.uint64], low: npt.NDArray[np.uint64], wanted: Keys) -> npt.NDArray[np.int64]:

@@ -60,7 +60,7 @@ def download(url: str, part: Path, advance: Advance, digest_known: bool) -> None
 def _attempt(url: str, part: Path, advance: Advance, digest_known: bool) -> bool:
     """One request; tell whether ``part`` is complete now."""
     start = _size(part)
-    validator = _validator_file(part).read_text() if _validator_file(part).is_file() else ""
+    validator = _validator_file(part).read_text(encoding="utf-8") if _validator_file(part).is_file() else ""
     headers = {"User-Agent": "medi-build", "Accept-Encoding": "identity"}
     if start and (validator or digest_known):
         headers |= {"Range": f"bytes={start}-"} | ({"If-Range": validator} if validator else {})

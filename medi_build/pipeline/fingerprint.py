@@ -70,7 +70,7 @@ def _remembered_digest(path: Path, cache: Path) -> str:
     key = hashlib.sha256(f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}".encode()).hexdigest()
     memo = cache / "digests" / key
     if memo.is_file():
-        return memo.read_text()
+        return memo.read_text(encoding="utf-8")
     digest = file_digest(path)
     with suppress(OutputError):  # a cache that cannot be written costs time, no more
         write_bytes(memo, digest.encode(), memo.parent)

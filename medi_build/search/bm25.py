@@ -5,7 +5,6 @@ term counts again. What a term adds to a document's score does not depend on the
 document is a sum over the query's terms, always taken from the rarest term to the most common one.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,6 +14,7 @@ import polars as pl
 from scipy import sparse
 
 from medi_build.arrays import Floats64, Ints
+from medi_build.devices import cores
 from medi_build.errors import MiningError
 from medi_build.search.exclusions import BoolMatrix
 from medi_build.search.ranking import NOTHING, Ranking
@@ -106,7 +106,7 @@ class BM25:
         asked, shape = self._asked(queries), (len(queries), k)
         ranking = Ranking(np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.float32))
         step = min(MOST_QUERIES, max(1, CELLS // self.weights.shape[1]))
-        workers = len(os.sched_getaffinity(0))
+        workers = cores()
 
         def work(worker: int) -> None:
             for start in range(worker * step, len(queries), workers * step):

@@ -68,7 +68,7 @@ def _checkpoints(output_dir: Path) -> list[Path]:
 
 def _check(checkpoint: Path, fingerprint: dict[str, str]) -> None:
     try:
-        receipt: dict[str, Any] = json.loads((checkpoint / RECEIPT).read_text())
+        receipt: dict[str, Any] = json.loads((checkpoint / RECEIPT).read_text(encoding="utf-8"))
         run, files = receipt["run"], receipt["files"]
     except (ValueError, KeyError, TypeError) as error:
         raise TrainError(f"{checkpoint / RECEIPT}: cannot be read ({error}); {_ADVICE}") from error

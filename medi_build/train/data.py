@@ -63,7 +63,7 @@ class TrainingData:
     @cached_property
     def info(self) -> dict[str, Any]:
         """Digest, instructions, tasks (names by number), rows and counts of skipped rows."""
-        info: dict[str, Any] = json.loads((self.folder / "info.json").read_text())
+        info: dict[str, Any] = json.loads((self.folder / "info.json").read_text(encoding="utf-8"))
         return info
 
     @cached_property
@@ -160,7 +160,7 @@ def prepare(source: Path, files: Sequence[Path], cache: Path, *, skip_bad_rows: 
         "skipped": dict(store.skipped),
     }
     with _whole_file(folder / "info.json") as part:
-        part.write_text(json.dumps(info, ensure_ascii=False))
+        part.write_text(json.dumps(info, ensure_ascii=False), encoding="utf-8")
     return TrainingData(folder)
 
 

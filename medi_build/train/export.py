@@ -91,12 +91,13 @@ def _save_transformer(module: Any, folder: Path) -> None:
 def _older_tokenizer(folder: Path, model_type: str) -> None:
     """Say what transformers 4 and tokenizers 0.13 understand: class names of models, Metaspace's older field."""
     path = folder / "tokenizer_config.json"
-    config = json.loads(path.read_text())
+    config = json.loads(path.read_text(encoding="utf-8"))
     kept = {name: value for name, value in config.items() if isinstance(value, str | int | float)}
     kept["tokenizer_class"] = {"t5": "T5Tokenizer", "bert": "BertTokenizer"}.get(model_type, config["tokenizer_class"])
     _write_json(path, {name: value for name, value in kept.items() if name not in _NEW_TOKENIZER_KEYS})
     path = folder / "tokenizer.json"
-    path.write_text(json.dumps(json.loads(path.read_text(), object_hook=_older_metaspace), ensure_ascii=False))
+    tokenizer = json.loads(path.read_text(encoding="utf-8"), object_hook=_older_metaspace)
+    path.write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
 
 
 def _older_metaspace(part: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +132,7 @@ def _own_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n")
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 _SAVERS: dict[str, Callable[[Any, Path], None]] = {

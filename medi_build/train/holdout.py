@@ -45,7 +45,7 @@ def triplet_margins(
     collator: Callable[[Any], dict[str, torch.Tensor]],
     tokens_per_forward: int,
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """cos(query, positive) - cos(query, negative) of each row, float32 [n]."""
+    """cos(query, positive) - cos(query, negative) of each row, float32 [n]; of vectors as the model gives them out."""
     margins = np.empty(len(rows), np.float32)
     training = model.training
     model.eval()
@@ -53,7 +53,8 @@ def triplet_margins(
         for start in range(0, len(rows), _ROWS_PER_STEP):
             batch = collator(data.__getitems__(rows[start : start + _ROWS_PER_STEP].tolist()))
             columns = [{name: value.to(model.device) for name, value in c.items()} for c in columns_of(batch)]
-            query, pos, neg = functional.normalize(embed_columns(model, columns, tokens_per_forward).float(), dim=-1)
+            vectors = embed_columns(model, columns, tokens_per_forward)[..., : model.truncate_dim]
+            query, pos, neg = functional.normalize(vectors.float(), dim=-1)
             margins[start : start + _ROWS_PER_STEP] = (query * (pos - neg)).sum(dim=-1).cpu().numpy()
     model.train(training)
     return margins

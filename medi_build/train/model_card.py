@@ -115,7 +115,8 @@ def write_card(
         _prompts(data),
         _task_table(tasks, plan, trained),
     ]
-    (settings.output_dir / "README.md").write_text("\n\n".join(part for part in parts if part) + "\n")
+    text = "\n\n".join(part for part in parts if part) + "\n"
+    (settings.output_dir / "README.md").write_text(text, encoding="utf-8")
 
 
 def _counts(counts: dict[str, int]) -> str:

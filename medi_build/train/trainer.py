@@ -15,6 +15,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback, set
 
 from medi_build.arrays import Ints
 from medi_build.dataset.reader import Manifest
+from medi_build.devices import processes
 from medi_build.encode.load import find_model, load_model, not_finite, quiet, window_of
 from medi_build.errors import TrainError
 from medi_build.train.batches import BatchPlan, PlannedSampler, own_negative_tasks, plan_batches
@@ -193,6 +194,8 @@ def train(
     planned = _plan_training(settings, data, model.tokenizer, window, args.world_size)
     for line in planned.lines(settings):
         tell(line)
+    if model.truncate_dim is not None:
+        tell(f"vectors are trained in full length; where the model encodes, they are cut to {model.truncate_dim}")
     fingerprint = run_fingerprint(settings, planned.plan, data.info["digest"])
     checkpoint = newest_checkpoint(settings.output_dir, fingerprint) if settings.resume else None
     evaluator = None
@@ -288,6 +291,12 @@ def load_for_training(settings: TrainSettings) -> tuple[Any, int]:
     """
     files = find_model(settings.model_name_or_path, settings.model_revision)
     model = load_model(files)
+    if settings.export == "instructor" and model.truncate_dim is not None:
+        raise TrainError(
+            f"{settings.model_name_or_path} cuts its vectors to truncate_dim {model.truncate_dim}, which "
+            "InstructorEmbedding cannot; take truncate_dim out of its config_sentence_transformers.json, or leave out "
+            "--export instructor"
+        )
     if broken := not_finite(model):
         raise TrainError(
             f"{settings.model_name_or_path}: {len(broken)} weights are not finite ({broken[0]} and others); start from "
@@ -358,6 +367,7 @@ def _usable_rows(data: TrainingData, tokenizer: Any, window: int, skip: bool) ->
 
 
 def _arguments(settings: TrainSettings) -> SentenceTransformerTrainingArguments:
+    processes()  # tells of variables that are no numbers before a library below trips over them
     given: Mapping[str, Any] = settings.extra
     defaults: dict[str, Any] = {
         "report_to": "none",

@@ -2,12 +2,25 @@ import shutil
 
 import numpy as np
 import pytest
+from sentence_transformers import SentenceTransformer
 
 from medi_build.content.pipelines import EncoderSpec
+from medi_build.encode.embedder import open_embedder
 from medi_build.encode.encoder import Encoder
+from medi_build.encode.instructor import Instructor
 from medi_build.encode.load import BUNDLED, find_model
+from medi_build.encode.quantize import quantize
 from medi_build.errors import EncoderError
-from tests.encode.tiny_models import INSTRUCTION, TEXTS, edit_json, peer_vectors, save_bert, save_t5, unigram_tokenizer
+from tests.encode.tiny_models import (
+    INSTRUCTION,
+    TEXTS,
+    edit_json,
+    peer_vectors,
+    save_bert,
+    save_roberta,
+    save_t5,
+    unigram_tokenizer,
+)
 
 
 def encoder(model, **spec):
@@ -78,13 +91,14 @@ def test_whatever_changes_vectors_changes_the_identity(tiny_t5, tmp_path):
             ("1_Pooling/config.json", {"include_prompt": True}),
             ("sentence_bert_config.json", {"max_seq_length": 48}),
             ("tokenizer_config.json", {"eos_token": "<unk>"}),
+            ("config_sentence_transformers.json", {"truncate_dim": 8}),
         ]
     ):
         other = shutil.copytree(tiny_t5, tmp_path / str(number) / tiny_t5.name)
         assert encoder(other).identity in identities
         edit_json(other / file, **change)
         identities.add(encoder(other).identity)
-    assert len(identities) == 6
+    assert len(identities) == 7
 
 
 def test_files_beside_the_model_do_not_change_the_identity(tiny_t5, tmp_path):
@@ -129,3 +143,69 @@ def test_a_window_without_positions_is_refused(tmp_path):
     folder = save_bert(tmp_path / "model", "mean", window=48)
     with pytest.raises(EncoderError, match="max_tokens 49 is more than the 48 positions"):
         encoder(folder, max_tokens=49).encode(["text"])
+
+
+@pytest.mark.parametrize("kind", ["RoBERTa", "XLM-RoBERTa", "MPNet"])
+@pytest.mark.parametrize("saved", [None, 20, 50, 64])
+def test_positions_that_begin_after_padding_narrow_the_window(tmp_path, kind, saved):
+    folder = save_roberta(tmp_path / "model", kind, positions=50, window=saved)
+    window = min(saved or 48, 48)
+    model = encoder(folder)
+    assert model.window == window
+    wanted = peer_vectors(folder, TEXTS, INSTRUCTION, window)
+    assert np.abs(model.encode(TEXTS, INSTRUCTION).vectors - wanted).max() < 1e-6
+    with pytest.raises(EncoderError, match="max_tokens 49 is more than the 48 positions"):
+        encoder(folder, max_tokens=49).encode(["text"])
+
+
+def test_a_saved_window_beyond_the_positions_is_cut_to_them(tmp_path):
+    folder = save_bert(tmp_path / "model", "mean", window=48)
+    edit_json(folder / "sentence_bert_config.json", max_seq_length=64)
+    edit_json(folder / "tokenizer_config.json", model_max_length=64)
+    model = encoder(folder)
+    assert model.window == 48
+    assert np.abs(model.encode(TEXTS).vectors - peer_vectors(folder, TEXTS, window=48)).max() < 1e-6
+
+
+def cut_to(folder, tmp_path, numbers):
+    cut = shutil.copytree(folder, tmp_path / "cut" / folder.name)
+    edit_json(cut / "config_sentence_transformers.json", truncate_dim=numbers)
+    return cut
+
+
+@pytest.mark.parametrize("model", ["tiny_t5", "tiny_bert"])
+@pytest.mark.parametrize("numbers", [10, 100])
+def test_a_saved_truncate_dim_cuts_vectors_as_in_sentence_transformers(request, tmp_path, model, numbers):
+    whole = request.getfixturevalue(model)
+    cut = cut_to(whole, tmp_path, numbers)
+    own = encoder(cut)
+    width = min(numbers, encoder(whole).dimension)
+    found = own.encode(TEXTS, INSTRUCTION).vectors
+    assert own.dimension == found.shape[1] == width
+    assert np.abs(found - peer_vectors(cut, TEXTS, INSTRUCTION)).max() < 1e-6
+    peer = SentenceTransformer(str(cut), device="cpu").encode([text.strip() for text in TEXTS])
+    assert np.abs(own.encode(TEXTS, normalise=False).vectors - peer).max() < 1e-5
+    instructor = Instructor(cut, "cpu")
+    assert np.abs(instructor.encode([["", text] for text in TEXTS]) - peer).max() < 1e-5
+    assert instructor.get_sentence_embedding_dimension() == width
+
+
+def test_vectors_cut_by_truncate_dim_are_stored_apart(tiny_t5, tmp_path):
+    cut = cut_to(tiny_t5, tmp_path, 10)
+    for model in (tiny_t5, cut):
+        stored = open_embedder(EncoderSpec(model=str(model), dtype="float32"), "cpu", tmp_path / "store", None)(
+            TEXTS, INSTRUCTION
+        )
+        wanted = encoder(model).encode(TEXTS, INSTRUCTION).vectors
+        assert np.array_equal(stored.vectors, wanted.astype(np.float16))
+
+
+@pytest.mark.parametrize("method", ["int8", "float16"])
+def test_quantizing_keeps_truncate_dim(tiny_t5, tmp_path, method):
+    cut = cut_to(tiny_t5, tmp_path, 10)
+    done = quantize(str(cut), tmp_path / "small", method)
+    small = Instructor(tmp_path / "small", "cpu")
+    assert small.get_sentence_embedding_dimension() == 10
+    vectors = small.encode([[INSTRUCTION, text] for text in TEXTS], normalize_embeddings=True)
+    assert (vectors * peer_vectors(cut, TEXTS, INSTRUCTION)).sum(axis=1).min() > 0.98
+    assert done.cosine_min > 0.95

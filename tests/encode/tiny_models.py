@@ -9,7 +9,19 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel
+from transformers import (
+    BertConfig,
+    BertModel,
+    MPNetConfig,
+    MPNetModel,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaModel,
+    T5Config,
+    T5EncoderModel,
+    XLMRobertaConfig,
+    XLMRobertaModel,
+)
 
 TEXTS = [
     "The heron waits in the reeds until the water is still.",
@@ -114,9 +126,45 @@ def save_bert(folder: Path, pooling: str, seed: int = 0, window: int = 48) -> Pa
     return folder
 
 
-def peer_vectors(folder: Path, texts: Sequence[str], instruction: str = "") -> Any:
+def save_roberta(folder: Path, kind: str, positions: int, window: int | None) -> Path:
+    """A network of "RoBERTa", "XLM-RoBERTa" or "MPNet" with mean pooling; ``window`` is the saved max_seq_length."""
+    torch.manual_seed(3)
+    letters = [*"abcdefghijklmnopqrstuvwxyz.,;:!?"]
+    words = ["<s>", "<pad>", "</s>", "<unk>", *letters, *("##" + c for c in letters)]
+    core = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    core.normalizer = normalizers.BertNormalizer(lowercase=True)
+    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    core.post_processor = processors.BertProcessing(("</s>", 2), ("<s>", 0))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="<pad>", unk_token="<unk>", cls_token="<s>", sep_token="</s>"
+    )
+    network, config = {
+        "RoBERTa": (RobertaModel, RobertaConfig),
+        "XLM-RoBERTa": (XLMRobertaModel, XLMRobertaConfig),
+        "MPNet": (MPNetModel, MPNetConfig),
+    }[kind]
+    backbone = folder.with_name(folder.name + "-backbone")
+    network(
+        config(
+            vocab_size=len(words),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=64,
+            max_position_embeddings=positions,
+            pad_token_id=1,
+        )
+    ).save_pretrained(backbone)
+    tokenizer.save_pretrained(backbone)
+    modules = [Transformer(str(backbone), max_seq_length=window), Pooling(32, "mean")]
+    SentenceTransformer(modules=modules, device="cpu").save(str(folder))
+    return folder
+
+
+def peer_vectors(folder: Path, texts: Sequence[str], instruction: str = "", window: int | None = None) -> Any:
     """What sentence-transformers makes of stripped texts, normalised, float32 [n, d]."""
     peer = SentenceTransformer(str(folder), device="cpu")
+    peer.max_seq_length = window or peer.max_seq_length
     stripped = [text.strip() for text in texts]
     return peer.encode(stripped, prompt=instruction or None, normalize_embeddings=True, batch_size=4)
 

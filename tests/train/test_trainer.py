@@ -467,3 +467,22 @@ def test_the_public_scripts_arguments_are_known() -> None:
         from_public_arguments({"lora_rank": "four"})
     with pytest.raises(TrainError, match=r"--adam_beta2 is 'x'.*number"):
         from_public_arguments({"adam_beta2": "x"})
+
+
+@pytest.mark.parametrize("loss", ["instructor", "MultipleNegativesRankingLoss"])
+def test_a_model_with_truncate_dim_trains_and_keeps_it(
+    tiny_model: Path, toy_data: Path, tmp_path: Path, loss: str
+) -> None:
+    """Whole vectors are trained, as in sentence-transformers; accuracy is that of the vectors that it encodes to."""
+    cut = Path(shutil.copytree(tiny_model, tmp_path / "cut"))
+    config = json.loads((cut / "config_sentence_transformers.json").read_text())
+    (cut / "config_sentence_transformers.json").write_text(json.dumps(config | {"truncate_dim": 1}))
+    told: list[str] = []
+    trained = train(settings_for(toy_data, cut, tmp_path / "out", loss=loss), report=told.append)
+    whole = run(settings_for(toy_data, tiny_model, tmp_path / "whole", loss=loss))
+    assert losses(trained) == losses(whole)
+    assert trained.accuracy != whole.accuracy
+    assert SentenceTransformer(str(tmp_path / "out"), device="cpu").encode(["a ship"]).shape == (1, 1)
+    assert any("cut to 1" in line for line in told)
+    with pytest.raises(TrainError, match="truncate_dim 1, which InstructorEmbedding cannot"):
+        run(settings_for(toy_data, cut, tmp_path / "out", export="instructor"))

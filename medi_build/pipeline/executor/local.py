@@ -135,6 +135,8 @@ def _pool(others: int, jobs: int, gpus: Sequence[int]) -> Iterator[ProcessPoolEx
 def _begin(watched: Connection, threads: int, dealt: "SimpleQueue[int]") -> None:
     """Make one of the other processes ready: its end, its GPU if there are several, its share of the cores."""
     _end_with(watched)
+    if not hasattr(signal, "pthread_sigmask"):  # then no mask was inherited that keeps Ctrl-C away
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     gpu = dealt.get()
     if gpu >= 0:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
@@ -148,8 +150,9 @@ def _begin(watched: Connection, threads: int, dealt: "SimpleQueue[int]") -> None
 def _signals_held_back() -> Iterator[None]:
     """Start workers in peace, and have them leave Ctrl-C to their parent, though a terminal sends it to all.
 
-    Workers inherit the mask. Here another thread may still take the signal, whose handler Python runs in the main
-    thread: it only notes the number, and the signal is raised anew once all workers are started.
+    Workers inherit the mask; where there is none (Windows) they see to it themselves. Here another thread may still
+    take the signal, whose handler Python runs in the main thread: it only notes the number, and the signal is raised
+    anew once all workers are started.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -159,11 +162,13 @@ def _signals_held_back() -> Iterator[None]:
         number: signal.signal(number, lambda number, _: came.append(number))
         for number in (signal.SIGINT, signal.SIGTERM)
     }
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    masks = hasattr(signal, "pthread_sigmask")
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in handlers.items():
             signal.signal(number, handler)
     for first in came[:1]:
