@@ -248,8 +248,12 @@ def _next_line(file: BinaryIO) -> bytes:
     return b""
 
 
-def json_values(path: Path) -> Iterator[Any]:
+def json_values(path: Path, *, exact: bool = False) -> Iterator[Any]:
     """Decode the elements of one JSON array, or JSON values one after another, with a buffer of a few megabytes.
+
+    Args:
+        path: the file.
+        exact: integers of more than 64 bits stay integers, which takes three times as long.
 
     Raises:
         InputError: the file is missing, not UTF-8, not JSON, cut off, or has more behind the end of the array.
@@ -266,7 +270,7 @@ def json_values(path: Path) -> Iterator[Any]:
             in_array = buffer.startswith(b"[")
             buffer = buffer[in_array:]
             while True:
-                values, buffer = _whole_elements(buffer) if in_array else ([], buffer)
+                values, buffer = _whole_elements(buffer) if in_array and not exact else ([], buffer)
                 if not values:
                     values, buffer = _elements(buffer, in_array, done, path, count)
                 yield from values
@@ -294,7 +298,7 @@ def _whole_elements(buffer: bytes) -> tuple[list[Any], bytes]:
     The block up to a bracket that closes, put into brackets, is JSON only if that bracket ends an element.
     """
     start = buffer.lstrip(_SEPARATORS)
-    closing = {b"{": b"}", b"[": b"]"}.get(start[:1])
+    closing = {b"{": b"}", b"[": b"]"}.get(start[:1], b"")
     at = len(start)
     for _ in range(CUTS if closing else 0):
         at = start.rfind(closing, 0, at)

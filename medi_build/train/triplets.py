@@ -225,7 +225,7 @@ def _shown(value: Any) -> str:
 
 def _records(path: Path) -> Iterator[Any]:
     """The records of a JSON array or of JSON lines; old files hold lists of four records, which are laid flat."""
-    for value in json_values(path):
+    for value in json_values(path, exact=True):
         if isinstance(value, list):
             yield from value
         else:

@@ -34,7 +34,9 @@ def test_files_of_every_kind(model: Instructor, tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text(json.dumps(texts))
     (tmp_path / "c.csv").write_text("n,body\n" + "".join(f'1,"{text}"\n' for text in texts), encoding="utf-8-sig")
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress((tmp_path / "a.txt").read_bytes()))
-    (tmp_path / "c.json.zst").write_bytes(pa.compress(json.dumps([{"body": t} for t in texts]), "zstd", asbytes=True))
+    (tmp_path / "c.json.zst").write_bytes(
+        pa.compress(json.dumps([{"body": t} for t in texts]).encode(), "zstd", asbytes=True)
+    )
     (tmp_path / "c.jsonl").write_text("\n".join(json.dumps({"body": t, "n": 1}) for t in texts))
     pq.write_table(pa.table({"body": texts}), tmp_path / "d.parquet")
     wanted = model.encode([["Represent the sentence;", text] for text in texts if text], normalize_embeddings=True)

@@ -185,7 +185,7 @@ def _columns(names: tuple[str, ...], options: PairsOptions) -> _Columns | None:
             query, positives = "query", ["doc"]
     known = tuple(name for name in known if name not in (query, positives[0], mark))
     if options.negative:
-        chosen = (options.negative,) if options.negative in names else ()
+        chosen: tuple[str, ...] = (options.negative,) if options.negative in names else ()
         ignored = tuple(name for name in known if name != options.negative)
     else:
         chosen, ignored = known, ()
