@@ -67,7 +67,8 @@ def mine_file(
         corpus: further candidates, a file as `read_corpus` takes it.
         formats: forms to write; queries that have too few negatives for ``n-tuple`` are noted as
             ``left_out_of_n_tuple``. ``flagembedding`` and ``tevatron`` hold all positives of a row, the others one,
-            which leaves out as many as ``positives_left_out_of_{form}`` says.
+            which leaves out as many as ``positives_left_out_of_{form}`` says. Given negatives that a filter rejected,
+            or that are more than the rule asks for, are noted as ``given_negative_not_used``.
         scores: scores in place of labels and beside tuples, see `write_format`.
         instructions: those of the query and of the document side, for encoding; of the forms only ``flagembedding``
             tells the query's.
@@ -120,6 +121,7 @@ def mine_file(
     ledger.check()
     scored = "flagembedding" in formats and not rule.cross_encoder_scores
     tuples = from_mined(examples, mined, instructions[0], _cosines(embed, instructions) if scored else None)
+    ledger.note("given_negative_not_used", _unused(examples["negatives"], mined["row"], tuples["negatives"]))
     further = pc.sum(pc.list_value_length(tuples["further_positives"])).as_py() or 0
     for form in dict.fromkeys(formats):
         ending = "jsonl" if form in JSON_FORMATS else "parquet"
@@ -131,6 +133,15 @@ def mine_file(
     with atomic_file(out / "ledger.json") as file:
         file.write(orjson.dumps(ledger.to_dict(), option=orjson.OPT_INDENT_2))
     return ledger
+
+
+def _unused(given: pa.ChunkedArray, rows: pa.ChunkedArray, written: pa.ChunkedArray) -> int:
+    """How many given negatives stand in no mined row: a filter rejected them, or there are more than were asked for."""
+    total = pc.sum(pc.list_value_length(given)).as_py() or 0
+    if not total:
+        return 0
+    pairs_of_lists = zip(given.take(rows).to_pylist(), written.to_pylist(), strict=True)
+    return int(total) - sum(len({*own} & {*kept}) for own, kept in pairs_of_lists)
 
 
 def _cosines(embed: Embed, instructions: tuple[str, str]) -> Score:

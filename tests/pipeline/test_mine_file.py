@@ -206,6 +206,16 @@ def test_given_negatives_are_kept_beside_other_columns_named_or_not(tmp_path):
         own(path, tmp_path / "d", rule, ["triplet"], negative_column="neg")
 
 
+def test_given_negatives_that_are_not_written_are_noted(tmp_path):
+    path = tmp_path / "p.jsonl"
+    rows = [{"query": f"where is the {t}", "pos": f"the {t} is there", "neg": [f"N {t}", f"M {t}"]} for t in THINGS]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    ledger = own(path, tmp_path / "out", MiningRule(num_negatives=1), ["flagembedding"])
+    lines = map(json.loads, (tmp_path / "out" / "flagembedding.jsonl").read_text().splitlines())
+    used = sum(text[:2] in ("N ", "M ") for line in lines for text in line["neg"])
+    assert ledger.notes["given_negative_not_used"] == 2 * len(THINGS) - used > 0
+
+
 def test_errors_of_one_s_own_file_speak_of_no_card(tmp_path):
     path = tmp_path / "p.parquet"
     pq.write_table(pa.table({"a": ["x"], "b": ["y"], "__index_level_0__": [0]}), path)
