@@ -17,7 +17,7 @@ from medi_build.progress import for_console
 
 
 def encode_command(
-    file: Annotated[Path, typer.Argument(help=".txt (a text per line), .jsonl or .parquet.")],
+    file: Annotated[Path, typer.Argument(help=".txt (a text per line), .jsonl, .json, .csv, .tsv or .parquet.")],
     out: Annotated[Path, typer.Option(help="Parquet file for row, text and vector.")],
     instruction: Annotated[str, typer.Option(help="Instruction of all texts.")] = "",
     column: Annotated[str, typer.Option(help="Key or column of the text.")] = "text",

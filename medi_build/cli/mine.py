@@ -42,12 +42,17 @@ class PresetName(StrEnum):
 
 
 def mine_command(
-    source: Annotated[str, typer.Argument(help="FILE.jsonl, FILE.parquet, or a dataset on the hub.")],
+    source: Annotated[
+        str, typer.Argument(help="A file (JSON lines or array, CSV, TSV, Parquet), or a dataset on the hub.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the results and ledger.json.")],
     query_column: Annotated[str | None, typer.Option(help="Column of the query; not for the known line forms.")] = None,
     positive_column: Annotated[str | None, typer.Option(help="Column of the positive(s).")] = None,
+    negative_column: Annotated[
+        str | None, typer.Option(help="Column of the given negative(s).  [default: those with a known name]")
+    ] = None,
     corpus: Annotated[
-        Path | None, typer.Option(help="More candidates: a file with `text`, optionally `title`.")
+        Path | None, typer.Option(help="More candidates: a file with `text`, optionally an id and `title`.")
     ] = None,
     store: Annotated[
         Path | None, typer.Option(help="The vector store.  [default: ~/.cache/medi/vectors, shared with builds]")
@@ -101,6 +106,7 @@ def mine_command(
             rule=rule,
             query_column=query_column,
             positive_column=positive_column,
+            negative_column=negative_column,
             corpus=corpus,
             formats=[form.value for form in forms or [Form.triplet]],
             scores=scores,

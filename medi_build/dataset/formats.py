@@ -13,12 +13,16 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import xxhash
 
 from medi_build.dataset.schema import MINED
 from medi_build.errors import OutputError, did_you_mean
 from medi_build.files import HashingFile, atomic_file
 
 Format = Literal["triplet", "n-tuple", "labeled-pair", "labeled-list", "flagembedding", "tevatron"]
+
+Score = Callable[[list[str], list[str]], np.ndarray[Any, Any]]
+"""Scores [n] of queries [n] and texts [n]."""
 
 _TEXTS, _SCORES = MINED.field("hard_negatives").type, MINED.field("hard_negative_scores").type
 TUPLES = pa.schema(
@@ -29,6 +33,8 @@ TUPLES = pa.schema(
         pa.field("pos", pa.string(), nullable=False),
         pa.field("pos_id", pa.string(), nullable=False),
         pa.field("pos_score", pa.float32(), nullable=False),
+        pa.field("further_positives", _TEXTS, nullable=False),  # those of the row that are not `pos`
+        pa.field("further_scores", _SCORES, nullable=False),  # of those, NaN where nothing was scored
         pa.field("negatives", _TEXTS, nullable=False),  # hardest first
         pa.field("negative_scores", _SCORES, nullable=False),
         pa.field("neg_id", pa.string(), nullable=False),  # of the first negative
@@ -36,9 +42,19 @@ TUPLES = pa.schema(
 )
 
 
-def from_mined(examples: pa.Table, mined: pa.Table, instruction: str = "") -> pa.Table:
-    """``TUPLES`` of mined rows (schema ``MINED``) and the examples they were mined from."""
+def from_mined(examples: pa.Table, mined: pa.Table, instruction: str = "", score: Score | None = None) -> pa.Table:
+    """``TUPLES`` of mined rows (schema ``MINED``) and the examples they were mined from.
+
+    Args:
+        examples: schema ``EXAMPLES``.
+        mined: schema ``MINED``.
+        instruction: of the query side.
+        score: scores the positives of a row that mining did not choose; None leaves them NaN.
+    """
     rows = mined["row"]
+    others = _others(examples["positives"].take(rows), mined["pos"])
+    asked, texts = examples["query"].take(rows).take(pc.list_parent_indices(others)), pc.list_flatten(others)
+    scores = np.full(len(texts), np.nan) if score is None else score(asked.to_pylist(), texts.to_pylist())
     further = pc.list_value_length(mined["hard_negatives"]).to_numpy().astype(np.int64)
     columns = {
         "id": examples["id"].take(rows),
@@ -47,6 +63,8 @@ def from_mined(examples: pa.Table, mined: pa.Table, instruction: str = "") -> pa
         "pos": mined["pos"],
         "pos_id": mined["pos_id"],
         "pos_score": mined["pos_score"],
+        "further_positives": others,
+        "further_scores": pa.ListArray.from_arrays(others.offsets, pa.array(scores, pa.float32()), type=_SCORES),
         "negatives": _prepend(mined["neg"], pc.list_flatten(mined["hard_negatives"]), further, _TEXTS),
         "negative_scores": _prepend(
             mined["neg_score"], pc.list_flatten(mined["hard_negative_scores"]), further, _SCORES
@@ -54,6 +72,16 @@ def from_mined(examples: pa.Table, mined: pa.Table, instruction: str = "") -> pa
         "neg_id": mined["neg_id"],
     }
     return pa.table(columns, schema=TUPLES)
+
+
+def _others(lists: pa.ChunkedArray, chosen: pa.ChunkedArray) -> pa.Array:
+    """Each list without the text that was chosen of it; those of one text, as most are, cost no Python."""
+    several = np.flatnonzero(pc.list_value_length(lists).to_numpy() > 1)
+    others: list[list[str]] = [[]] * len(lists)
+    rows = pa.array(several)
+    for row, texts, text in zip(several, lists.take(rows).to_pylist(), chosen.take(rows).to_pylist(), strict=True):
+        others[row] = [other for other in texts if other != text]
+    return pa.array(others, _TEXTS)
 
 
 def write_format(tables: Iterable[pa.Table], form: Format, path: Path, *, scores: bool = False) -> int:
@@ -68,7 +96,7 @@ def write_format(tables: Iterable[pa.Table], form: Format, path: Path, *, scores
         scores: with the scores of query and text, named as sentence-transformers' ``output_scores`` names them:
             ``scores`` (the positive's, then each negative's) beside ``triplet`` and ``n-tuple`` and in place of the
             ``labels`` of ``labeled-list``, ``score`` in place of the ``label`` of ``labeled-pair``.
-            ``flagembedding`` has them always, ``tevatron`` has no place for them.
+            ``flagembedding`` has them always (null where nothing was scored), ``tevatron`` has no place for them.
 
     Returns:
         How many rows were written.
@@ -179,21 +207,27 @@ def _flagembedding(row: dict[str, Any]) -> dict[str, Any]:
     prompt = {"prompt": row["instruction"]} if row["instruction"] else {}
     return {
         "query": row["query"],
-        "pos": [row["pos"]],
+        "pos": [row["pos"], *row["further_positives"]],
         "neg": row["negatives"],
-        "pos_scores": [row["pos_score"]],
+        "pos_scores": [row["pos_score"], *row["further_scores"]],
         "neg_scores": row["negative_scores"],
         **prompt,
     }
 
 
 def _tevatron(row: dict[str, Any]) -> dict[str, Any]:
-    """Negatives after the first have no id of their own: they are numbered below the query's."""
+    """Negatives after the first have no id of their own: they are numbered below the query's; positives are hashed."""
     ids = [row["neg_id"], *(f"{row['id']}#negative-{place}" for place in range(1, len(row["negatives"])))]
     return {
         "query_id": row["id"],
         "query": row["query"],
-        "positive_passages": [{"docid": row["pos_id"], "title": "", "text": row["pos"]}],
+        "positive_passages": [
+            {"docid": row["pos_id"], "title": "", "text": row["pos"]},
+            *(
+                {"docid": xxhash.xxh3_64_hexdigest(text.encode()), "title": "", "text": text}
+                for text in row["further_positives"]
+            ),
+        ],
         "negative_passages": [
             {"docid": key, "title": "", "text": text} for key, text in zip(ids, row["negatives"], strict=True)
         ],

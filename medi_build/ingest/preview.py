@@ -1,6 +1,5 @@
 """The first raw rows of a file, as text, for people to look at."""
 
-import gzip
 from itertools import islice
 from pathlib import Path
 
@@ -8,10 +7,12 @@ import orjson
 import pyarrow.parquet as pq
 
 from medi_build.errors import InputError
+from medi_build.ingest.rows import is_table, open_binary, rows_of
+from medi_build.ledger import Ledger
 
 
 def raw_rows(path: Path, count: int) -> list[str]:
-    """Return the first rows of a JSON-lines, Parquet or Super-NI task file as JSON text.
+    """Return the first rows of a file in any form, or of a Super-NI task file, as JSON text.
 
     Raises:
         InputError: the file cannot be read.
@@ -21,10 +22,12 @@ def raw_rows(path: Path, count: int) -> list[str]:
             with pq.ParquetFile(path) as file:
                 batch = next(file.iter_batches(batch_size=count), None)
             return [orjson.dumps(row).decode() for row in (batch.to_pylist() if batch else [])]
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
+        with open_binary(path) as lines:
             first = [line.decode("utf-8", "replace").strip() for line in islice(lines, count)]
-            if not first or first[0] != "{":
-                return first
+        if is_table(path) or (first and first[0][:2] in ("[", "[{", "[[")):
+            return [orjson.dumps(row).decode() for _, row in islice(rows_of(path, Ledger("")), count)]
+        if not first or first[0] != "{":
+            return first
         instances = orjson.loads(path.read_bytes()).get("Instances", [])
         return [orjson.dumps(row).decode() for row in instances[:count]]
     except (OSError, EOFError, ValueError) as error:

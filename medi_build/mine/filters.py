@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from medi_build.arrays import Bools, Floats32, Ints, Vectors
+from medi_build.search.bm25 import UNSPACED
 from medi_build.search.dense import pair_scores
 from medi_build.search.exclusions import BoolMatrix, contains
 from medi_build.search.ranking import NOTHING
@@ -115,8 +116,12 @@ def _float64(corpus: Vectors, rows: Ints) -> Any:
 
 
 def normalized(texts: pl.Series) -> pl.Series:
-    """Lower case, words only, one space between and around them: `` in the red box ``."""
-    words = texts.str.to_lowercase().str.replace_all(r"[^\w]+", " ").str.strip_chars(" ")
+    """Lower case, words only, one space between and around them: `` in the red box ``.
+
+    Letters of languages without blanks between words (`medi_build.search.bm25.UNSPACED`) are a word each.
+    """
+    apart = texts.str.to_lowercase().str.replace_all(f"([{UNSPACED}])", " ${1} ")
+    words = apart.str.replace_all(r"[^\w]+", " ").str.strip_chars(" ")
     return " " + words + " "
 
 

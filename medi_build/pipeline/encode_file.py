@@ -1,6 +1,7 @@
 """Files of texts to vectors: ``medi encode``."""
 
 import codecs
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from medi_build.encode.pair_tokens import TRUNCATED
 from medi_build.errors import InputError, TrainError
 from medi_build.files import atomic_file
 from medi_build.ingest.adapters.base import clean
-from medi_build.ingest.lines import json_lines, parquet_batches
+from medi_build.ingest.rows import is_parquet, lines_of, parquet_batches, rows_of
 from medi_build.ledger import Ledger
 
 ROWS_PER_STEP = 8192
+TEXT_FILE = re.compile(r"\.txt(\.(gz|bz2|xz|zst))?$")
+ROWS_FILE = re.compile(r"\.(jsonl?|csv|tsv)(\.(gz|bz2|xz|zst))?$")
 
 
 def encode_file(
@@ -33,8 +36,8 @@ def encode_file(
 
     Args:
         model: the encoder.
-        source: ``.txt`` (a text per line), ``.jsonl`` or ``.jsonl.gz`` (strings, or objects with `column`), or
-            ``.parquet``.
+        source: ``.txt`` (a text per line), ``.jsonl`` or ``.json`` (strings, or objects with `column`), ``.csv`` or
+            ``.tsv`` (with a header), each also compressed, or ``.parquet``.
         out: Parquet file with ``row`` (int64, counted from 0 in the source), ``text`` and ``vector`` (float32 [d]).
         instruction: of all texts.
         column: name of the text's column or key.
@@ -96,25 +99,27 @@ def _steps(texts: Iterator[tuple[int, Any]], ledger: Ledger) -> Iterator[tuple[l
 def _texts(source: Path, column: str, ledger: Ledger) -> Iterator[tuple[int, Any]]:
     """Rows or lines of the source, numbered from 0."""
     if not source.is_file():
-        raise TrainError(f"{source}: no such file; name a .txt, .jsonl or .parquet file")
-    if source.suffix == ".parquet":
+        raise TrainError(f"{source}: no such file; name a .txt, .jsonl, .csv or .parquet file")
+    if is_parquet(source):
         start = 0
         for batch in parquet_batches(source, [column], ledger):
             yield from enumerate(batch[column].to_pylist(), start)
             start += len(batch)
-    elif source.name.endswith((".jsonl", ".jsonl.gz")):
-        for number, value in json_lines(source, ledger):
+    elif TEXT_FILE.search(source.name):
+        for number, line in lines_of(source):
+            ledger.read += 1
+            text = line if number > 1 else line.removeprefix(codecs.BOM_UTF8)
+            yield number - 1, text.decode(errors="surrogateescape").rstrip("\r\n")
+    elif ROWS_FILE.search(source.name):
+        for number, value in rows_of(source, ledger, lists=False):
             if isinstance(value, Mapping) and column not in value:
                 raise TrainError(
                     f"{source}:{number}: has no {column!r}; its keys are {', '.join(map(repr, value)) or 'none'}, name "
                     "the one that holds the text as column"
                 )
             yield number - 1, value[column] if isinstance(value, Mapping) else value
-    elif source.suffix == ".txt":
-        with source.open("rb") as file:
-            for row, line in enumerate(file):
-                ledger.read += 1
-                text = line if row else line.removeprefix(codecs.BOM_UTF8)
-                yield row, text.decode(errors="surrogateescape").rstrip("\r\n")
     else:
-        raise TrainError(f"{source}: is neither .txt nor .jsonl nor .parquet; save the texts in one of these forms")
+        raise TrainError(
+            f"{source}: is neither .txt nor .jsonl, .json, .csv, .tsv nor .parquet; save the texts in one of these "
+            "forms"
+        )

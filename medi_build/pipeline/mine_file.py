@@ -1,17 +1,21 @@
 """Hard negatives for anyone's own pairs: a file in, files for the trainers of one's choice out."""
 
+import math
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from medi_build.arrays import Floats32
 from medi_build.content.cards import Card, InstructionSpec, Licence, PairsOptions
 from medi_build.content.mining_rule import MiningRule
-from medi_build.dataset.formats import Format, from_mined, write_format
+from medi_build.dataset.formats import Format, Score, from_mined, write_format
 from medi_build.dataset.schema import DOCUMENTS, EXAMPLES
 from medi_build.devices import Device
 from medi_build.embedding import Embed
@@ -19,12 +23,15 @@ from medi_build.errors import InputError, MissingInputError, OptionError
 from medi_build.files import atomic_file
 from medi_build.ingest.adapters import pairs
 from medi_build.ingest.adapters.base import Inputs, clean, content_id, number_repeats
-from medi_build.ingest.lines import json_lines, parquet_batches
+from medi_build.ingest.rows import rows_of
 from medi_build.ledger import Ledger
 from medi_build.mine.by_kind import mine
 
+CORPUS_IDS, CORPUS_TEXTS = ("_id", "id", "docid", "pid"), ("text", "contents")
+"""Columns of a corpus; the first one there counts."""
+PAIRS_AT_ONCE = 8192
 JSON_FORMATS = ("flagembedding", "tevatron")
-FILE_ENDINGS = (".jsonl", ".json", ".gz", ".parquet", ".csv", ".tsv", ".txt")
+FILE_ENDINGS = (".jsonl", ".json", ".gz", ".bz2", ".xz", ".zst", ".parquet", ".csv", ".tsv", ".txt")
 """What tells the name of a file from a hub id, which may have dots as well."""
 
 
@@ -36,6 +43,7 @@ def mine_file(
     rule: MiningRule,
     query_column: str | None = None,
     positive_column: str | None = None,
+    negative_column: str | None = None,
     corpus: Path | None = None,
     formats: Sequence[Format] = ("triplet",),
     scores: bool = False,
@@ -48,16 +56,19 @@ def mine_file(
     """Mine negatives for the pairs of a file and write them.
 
     Args:
-        source: a ``.jsonl``, ``.json``, ``.jsonl.gz`` or ``.parquet`` file, or a dataset on the hub (its train split).
+        source: JSON lines or a JSON array, CSV, TSV or Parquet, also gzip, bzip2, xz or zstd, or a dataset on the hub
+            (its train split).
         out: folder for ``{format}.parquet`` or ``{format}.jsonl`` of each format, and ``ledger.json``.
         embed: the encoder.
         rule: the knobs of mining.
         query_column: column of the query; None for the forms that are recognised (see the pairs adapter).
         positive_column: column of the positive or of the list of positives; given together with the query's.
-        corpus: further candidates, a file with ``text`` and optionally ``_id`` or ``id`` (else the text's hash is its
-            id) and ``title``, which goes in front of the text.
+        negative_column: column of the given negative(s); None takes those in columns with a known name.
+        corpus: further candidates, a file as `read_corpus` takes it.
         formats: forms to write; queries that have too few negatives for ``n-tuple`` are noted as
-            ``left_out_of_n_tuple``.
+            ``left_out_of_n_tuple``. ``flagembedding`` and ``tevatron`` hold all positives of a row, the others one,
+            which leaves out as many as ``positives_left_out_of_{form}`` says. Given negatives that a filter rejected,
+            or that are more than the rule asks for, are noted as ``given_negative_not_used``.
         scores: scores in place of labels and beside tuples, see `write_format`.
         instructions: those of the query and of the document side, for encoding; of the forms only ``flagembedding``
             tells the query's.
@@ -75,14 +86,14 @@ def mine_file(
         MiningError: there is nothing to search in.
         OptionError: only one of the two columns is named.
     """
-    if (query_column is None) != (positive_column is None):
+    if (query_column is None) != (positive_column is None) or (negative_column and not query_column):
         raise OptionError(
-            f"query column {query_column!r} and positive column {positive_column!r}: name both, or neither where the "
-            "file has one of the known line forms"
+            f"query column {query_column!r} and positive column {positive_column!r}: name both, or neither (and no "
+            "negative column) where the file has one of the known line forms"
         )
     with tempfile.TemporaryDirectory() as folder:
         path = _local(source, Path(folder))
-        card = _card(path, query_column, positive_column, symmetric)
+        card = _card(path, (query_column, positive_column, negative_column), symmetric)
         ledger = Ledger(card.name)
         adapted = pairs.adapt(card, Inputs((path,), {}, Path(folder)), ledger)
         examples = pa.Table.from_batches(number_repeats(adapted.examples), schema=EXAMPLES)
@@ -108,10 +119,15 @@ def mine_file(
     )
     ledger.written = mined.num_rows
     ledger.check()
-    tuples = from_mined(examples, mined, instructions[0])
+    scored = "flagembedding" in formats and not rule.cross_encoder_scores
+    tuples = from_mined(examples, mined, instructions[0], _cosines(embed, instructions) if scored else None)
+    ledger.note("given_negative_not_used", _unused(examples["negatives"], mined["row"], tuples["negatives"]))
+    further = pc.sum(pc.list_value_length(tuples["further_positives"])).as_py() or 0
     for form in dict.fromkeys(formats):
         ending = "jsonl" if form in JSON_FORMATS else "parquet"
         rows = write_format([tuples], form, out / f"{form}.{ending}", scores=scores)
+        if form not in JSON_FORMATS:
+            ledger.note(f"positives_left_out_of_{form}", further)
         if form == "n-tuple":
             ledger.note("left_out_of_n_tuple", tuples.num_rows - rows)
     with atomic_file(out / "ledger.json") as file:
@@ -119,45 +135,113 @@ def mine_file(
     return ledger
 
 
-def read_corpus(path: Path, ledger: Ledger) -> pa.Table:
-    """Candidate texts (schema ``DOCUMENTS``) from JSON lines or Parquet; unusable ones are noted, not dropped.
+def _unused(given: pa.ChunkedArray, rows: pa.ChunkedArray, written: pa.ChunkedArray) -> int:
+    """How many given negatives stand in no mined row: a filter rejected them, or there are more than were asked for."""
+    total = pc.sum(pc.list_value_length(given)).as_py() or 0
+    if not total:
+        return 0
+    pairs_of_lists = zip(given.take(rows).to_pylist(), written.to_pylist(), strict=True)
+    return int(total) - sum(len({*own} & {*kept}) for own, kept in pairs_of_lists)
 
-    They are no rows of the dataset, so the ledger only notes ``corpus_{reason}``.
+
+def _cosines(embed: Embed, instructions: tuple[str, str]) -> Score:
+    """The scores of mining, for positives that it did not look at; their vectors are in the store."""
+
+    def score(queries: list[str], texts: list[str]) -> Floats32:
+        found = np.empty(len(texts), np.float32)
+        for start in range(0, len(texts), PAIRS_AT_ONCE):
+            some = slice(start, start + PAIRS_AT_ONCE)
+            left, right = (
+                embed(side[some], instruction).vectors.astype(np.float32)
+                for side, instruction in zip((queries, texts), instructions, strict=True)
+            )
+            found[some] = (left * right).sum(axis=1)
+        return found
+
+    return score
+
+
+def read_corpus(path: Path, ledger: Ledger) -> pa.Table:
+    """Candidate texts (schema ``DOCUMENTS``) from a file of rows; unusable ones are noted, not dropped.
+
+    A row is a text, or has it in ``text`` or ``contents``; its id is in ``_id``, ``id``, ``docid`` or ``pid``, else it
+    is the text's hash. A ``title`` goes in front of the text. A table of two columns without a header is ``id, text``.
+    The rows are none of the dataset's, so the ledger only notes ``corpus_{reason}``, and the places of bad rows. No row
+    is lost by ``corpus_null_id`` (the hash is taken), ``corpus_repeated_id`` and ``corpus_title_ignored`` (no text).
 
     Raises:
-        InputError: a row is no text and has no column ``text``, or no row is usable.
+        MissingInputError: there is no such file.
+        InputError: the file cannot be read, or no row is usable.
     """
+    if not path.is_file():
+        raise MissingInputError(f"{path}: no such file; give a .jsonl, .csv, .tsv or .parquet file of texts")
     ids: list[str] = []
     texts: list[str] = []
-    for number, row in _corpus_rows(path, Ledger("corpus")):
+    book, seen, unknown = Ledger("corpus"), set[str](), 0
+    names = (*CORPUS_IDS, *CORPUS_TEXTS, "title")
+    for number, row in rows_of(path, book, lists=False, headless=("id", "text"), known=names):
         value = {"text": row} if isinstance(row, str) else row
-        if not isinstance(value, dict) or "text" not in value:
-            raise InputError(f"{path}: row {number} has no column 'text'; rename the column that holds the text")
-        title = value.get("title")
-        joined = f"{title} {value['text']}" if title and isinstance(value["text"], str) else value["text"]
-        text, reason = clean(joined)
-        if reason is not None:
-            ledger.note(f"corpus_{reason}")
+        column = next((name for name in CORPUS_TEXTS if name in value), None) if isinstance(value, dict) else None
+        if column is None:
+            unknown = unknown or number
+            book.drop("adapt", "unknown_form", where=f"{path}:{number}")
             continue
-        name = value.get("_id", value.get("id"))
-        ids.append(content_id(text) if name is None else str(name))
+        text, reason = _corpus_text(value, column, ledger)
+        if reason is not None:
+            book.drop("adapt", reason, where=f"{path}:{number}")
+            continue
+        name = _corpus_id(value, ledger)
+        if name is not None:
+            ledger.note("corpus_repeated_id", name in seen)
+            seen.add(name)
+        ids.append(name or content_id(text))
         texts.append(text)
+    for reason, count in book.dropped.get("adapt", {}).items():
+        ledger.note(f"corpus_{reason}", count)
+    ledger.places |= {place.replace("adapt/", "corpus/"): where for place, where in book.places.items()}
+    if not texts and unknown:
+        raise InputError(
+            f"{path}: row {unknown} has no column 'text' (or 'contents'), and no row is usable; rename the column that "
+            "holds the text"
+        )
     if not texts:
-        raise InputError(f"{path}: holds no usable text; leave out --corpus to mine among the positives alone")
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in book.dropped.get("adapt", {}).items())
+        raise InputError(
+            f"{path}: holds no usable text ({reasons or 'it is empty'}); leave out --corpus to mine among the "
+            "positives alone"
+        )
     return pa.table([ids, texts, [[]] * len(ids)], schema=DOCUMENTS)
 
 
-def _corpus_rows(path: Path, book: Ledger) -> Iterator[tuple[int, Any]]:
-    if not path.is_file():
-        raise MissingInputError(f"{path}: no such file; give a .jsonl or .parquet file of texts")
-    if path.suffix != ".parquet":
-        yield from json_lines(path, book)
-        return
-    number = 0
-    for batch in parquet_batches(path, None, book):
-        for row in batch.to_pylist():
-            number += 1
-            yield number, row
+def _corpus_text(value: dict[str, Any], column: str, ledger: Ledger) -> tuple[str, str | None]:
+    """Title and text of a row, cleaned, as `clean` gives them."""
+    text, reason = clean(value[column])
+    title = value.get("title")
+    if reason is not None or _is_null(title) or title == "":
+        return text, reason
+    heading, fault = clean(title)
+    if fault is not None:
+        ledger.note("corpus_title_ignored", fault != "empty_text")
+        return text, None
+    return clean(f"{heading} {text}")
+
+
+def _corpus_id(value: dict[str, Any], ledger: Ledger) -> str | None:
+    """The id of a row; None where it has none, which is noted if it has a place for one."""
+    column = next((name for name in CORPUS_IDS if name in value), None)
+    if column is None:
+        return None
+    name = value[column]
+    if isinstance(name, float) and name.is_integer():
+        name = int(name)  # pandas makes such of a column that has gaps
+    if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
+        ledger.note("corpus_null_id")
+        return None
+    return str(name)
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _local(source: str, folder: Path) -> Path:
@@ -166,7 +250,7 @@ def _local(source: str, folder: Path) -> Path:
     if path.is_file():
         return path
     if path.suffix in FILE_ENDINGS or path.is_absolute() or source.count("/") > 1:
-        raise MissingInputError(f"{source}: no such file; give a .jsonl or .parquet file, or a dataset's hub id")
+        raise MissingInputError(f"{source}: no such file; give a .jsonl, .csv or .parquet file, or a dataset's hub id")
     from datasets import load_dataset
 
     try:
@@ -179,13 +263,14 @@ def _local(source: str, folder: Path) -> Path:
     return path
 
 
-def _card(path: Path, query: str | None, positive: str | None, symmetric: bool) -> Card:
+def _card(path: Path, columns: tuple[str | None, str | None, str | None], symmetric: bool) -> Card:
     """A card for a file that has none, so that the pairs adapter can read it."""
+    query, positive, negative = columns
     stem = re.sub(r"[^A-Za-z0-9_.\-]", "_", path.name.split(".")[0]) or "pairs"
     return Card(
-        name=f"own/{stem}",
+        name=f"{pairs.OWN_FILES}/{stem}",
         description="one's own pairs",
-        options=PairsOptions(adapter="pairs", query=query, positive=positive, symmetric=symmetric),
+        options=PairsOptions(adapter="pairs", query=query, positive=positive, negative=negative, symmetric=symmetric),
         files={"train": (path.name,)},
         licence=Licence(spdx="unconfirmed", commercial_use="unknown"),
         citation="",

@@ -5,6 +5,7 @@ term counts again. What a term adds to a document's score does not depend on the
 document is a sum over the query's terms, always taken from the rarest term to the most common one.
 """
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -28,12 +29,39 @@ MOST_QUERIES = 64
 """Queries scored at a time where the documents are few."""
 GROUPS = 8
 """Groups of scores per place of the list, of which only the largest score is looked at first."""
+UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
+    "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # kana and marks of repetition
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"  # Chinese characters
+)
+"""Letters of scripts that put no blanks between words, as ranges of a regular expression."""
 SparseMatrix = BoolMatrix
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
 def tokenize(texts: pl.Series) -> pl.Series:
-    """Lower-cased runs of word characters, one list per text."""
-    return texts.str.to_lowercase().str.extract_all(r"\w+")
+    """Lower-cased runs of word characters, one list per text.
+
+    Chinese, Japanese, Thai, Lao, Khmer and Burmese put no blanks between words: a run of their letters gives each two
+    letters that stand side by side, or the letter if it stands alone (Lucene's CJK analyser does so). Letters of
+    other scripts are untouched.
+    """
+    lowered = texts.str.to_lowercase()
+    words = lowered.str.extract_all(r"\w+")
+    unspaced = lowered.str.contains(f"[{UNSPACED}]").fill_null(False)
+    if not unspaced.any():
+        return words
+    runs = lowered.filter(unspaced).str.extract_all(rf"[{UNSPACED}&&\w]+|[\w--{UNSPACED}]+").to_list()
+    pairs = pl.Series([[term for run in text for term in _terms(run)] for text in runs], dtype=pl.List(pl.String))
+    places = np.arange(len(words))
+    places[unspaced.to_numpy()] = len(words) + np.arange(len(pairs))
+    return pl.concat([words, pairs.rename(words.name)]).gather(places)
+
+
+def _terms(run: str) -> list[str]:
+    if len(run) < 2 or not _UNSPACED.match(run):
+        return [run]
+    return [run[at : at + 2] for at in range(len(run) - 1)]
 
 
 @dataclass(frozen=True)

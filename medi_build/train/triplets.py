@@ -3,11 +3,10 @@
 Both come out as Arrow batches of schema `TRIPLETS`. What cannot be a record is an error that names the row.
 """
 
-import codecs
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,11 +15,10 @@ import pyarrow.parquet as pq
 
 from medi_build.dataset.reader import Manifest, open_dataset
 from medi_build.errors import TrainError
+from medi_build.ingest.rows import json_values
 from medi_build.train.keys import LISTS
 
 ROWS_PER_BATCH = 8192
-_CHARACTERS_PER_READ = 1 << 22
-_LONGEST_ELEMENT = 1 << 26
 
 SIDES = ("query", "pos", "neg")
 _LISTS = pa.list_(pa.string())
@@ -66,7 +64,8 @@ def read_triplets(files: Iterable[Path]) -> Iterator[pa.RecordBatch]:
     """Stream the records of all files as batches of schema `TRIPLETS`.
 
     Raises:
-        TrainError: a file cannot be read, or a row is not a record; names file and row.
+        TrainError: a row is not a record; names file and row.
+        InputError: a JSON file cannot be read, or is not JSON.
     """
     for path in files:
         yield from _parquet_triplets(path) if path.suffix == ".parquet" else _json_triplets(path)
@@ -226,68 +225,8 @@ def _shown(value: Any) -> str:
 
 def _records(path: Path) -> Iterator[Any]:
     """The records of a JSON array or of JSON lines; old files hold lists of four records, which are laid flat."""
-    for value in _values(path):
+    for value in json_values(path, exact=True):
         if isinstance(value, list):
             yield from value
         else:
             yield value
-
-
-def _values(path: Path) -> Iterator[Any]:
-    """Decode the elements of one JSON array, or of JSON lines, with a buffer of a few elements.
-
-    Raises:
-        TrainError: not UTF-8, not JSON, cut off, or with more behind the end of the array.
-    """
-    decoder = json.JSONDecoder()
-    utf8 = codecs.getincrementaldecoder("utf-8")()
-    buffer, at, count, done, in_array = "", 0, 0, False, False
-    with path.open("rb") as file:
-        while True:
-            at = _skip(buffer, at, " \t\r\n,")
-            if at == len(buffer) and not done:
-                pass
-            elif not in_array and count == 0 and buffer.startswith("[", at):
-                in_array, at = True, at + 1
-                continue
-            elif at == len(buffer) or (in_array and buffer.startswith("]", at)):
-                if in_array and at == len(buffer):
-                    raise TrainError(f"{path}: ends in the middle of the array, after {count:,} elements; is it whole?")
-                if in_array:
-                    _check_end(buffer[at + 1 :], file, path, count)
-                return
-            else:
-                try:
-                    value, at = decoder.raw_decode(buffer, at)
-                except json.JSONDecodeError as error:
-                    if done or len(buffer) - at > _LONGEST_ELEMENT:
-                        raise TrainError(
-                            f"{path}: element {count} is not JSON ({error.msg}): {buffer[at : at + 60]!r}; is the file "
-                            "whole?"
-                        ) from error
-                else:
-                    yield value
-                    count += 1
-                    continue
-            try:
-                block = file.read(_CHARACTERS_PER_READ)
-                buffer, at, done = buffer[at:] + utf8.decode(block, not block), 0, not block
-            except UnicodeDecodeError as error:
-                raise TrainError(f"{path}: is not UTF-8 after element {count} ({error.reason})") from error
-
-
-def _check_end(rest: str, file: IO[bytes], path: Path, count: int) -> None:
-    """Raise `TrainError` if anything but white space comes after the array: it would be lost without a word."""
-    while not rest.strip() and (block := file.read(_CHARACTERS_PER_READ)):
-        rest = block.decode(errors="replace")
-    if rest.strip():
-        raise TrainError(
-            f"{path}: goes on after its array of {count:,} elements ended: {rest.strip()[:60]!r}; a file holds one "
-            "array, or one record per line"
-        )
-
-
-def _skip(text: str, at: int, characters: str) -> int:
-    while at < len(text) and text[at] in characters:
-        at += 1
-    return at

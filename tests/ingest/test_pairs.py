@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -169,7 +170,13 @@ def test_forms_are_recognised_line_by_line_and_gzip_changes_nothing(tmp_path: Pa
         (["a", "b", 0.5], "unknown_form"),
         ([["i", "q"], "p"], "unknown_form"),
         ({"question": "q", "answer": "a"}, "unknown_form"),
-        ({"query": "q", "pos": ["p"], "surprise": 1}, "unknown_form"),
+        ({"query": "q", "doc": "p", "label": 0}, "unknown_form"),
+        ({"query": None, "pos": ["p", "r"]}, "no_query"),
+        ({"query": None, "pos": ["p", "r"], "neg": ["n"], "surprise": 1}, "no_query"),
+        ([None, "p"], "no_query"),
+        ([["i", None], ["i", "p"]], "no_query"),
+        ({"query": float("nan"), "pos": ["p"]}, "wrong_type"),
+        ({"query": "q", "pos": float("nan")}, "wrong_type"),
         ("text", "unknown_form"),
         (None, "unknown_form"),
         (["q", 5], "wrong_type"),
@@ -191,6 +198,58 @@ def test_bad_rows_are_dropped_under_a_reason_with_their_place(tmp_path: Path, ro
     assert len(rows) == 1
     assert dropped(ledger) == {reason: 1}
     assert ledger.places == {f"adapt/{reason}": [f"{path}:2"]}
+
+
+def test_known_columns_are_found_beside_others(tmp_path: Path):
+    path = write(
+        tmp_path,
+        {"source": 1, "anchor": "q1", "positive": "p1", "negative_10": "n10", "negative_2": "n2", "scores": [1.0]},
+        {"question": "q2", "pos": ["p2"], "neg": ["n1", "n2"], "source": float("nan")},
+        {"query": "q3", "pos": "p3", "positive": "p4", "negative": None, "neg_1": "n"},
+        {"set": ["a", "b"], "neg": ["n"], "source": "x"},
+    )
+    rows, ledger = run(path)
+    assert texts(rows) == [
+        ("q1", ["p1"], ["n2", "n10"]), ("q2", ["p2"], ["n1", "n2"]), ("q3", ["p3"], ["n"]), ("a", ["b"], [])
+    ]  # fmt: skip
+    assert ledger.notes == {"given_positive_column_ignored": 1, "given_negative_column_ignored": 1}
+
+
+def test_given_negatives_beside_named_columns_are_kept_or_counted(tmp_path: Path):
+    row = {"q": "q", "p": "p", "neg": ["n"], "bad": ["m"]}
+    rows, ledger = run(write(tmp_path, row), query="q", positive="p")
+    assert (texts(rows), ledger.notes) == ([("q", ["p"], ["n"])], {})
+    rows, ledger = run(write(tmp_path, row), query="q", positive="p", negative="bad")
+    assert (texts(rows), ledger.notes) == ([("q", ["p"], ["m"])], {"given_negative_column_ignored": 1})
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.tsv", "rows.parquet", "rows.jsonl"])
+def test_tables_have_given_negatives_and_null_queries_like_lines(tmp_path: Path, name: str):
+    columns = {
+        "": [0, 1, 2],
+        "query": ["q1", None, "q3"],
+        "positive": ["p1", "p2", None],
+        "negative_1": ["n1", "x", "y"],
+    }
+    frame = pl.DataFrame(columns)
+    path = tmp_path / name
+    if name.endswith("parquet"):
+        frame.rename({"": "__index_level_0__"}).write_parquet(path)
+    elif name.endswith("jsonl"):
+        frame.write_ndjson(path)
+    else:
+        frame.write_csv(path, separator="\t" if name.endswith("tsv") else ",")
+    rows, ledger = run(path)
+    assert texts(rows) == [("q1", ["p1"], ["n1"])]
+    assert dropped(ledger) == {"no_query": 1, "no_positive": 1}
+
+
+def test_scores_and_labels_of_a_csv_are_text(tmp_path: Path):
+    path = tmp_path / "rows.csv"
+    path.write_text("s1,s2,score\nq,p,0.9\nq,n,0.1\nq,x,high\nq,y,nan\n")
+    rows, ledger = run(path, **SCORED)
+    assert texts(rows) == [("q", ["p"], ["n"])]
+    assert dropped(ledger) == {"used_as_negative": 1, "wrong_type": 2}
 
 
 def test_broken_lines_are_dropped(tmp_path: Path):

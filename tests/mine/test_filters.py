@@ -437,3 +437,14 @@ def test_lexical_candidates_are_fused_with_dense_ones():
     assert both[0]["miner"] == "dense+bm25"
     scores = dict(zip(names(both[0]), [both[0]["neg_score"], *both[0]["hard_negative_scores"]], strict=True))
     assert scores["shared words here"] == pytest.approx(np.cos(np.radians(170)), abs=1e-3)
+
+
+def test_an_answer_without_blanks_is_found_among_letters_without_blanks():
+    passages = pl.Series(["天安门在北京市中心。", "京城在北方", "ferry in Tokyo 東京へ", "redbox"])
+    answers = pl.Series(["北京", "北京", "東京", "red"])
+    assert filters.with_answer(filters.normalized(passages), filters.normalized(answers)).tolist() == [
+        True,
+        False,
+        True,
+        False,
+    ]

@@ -1,5 +1,6 @@
 """`medi encode`: every form of a file, streamed, counted, refused."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -30,15 +31,22 @@ def test_files_of_every_kind(model: Instructor, tmp_path: Path) -> None:
     texts = ["The harbour froze.", "", "Bread rises.", "Zwei Züge"]
     (tmp_path / "a.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
     (tmp_path / "b.jsonl").write_text("\n".join(json.dumps(t) for t in texts))
+    (tmp_path / "b.json").write_text(json.dumps(texts))
+    (tmp_path / "c.csv").write_text("n,body\n" + "".join(f'1,"{text}"\n' for text in texts), encoding="utf-8-sig")
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress((tmp_path / "a.txt").read_bytes()))
+    (tmp_path / "c.json.zst").write_bytes(
+        pa.compress(json.dumps([{"body": t} for t in texts]).encode(), "zstd", asbytes=True)
+    )
     (tmp_path / "c.jsonl").write_text("\n".join(json.dumps({"body": t, "n": 1}) for t in texts))
     pq.write_table(pa.table({"body": texts}), tmp_path / "d.parquet")
     wanted = model.encode([["Represent the sentence;", text] for text in texts if text], normalize_embeddings=True)
-    for name in ("a.txt", "b.jsonl", "c.jsonl", "d.parquet"):
+    for name in ("a.txt", "a.txt.gz", "b.jsonl", "b.json", "c.jsonl", "c.csv", "c.json.zst", "d.parquet"):
         ledger = encode_file(
             model, tmp_path / name, tmp_path / "out" / "v.parquet", instruction="Represent the sentence;", column="body"
         )
         ledger.check()
-        assert (ledger.read, ledger.written, ledger.dropped["adapt"]["empty_text"]) == (4, 3, 1)
+        empty = "wrong_type" if name == "c.csv" else "empty_text"  # an empty cell is null
+        assert (ledger.read, ledger.written, dict(ledger.dropped["adapt"])) == (4, 3, {empty: 1})
         rows = rows_of(tmp_path / "out" / "v.parquet")
         assert [row["row"] for row in rows] == [0, 2, 3]
         assert [row["text"] for row in rows] == [text for text in texts if text]
@@ -75,11 +83,14 @@ def test_truncated_texts_are_counted(tmp_path: Path) -> None:
 
 def test_bad_files_are_refused(model: Instructor, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"title": "x"}\n')
-    (tmp_path / "a.csv").write_text("x")
+    (tmp_path / "a.pdf").write_text("x")
+    (tmp_path / "a.csv").write_text("title\nx\n")
     pq.write_table(pa.table({"body": ["x"]}), tmp_path / "a.parquet")
     with pytest.raises(TrainError, match=r"a.jsonl:1: has no 'text'; its keys are 'title'"):
         encode_file(model, tmp_path / "a.jsonl", tmp_path / "v.parquet")
     with pytest.raises(TrainError, match=r"neither \.txt"):
+        encode_file(model, tmp_path / "a.pdf", tmp_path / "v.parquet")
+    with pytest.raises(TrainError, match=r"a.csv:1: has no 'text'; its keys are 'title'"):
         encode_file(model, tmp_path / "a.csv", tmp_path / "v.parquet")
     with pytest.raises(InputError, match="no column 'text'"):
         encode_file(model, tmp_path / "a.parquet", tmp_path / "v.parquet")

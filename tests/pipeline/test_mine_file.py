@@ -18,6 +18,7 @@ from medi_build.content.mining_rule import MiningRule
 from medi_build.content.pipelines import EncoderSpec
 from medi_build.encode.embedder import open_embedder
 from medi_build.errors import InputError, MissingInputError, OptionError
+from medi_build.ledger import Ledger
 from medi_build.pipeline.mine_file import mine_file, read_corpus
 from tests.mine.conftest import embed
 
@@ -107,17 +108,178 @@ def test_bad_input_says_what_to_do(tmp_path):
     bad = tmp_path / "corpus.jsonl"
     bad.write_text('{"body": "a text"}')
     with pytest.raises(InputError, match="row 1 has no column 'text'"):
-        read_corpus(bad, None)
+        read_corpus(bad, Ledger("own/x"))
     bad.write_text("")
     with pytest.raises(InputError, match="no usable text"):
-        read_corpus(bad, None)
+        read_corpus(bad, Ledger("own/x"))
     with pytest.raises(MissingInputError, match="no such file"):
-        read_corpus(tmp_path / "absent.jsonl", None)
+        read_corpus(tmp_path / "absent.jsonl", Ledger("own/x"))
 
 
 def test_half_a_pair_of_columns_is_refused(source, tmp_path):
     with pytest.raises(OptionError, match="query column 'question' and positive column None: name both"):
         mine_file(str(source), tmp_path / "out", embed=embed, rule=MiningRule(), query_column="question")
+
+
+def corpus_of(folder, *lines, name="corpus.jsonl"):
+    path = folder / name
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines))
+    ledger = Ledger("own/x")
+    table = read_corpus(path, ledger)
+    return list(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True)), ledger
+
+
+@pytest.mark.parametrize("key", ["_id", "id", "docid", "pid"])
+def test_ids_and_texts_of_a_corpus_by_the_names_that_are_in_use(tmp_path, key):
+    rows = [{key: "D1", "title": "T", "text": "a fox"}, {key: 7, "title": None, "contents": "a seal"}]
+    assert corpus_of(tmp_path, *rows)[0] == [("D1", "T a fox"), ("7", "a seal")]
+    assert corpus_of(tmp_path, json.dumps(rows))[0] == [("D1", "T a fox"), ("7", "a seal")]
+    header = f"{key},title,text"
+    assert corpus_of(tmp_path, header, "D1,T,a fox", "7,,a seal", name="c.csv")[0] == [
+        ("D1", "T a fox"),
+        ("7", "a seal"),
+    ]
+    path = tmp_path / "c.parquet"
+    pq.write_table(pa.table({key: [1, 2], "title": [None, None], "text": ["a fox", "a seal"]}), path)
+    assert read_corpus(path, Ledger("own/x"))["id"].to_pylist() == ["1", "2"]
+
+
+def test_a_corpus_may_be_a_list_of_texts_or_a_collection_without_a_header(tmp_path):
+    found, _ = corpus_of(tmp_path, '["a fox", "a seal"]')
+    assert [text for _, text in found] == ["a fox", "a seal"]
+    assert len({key for key, _ in found}) == 2
+    found, _ = corpus_of(tmp_path, '10\t"Fog" is a word', "11\ta seal", name="collection.tsv")
+    assert found == [("10", '"Fog" is a word'), ("11", "a seal")]
+
+
+def test_what_is_broken_in_a_corpus_is_noted_with_its_place(tmp_path):
+    found, ledger = corpus_of(
+        tmp_path, '{"_id": "d0", "text": "cut o', {"_id": "d1", "text": "a fox"}, {"body": 1}, "5", {"text": None}
+    )
+    assert found == [("d1", "a fox")]
+    assert ledger.notes == {"corpus_invalid_json": 1, "corpus_unknown_form": 2, "corpus_wrong_type": 1}
+    assert ledger.places["corpus/invalid_json"] == [f"{tmp_path / 'corpus.jsonl'}:1"]
+
+
+def test_ids_that_are_null_or_repeated_and_titles_that_are_no_text_are_noted(tmp_path):
+    found, ledger = corpus_of(
+        tmp_path,
+        '{"id": NaN, "title": NaN, "text": "a fox"}',
+        {"id": None, "title": ["a", "list"], "text": "a seal"},
+        {"id": "x", "title": 5, "text": "a gull"},
+        {"id": "x", "title": "", "text": "an owl"},
+        {"id": 3.0, "title": " ", "text": "an eel"},
+    )
+    assert [text for _, text in found] == ["a fox", "a seal", "a gull", "an owl", "an eel"]
+    assert [key for key, _ in found[2:]] == ["x", "x", "3"]
+    assert not {"None", "nan"} & {key for key, _ in found}
+    assert ledger.notes == {"corpus_null_id": 2, "corpus_repeated_id": 1, "corpus_title_ignored": 2}
+
+
+def test_ids_of_a_corpus_reach_the_output(things, tmp_path):
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text(
+        "\n".join(json.dumps({"docid": f"M{i}", "text": f"what about {t}"}) for i, t in enumerate(THINGS))
+    )
+    own(things, tmp_path / "out", MiningRule(num_negatives=1), ["tevatron"], corpus=corpus)
+    lines = (tmp_path / "out" / "tevatron.jsonl").read_text().splitlines()
+    ids = {p["docid"]: p["text"] for line in lines for p in json.loads(line)["negative_passages"]}
+    assert any(key.startswith("M") for key in ids)
+    assert all(text == f"what about {THINGS[int(key[1:])]}" for key, text in ids.items() if key.startswith("M"))
+
+
+def test_given_negatives_are_kept_beside_other_columns_named_or_not(tmp_path):
+    path = tmp_path / "p.jsonl"
+    rows = [{"query": f"where is the {t}", "pos": [f"the {t} is there"], "neg": [f"N {t}"], "src": 1} for t in THINGS]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    rule = MiningRule(num_negatives=2)
+    for name, options in (
+        ("a", {}),
+        ("b", {"query_column": "query", "positive_column": "pos"}),
+        ("c", {"query_column": "query", "positive_column": "pos", "negative_column": "neg"}),
+    ):
+        ledger = own(path, tmp_path / name, rule, ["flagembedding"], **options)
+        lines = map(json.loads, (tmp_path / name / "flagembedding.jsonl").read_text().splitlines())
+        assert [f"N {thing}" in line["neg"] for thing, line in zip(THINGS, lines, strict=True)] == [True] * len(THINGS)
+        assert not [note for note in ledger.notes if "ignored" in note]
+    with pytest.raises(OptionError, match="no negative column"):
+        own(path, tmp_path / "d", rule, ["triplet"], negative_column="neg")
+
+
+def test_given_negatives_that_are_not_written_are_noted(tmp_path):
+    path = tmp_path / "p.jsonl"
+    rows = [{"query": f"where is the {t}", "pos": f"the {t} is there", "neg": [f"N {t}", f"M {t}"]} for t in THINGS]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    ledger = own(path, tmp_path / "out", MiningRule(num_negatives=1), ["flagembedding"])
+    lines = map(json.loads, (tmp_path / "out" / "flagembedding.jsonl").read_text().splitlines())
+    used = sum(text[:2] in ("N ", "M ") for line in lines for text in line["neg"])
+    assert ledger.notes["given_negative_not_used"] == 2 * len(THINGS) - used > 0
+
+
+def test_errors_of_one_s_own_file_speak_of_no_card(tmp_path):
+    path = tmp_path / "p.parquet"
+    pq.write_table(pa.table({"a": ["x"], "b": ["y"], "__index_level_0__": [0]}), path)
+    for options in ({}, {"query_column": "a", "positive_column": "z"}):
+        with pytest.raises(InputError) as caught:
+            own(path, tmp_path / "out", MiningRule(), ["triplet"], **options)
+        assert "card" not in str(caught.value)
+        assert "a, b, __index_level_0__" in str(caught.value)
+
+
+def test_forms_with_lists_hold_all_positives_and_the_others_say_what_they_leave_out(tmp_path):
+    path = tmp_path / "p.jsonl"
+    rows = [
+        {"query": f"where is the {t}", "pos": [f"the {t} is {n}" for n in "abc"[: 1 + i % 3]]}
+        for i, t in enumerate(THINGS)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    forms = ["flagembedding", "tevatron", "triplet", "labeled-list"]
+    ledger = own(path, tmp_path / "out", MiningRule(num_negatives=1), forms)
+    lines = [json.loads(line) for line in (tmp_path / "out" / "flagembedding.jsonl").read_text().splitlines()]
+    wanted = {row["query"]: set(row["pos"]) for row in rows}
+    assert {line["query"]: set(line["pos"]) for line in lines} == wanted
+    assert all(len(line["pos"]) == len(set(line["pos"])) == len(line["pos_scores"]) for line in lines)
+    for line in lines:
+        vectors = embed([line["query"], *line["pos"]]).vectors.astype(np.float32)
+        assert np.allclose(line["pos_scores"], vectors[1:] @ vectors[0], atol=1e-3)
+    lines = [json.loads(line) for line in (tmp_path / "out" / "tevatron.jsonl").read_text().splitlines()]
+    assert {line["query"]: {p["text"] for p in line["positive_passages"]} for line in lines} == wanted
+    assert all(len({p["docid"] for p in line["positive_passages"]}) == len(wanted[line["query"]]) for line in lines)
+    left_out = sum(len(texts) - 1 for texts in wanted.values())
+    assert (
+        ledger.notes["positives_left_out_of_triplet"] == ledger.notes["positives_left_out_of_labeled-list"] == left_out
+    )
+    assert "positives_left_out_of_tevatron" not in ledger.notes
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("name", "options", "kept"),
+    [
+        ("null_query.jsonl", {"query_column": "query", "positive_column": "pos"}, 2),
+        ("nan.jsonl", {}, 8),
+        ("array_oneline.json", {}, 8),
+        ("two_lists_oneline.json", {}, 2),
+        ("pairs.csv", {}, 8),
+        ("x.jsonl.zst", {}, 8),
+        ("given_neg_meta.jsonl", {}, 8),
+        ("ntuple.jsonl", {}, 8),
+        ("pairs_zh.jsonl", {"corpus": "corpus_zh.jsonl"}, 5),
+        ("plain.jsonl", {"corpus": "corpus_nan.jsonl"}, 8),
+        ("plain.jsonl", {"corpus": "corpus_array.json"}, 8),
+        ("plain.jsonl", {"corpus": "corpus_docid.jsonl"}, 8),
+        ("plain.jsonl", {"corpus": "corpus_partly_broken.jsonl"}, 8),
+    ],
+)
+def test_the_cases_that_users_met(shared_data, tmp_path, name, options, kept):
+    cases = shared_data.parent / "cases"
+    options = options | ({"corpus": cases / options["corpus"]} if "corpus" in options else {})
+    ledger = mine_file(str(cases / name), tmp_path / "out", embed=embed, rule=MiningRule(preset="paper"), **options)
+    assert ledger.adapted == kept
+    if name == "null_query.jsonl":
+        assert ledger.dropped["adapt"] == {"no_query": 2}
+    broken = 4 if "broken" in str(options.get("corpus")) else 0
+    assert sum(count for note, count in ledger.notes.items() if note.startswith("corpus_")) == broken
 
 
 def test_hub_ids_may_have_dots(tmp_path, monkeypatch):

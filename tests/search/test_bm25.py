@@ -12,6 +12,7 @@ from medi_build.errors import MiningError
 from medi_build.search import sparse_add
 from medi_build.search.bm25 import BM25, tokenize
 from medi_build.search.exclusions import incidence
+from medi_build.search.ranking import NOTHING
 
 TOKENS = st.lists(st.sampled_from("abcdefgh"), max_size=9)
 LISTS = pl.List(pl.String)
@@ -124,3 +125,31 @@ def test_impossible_requests_are_refused():
         BM25.build(series([[], []]))
     with pytest.raises(MiningError, match="k is 0"):
         BM25.build(series([["a"]])).topk(series([["a"]]), 0)
+
+
+@given(texts=st.lists(st.text(alphabet=st.characters(max_codepoint=0x0DFF)), max_size=5))
+def test_words_of_languages_with_blanks_are_runs_of_word_characters(texts):
+    column = pl.Series(texts, dtype=pl.String)
+    words = column.str.to_lowercase().str.extract_all(r"\w+")
+    assert tokenize(column).to_list() == words.to_list()
+    mixed = tokenize(pl.concat([column, pl.Series(["東京"])])).to_list()
+    assert mixed == [*words.to_list(), ["東京"]]
+
+
+def test_languages_without_blanks_are_pairs_of_letters():
+    texts = pl.Series(["渡轮几点开？", "iPhone手机 2台", "茶", "カメラー、東京", "เรือ ออก", "", None])
+    assert tokenize(texts).to_list() == [
+        ["渡轮", "轮几", "几点", "点开"],
+        ["iphone", "手机", "2", "台"],
+        ["茶"],
+        ["カメ", "メラ", "ラー", "東京"],
+        ["เร", "รื", "ือ", "ออ", "อก"],
+        [],
+        None,
+    ]
+
+
+def test_bm25_ranks_by_what_a_chinese_query_and_a_text_share():
+    documents = pl.Series(["铜线可以导电。", "渡轮早上七点开，除非有大雾。", "天气很冷。"])
+    ranking = BM25.build(tokenize(documents)).topk(tokenize(pl.Series(["渡轮几点开？"])), 2)
+    assert ranking.ids.tolist() == [[1, NOTHING]]

@@ -1,5 +1,6 @@
 """Reading training data: every form, every fault by name, and rows that come back as they were."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medi_build.errors import DatasetError, TrainError
+from medi_build.errors import DatasetError, InputError, TrainError
+from medi_build.ingest import rows as rows_module
+from medi_build.ingest.rows import json_values
 from medi_build.train import data as data_module
-from medi_build.train import triplets as source_module
 from medi_build.train.data import TrainingData
 from medi_build.train.holdout import hold_out
 from medi_build.train.keys import Ragged, RowKeys, first_hard_negatives, take_keys
-from medi_build.train.triplets import _values, open_source
+from medi_build.train.triplets import open_source
 from tests.dataset.built import write_built
 
 
@@ -96,8 +98,8 @@ def test_streaming_equals_json_load(
     path = tmp_path_factory.mktemp("json") / "values.json"
     path.write_text(json.dumps(values, indent=indent, ensure_ascii=ascii_only), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(source_module, "_CHARACTERS_PER_READ", size)
-        assert list(_values(path)) == values
+        patch.setattr(rows_module, "BYTES_PER_READ", size)
+        assert list(json_values(path)) == values
 
 
 def broken(i: int, **changes: Any) -> list[dict[str, Any]]:
@@ -131,6 +133,16 @@ def test_a_bad_row_is_named(tmp_path: Path, records: Any, message: str) -> None:
     assert not [left for left in (tmp_path / "cache").rglob("*") if left.is_file()]
 
 
+def test_a_compressed_file_with_a_byte_order_mark_is_read_like_a_plain_one(tmp_path: Path) -> None:
+    rows = [record(i) for i in range(5)]
+    text = json.dumps(rows).encode("utf-8-sig")
+    packed = {"a.json": text, "a.json.gz": gzip.compress(text), "a.json.zst": pa.compress(text, "zstd", asbytes=True)}
+    for name, content in packed.items():
+        (tmp_path / name).write_bytes(content)
+        data = prepare(tmp_path / name, tmp_path / f"cache-{name}")
+        assert data.rows(range(5)).texts["pos"] == [row["pos"][1] for row in rows]
+
+
 @pytest.mark.parametrize("rest", ["{}", "[]", " x", '\n\n{"query": 1}'])
 def test_what_follows_the_array_is_not_lost_without_a_word(tmp_path: Path, rest: str) -> None:
     path = write_json(tmp_path / "two.json", [record(i) for i in range(3)])
@@ -140,8 +152,8 @@ def test_what_follows_the_array_is_not_lost_without_a_word(tmp_path: Path, rest:
     with path.open("a") as file:
         file.write(rest)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(source_module, "_CHARACTERS_PER_READ", 7)
-        with pytest.raises(TrainError, match=r"goes on after its array of 3 elements ended"):
+        patch.setattr(rows_module, "BYTES_PER_READ", 7)
+        with pytest.raises(InputError, match=r"goes on after its array of 3 elements ended"):
             prepare(path, tmp_path / "cache")
 
 
@@ -176,8 +188,8 @@ def test_a_bad_row_of_a_shard_is_named(tmp_path: Path) -> None:
 def test_a_broken_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "medi-data.json"
     path.write_bytes(content)
-    with pytest.raises(TrainError, match=message):
-        values = list(_values(path))
+    with pytest.raises((InputError, TrainError), match=message):
+        values = list(json_values(path))
         assert values == [{"query": 1}] or not values
         prepare(path, tmp_path / "cache")
 

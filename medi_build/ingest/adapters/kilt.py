@@ -29,7 +29,7 @@ from medi_build.ingest.adapters.base import (
     source_names,
 )
 from medi_build.ingest.adapters.kilt_pages import Page, PageIndex, page_key, span
-from medi_build.ingest.lines import json_lines, json_rows
+from medi_build.ingest.rows import json_lines, json_rows
 from medi_build.ledger import Ledger
 
 ROWS_PER_READ = 256

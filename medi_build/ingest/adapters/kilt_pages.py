@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,12 +24,13 @@ from filelock import FileLock
 from medi_build.arrays import Hashes
 from medi_build.errors import InputError, OutputError
 from medi_build.files import replacing
-from medi_build.ingest.lines import lines_of, open_binary
+from medi_build.ingest.rows import compression, lines_of, open_binary
 
 INDEX_VERSION = 1
 """Raise when the meaning of a cached index changes."""
 
 BYTES_PER_READ = 1 << 13
+BYTES_PER_SKIP = 1 << 20
 """Buffer of random reads: a page is some kilobytes."""
 
 _ENTRY = np.dtype([("key", "<u8"), ("offset", "<u8"), ("length", "<u8")])
@@ -163,8 +164,8 @@ class PageIndex:
         return np.unique(np.concatenate([source.keys for source in self._sources] or [np.empty(0, np.uint64)]))
 
     def extracted(self, wanted: Hashes) -> "PageIndex":
-        """The same index with every gzip source replaced by a plain copy of its ``wanted`` pages."""
-        files = [_extract(s, wanted, self._cache) if _is_gzip(s.path) else s.path for s in self._sources]
+        """The same index with every compressed source replaced by a plain copy of its ``wanted`` pages."""
+        files = [_extract(s, wanted, self._cache) if compression(s.path) else s.path for s in self._sources]
         return PageIndex(files, self._cache)
 
     def read(self, keys: Iterable[int]) -> dict[int, Page]:
@@ -259,28 +260,22 @@ def _line_id(line: bytes, place: str) -> str:
         raise _not_a_page(place, error) from error
 
 
-def _is_gzip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
-
-
 def _extract(source: _Source, wanted: Hashes, cache: Path) -> Path:
-    """Copy the wanted pages of a gzip source to a plain file, in one pass over it."""
+    """Copy the wanted pages of a compressed source to a plain file, in one pass over it."""
     found = np.sort(source.lookup(np.unique(wanted)), order="offset")
     target = cache / f"pages-{_stamp(source.path, found.tobytes())}.jsonl"
 
     def copy(part: Path) -> None:
+        at = 0
         with open_binary(source.path) as file, part.open("wb") as out:
             for _, offset, length in found.tolist():
-                out.write(_read_at(file, offset, length).rstrip() + b"\n")
+                while skipped := file.read(min(offset - at, BYTES_PER_SKIP)):  # not every decompressor can seek
+                    at += len(skipped)
+                out.write(file.read(length).rstrip() + b"\n")
+                at += length
 
     _once(target, copy)
     return target
-
-
-def _read_at(file: BinaryIO, offset: int, length: int) -> bytes:
-    file.seek(offset)
-    return file.read(length)
 
 
 def as_number(value: Any) -> int | None:

@@ -1,8 +1,11 @@
 """Pairs, triplets, sets, labelled and scored pairs: the forms of sentence-transformers' embedding training data.
 
 The form is recognised for each line: ``["a", "b"]``, ``["a", "p", "n"]``, ``{"set": [...]}``,
-``{"query", "pos"}``, ``{"query", "pos", "neg"}`` (with FlagEmbedding's further keys), ``[instruction, text]``
-in place of a text, and objects or Parquet rows whose columns the card names.
+objects or table rows with a query (``query``, ``anchor``, ``question``), positives (``pos``, ``positive``) and perhaps
+negatives (``neg``, ``negative``, ``negatives``, ``negative_1`` to ``negative_n``) beside whatever other keys,
+``[instruction, text]`` in place of a text, and objects or table rows whose columns the card names. Negatives in one of
+the known columns count as given even where the card names the other columns, unless it names theirs, too. A row whose
+query is null is dropped as ``no_query``.
 
 A labelled or scored pair is an example if its label (score) makes it positive. If that makes it a hard
 negative, its second text becomes a given negative of every example with the same first text, and the row is
@@ -16,6 +19,8 @@ negatives that other rows' labels give it do not: one more of them must not chan
 rows.
 """
 
+import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -33,7 +38,7 @@ from medi_build.ingest.adapters.base import (
     pair_id,
     source_names,
 )
-from medi_build.ingest.lines import json_rows, parquet_batches
+from medi_build.ingest.rows import is_parquet, is_table, parquet_batches, rows_of
 from medi_build.ledger import Ledger
 
 
@@ -42,8 +47,10 @@ class _Columns(NamedTuple):
 
     query: str | None
     positive: str
-    negative: str | None = None
+    negatives: tuple[str, ...] = ()
     mark: str | None = None  # label or score
+    ignored_positives: tuple[str, ...] = ()
+    ignored_negatives: tuple[str, ...] = ()
 
 
 class _File(NamedTuple):
@@ -55,7 +62,7 @@ class _File(NamedTuple):
 
 
 _Row = tuple[Any, list[Any], list[Any], Any]
-"""Query (None for a set), positives, negatives and label or score of a raw row, not yet cleaned."""
+"""Query (`_SET` for a set), positives, negatives and label or score of a raw row, not yet cleaned."""
 
 _Rows = Iterator[tuple[_File, int, _Row | None]]
 """(file, row number, row); None for a row of unknown form."""
@@ -63,18 +70,17 @@ _Rows = Iterator[tuple[_File, int, _Row | None]]
 _Example = tuple[Any, ...]
 """The values of one row of ``EXAMPLES``, in its order."""
 
-_KNOWN_COLUMNS = (
-    _Columns(None, "set"),
-    _Columns("query", "pos", "neg"),
-    _Columns("query", "positive", "negative"),
-    _Columns("anchor", "positive", "negative"),
-    _Columns("query", "doc"),
-)
+OWN_FILES = "own"
+"""First part of the name of a dataset that has no card, only a file (``medi mine``)."""
+_SET = object()
+"""Stands where the query of a set would."""
+_QUERIES, _POSITIVES = ("query", "anchor", "question"), ("pos", "positive")
+_NEGATIVES = re.compile(r"neg|negatives?|neg(?:ative)?_(\d+)")
 _IGNORED = frozenset(
-    ["id", "pos_id", "neg_id", "pos_scores", "neg_scores", "prompt", "type", "category"]  # FlagEmbedding
+    ["id", "pos_id", "neg_id", "prompt", "type", "category"]
     + [f"{side}_{what}" for side in "qd" for what in ("intent", "domain", "unit", "instructions")]  # GritLM
 )
-"""Keys beside the texts that are known to carry nothing we need."""
+"""Keys that may stand beside ``query`` and ``doc``: these names alone do not say that the two belong together."""
 
 _POSITIVE, _NEGATIVE = "positive", "negative"
 _Judge = Callable[[Any], str]
@@ -106,58 +112,92 @@ def adapt(card: Card, inputs: Inputs, ledger: Ledger) -> Adapted:
 
 
 def _read(file: _File, options: PairsOptions, ledger: Ledger) -> _Rows:
-    return (_table_rows if file.path.suffix == ".parquet" else _line_rows)(file, options, ledger)
+    return (_parquet_rows if is_parquet(file.path) else _other_rows)(file, options, ledger)
 
 
-def _line_rows(file: _File, options: PairsOptions, ledger: Ledger) -> _Rows:
+def _other_rows(file: _File, options: PairsOptions, ledger: Ledger) -> _Rows:
     known: dict[tuple[str, ...], _Columns | None] = {}
-    for number, value in json_rows(file.path, ledger):
+    table = is_table(file.path)
+    for number, value in rows_of(file.path, ledger):
         if type(value) is list:
             yield file, number, _row_of_list(value)
         elif type(value) is dict:
             names = tuple(value)
             if names not in known:
-                known[names] = _columns(names, options)
+                known[names] = _table_columns(file, names, options) if table else _columns(names, options)
             columns = known[names]
-            yield file, number, columns and _row_of_columns(columns, value)
+            yield file, number, columns and _row_of_columns(columns, value, ledger)
         else:
             yield file, number, None
 
 
-def _table_rows(file: _File, options: PairsOptions, ledger: Ledger) -> _Rows:
+def _parquet_rows(file: _File, options: PairsOptions, ledger: Ledger) -> _Rows:
     number = 0
     for batch in parquet_batches(file.path, None, ledger):
-        named = [name for name in (options.query, options.positive, options.label or options.score) if name]
-        absent = [name for name in named if name not in batch.schema.names]
-        if absent:
-            raise InputError(
-                f"{file.path}: no column {absent[0]!r}, which the card's options name; it has "
-                f"{', '.join(batch.schema.names)}"
-            )
-        columns = _columns(tuple(batch.schema.names), options)
-        if columns is None:
-            raise InputError(
-                f"{file.path}: has the columns {', '.join(batch.schema.names)}, which name no known form; "
-                f"say in the card's options which are query and positive"
-            )
-        for value in batch.select([name for name in columns if name]).to_pylist():
+        columns = _table_columns(file, tuple(batch.schema.names), options)
+        query, positive, negatives, mark, *ignored = columns
+        wanted = [query, positive, *negatives, mark, *chain.from_iterable(ignored)]
+        for value in batch.select([name for name in dict.fromkeys(wanted) if name]).to_pylist():
             number += 1
-            yield file, number, _row_of_columns(columns, value)
+            yield file, number, _row_of_columns(columns, value, ledger)
+
+
+def _table_columns(file: _File, names: tuple[str, ...], options: PairsOptions) -> _Columns:
+    """The columns of a table, all rows of which have the same.
+
+    Raises:
+        InputError: it lacks a column that was named, or has those of no known form.
+    """
+    own = file.prefix.startswith(f"{OWN_FILES}/")
+    named = (options.query, options.positive, options.negative, options.label or options.score)
+    absent = [name for name in named if name and name not in names]
+    if absent:
+        whose = "which was named" if own else "which the card's options name"
+        raise InputError(f"{file.path}: no column {absent[0]!r}, {whose}; it has {', '.join(names)}")
+    columns = _columns(names, options)
+    if columns is None:
+        how = "name" if own else "say in the card's options"
+        raise InputError(
+            f"{file.path}: has the columns {', '.join(names)}, which name no known form; {how} which are query and "
+            f"positive{' (--query-column and --positive-column)' if own else ''}"
+        )
+    return columns
 
 
 def _columns(names: tuple[str, ...], options: PairsOptions) -> _Columns | None:
-    """Find the card's columns among ``names``; where it names none, those of a known form, other names ignored."""
+    """Find the card's columns among ``names``; where it names none, those of a known form."""
     mark = options.label or options.score
+    if mark is not None and mark not in names:
+        return None
+    known = tuple(sorted((name for name in names if _NEGATIVES.fullmatch(name)), key=_place))
     if options.query or options.positive:
-        if not {options.query, options.positive, mark} - {None} <= set(names):
+        query, positives = options.query, [options.positive or ""]
+        if not {query, positives[0]} - {None} <= set(names):
             return None
-        negative = options.negative if options.negative in names else None
-        return _Columns(options.query, options.positive or "", negative, mark)
-    for form in _KNOWN_COLUMNS:
-        needed = {form.query, form.positive} - {None}
-        if needed <= set(names) and set(names) <= {*form, *_IGNORED, mark} and (mark is None or mark in names):
-            return form._replace(negative=form.negative if form.negative in names else None, mark=mark)
-    return None
+    else:
+        query = next((name for name in _QUERIES if name in names), None)
+        positives = [name for name in _POSITIVES if name in names]
+        if query is None or not positives:
+            if query is None and "set" in names:
+                return _Columns(None, "set", mark=mark, ignored_negatives=known)
+            if not {"query", "doc"} <= set(names) <= {"query", "doc", mark} | _IGNORED:
+                return None
+            query, positives = "query", ["doc"]
+    known = tuple(name for name in known if name not in (query, positives[0], mark))
+    if options.negative:
+        chosen: tuple[str, ...] = (options.negative,) if options.negative in names else ()
+        ignored = tuple(name for name in known if name != options.negative)
+    else:
+        chosen, ignored = known, ()
+    if query is None:  # a set has no negatives
+        chosen, ignored = (), (*chosen, *ignored)
+    return _Columns(query, positives[0], chosen, mark, tuple(positives[1:]), ignored)
+
+
+def _place(name: str) -> tuple[int, str]:
+    """Orders ``negative_2`` before ``negative_10``."""
+    found = _NEGATIVES.fullmatch(name)
+    return int(found[1] or 0) if found else 0, name
 
 
 def _row_of_list(value: list[Any]) -> _Row | None:
@@ -168,12 +208,19 @@ def _row_of_list(value: list[Any]) -> _Row | None:
     return None
 
 
-def _row_of_columns(columns: _Columns, value: dict[str, Any]) -> _Row | None:
-    query, positive, negative, mark = columns
+def _row_of_columns(columns: _Columns, value: dict[str, Any], ledger: Ledger) -> _Row | None:
+    query, positive, negatives, mark, *ignored = columns
+    for names, what in zip(ignored, ("positive", "negative"), strict=True):
+        if names and any(_as_list(value[name]) for name in names):
+            ledger.note(f"given_{what}_column_ignored")
+    if len(negatives) == 1:  # as in most files
+        hard = _as_list(value[negatives[0]])
+    else:
+        hard = [text for name in negatives for text in _as_list(value[name])]
     return _row(
-        value[query] if query else None,
+        value[query] if query else _SET,
         _as_list(value[positive]),
-        _as_list(value[negative]) if negative else [],
+        hard,
         value[mark] if mark else None,
     )
 
@@ -212,8 +259,10 @@ def _example(file: _File, number: int, row: _Row, ledger: Ledger, joined: Sequen
     ``joined`` are negatives that other rows give to this one.
     """
     raw, positives, negatives, _ = row
-    if raw is None:
+    if raw is _SET:
         return _set_example(file, number, positives, ledger)
+    if raw is None:
+        return "no_query"
     query, reason = clean(raw)
     if reason:
         return reason
@@ -281,7 +330,12 @@ def _judge_label(label: Any, positive: tuple[str, ...], negative: tuple[str, ...
 
 
 def _judge_score(score: Any, least: float, most: float | None) -> str:
-    if not isinstance(score, float | int):
+    if isinstance(score, str):  # all cells of a CSV are text
+        try:
+            score = float(score)
+        except ValueError:
+            return "wrong_type"
+    if not isinstance(score, float | int) or math.isnan(score):
         return "wrong_type"
     if score >= least:
         return _POSITIVE
@@ -293,7 +347,7 @@ def _judged(rows: Callable[[Ledger], _Rows], judge: _Judge, ledger: Ledger) -> I
     hard = _hard_negatives(rows(Ledger(ledger.dataset)), judge)
     for file, number, row in rows(ledger):
         example: _Example | str = "unknown_form"
-        if row and row[0] is not None:
+        if row and row[0] is not _SET:
             query = clean(row[0])[0]
             example = judge(row[3])
             if example == _POSITIVE:
@@ -312,7 +366,7 @@ def _hard_negatives(rows: _Rows, judge: _Judge) -> dict[str, list[str]]:
     hard: dict[str, list[str]] = {}
     anchors: set[str] = set()
     for _, _, row in rows:
-        if row is None or row[0] is None or _why_unusable(row):
+        if row is None or row[0] is _SET or _why_unusable(row):
             continue
         verdict, query, others = judge(row[3]), clean(row[0])[0], clean_list(row[1])[0]
         if verdict == _NEGATIVE:
@@ -324,6 +378,8 @@ def _hard_negatives(rows: _Rows, judge: _Judge) -> dict[str, list[str]]:
 
 def _why_unusable(row: _Row) -> str | None:
     """The reason why a pair has no query or no second text, if so."""
+    if row[0] is None:
+        return "no_query"
     _, reason = clean(row[0])
     kept, why = clean_list(row[1])
     return reason or (None if kept else why or "no_positive")

@@ -32,7 +32,7 @@ from medi_build.ingest.adapters.base import (
     source_names,
 )
 from medi_build.ingest.adapters.super_ni_fields import fields
-from medi_build.ingest.lines import json_lines
+from medi_build.ingest.rows import json_lines
 from medi_build.ledger import Ledger
 
 HUB_COLUMNS = ("task_name", "id", "definition", "inputs", "targets")
