@@ -21,9 +21,9 @@ from medi_build.dataset.assemble import assemble
 from medi_build.dataset.schema import EXAMPLES
 from medi_build.ingest.adapt import AdaptJob, adapt
 from medi_build.ingest.adapters.base import Inputs, content_id, number_repeats, pair_id
+from medi_build.ingest.corpus import read_corpus
 from medi_build.ledger import Ledger
 from medi_build.mine.by_kind import mine
-from medi_build.pipeline.mine_file import read_corpus
 from tests.mine.conftest import documents, embed, examples
 
 KILT = Path(__file__).parent / "fixtures" / "kilt"

@@ -1,11 +1,9 @@
 """Hard negatives for anyone's own pairs: a file in, files for the trainers of one's choice out."""
 
-import math
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import orjson
@@ -16,19 +14,17 @@ from medi_build.arrays import Floats32
 from medi_build.content.cards import Card, InstructionSpec, Licence, PairsOptions
 from medi_build.content.mining_rule import MiningRule
 from medi_build.dataset.formats import Format, Score, from_mined, write_format
-from medi_build.dataset.schema import DOCUMENTS, EXAMPLES
+from medi_build.dataset.schema import EXAMPLES
 from medi_build.devices import Device
 from medi_build.embedding import Embed
 from medi_build.errors import InputError, MissingInputError, OptionError
 from medi_build.files import atomic_file
 from medi_build.ingest.adapters import pairs
-from medi_build.ingest.adapters.base import Inputs, clean, content_id, number_repeats
-from medi_build.ingest.rows import rows_of
+from medi_build.ingest.adapters.base import Inputs, number_repeats
+from medi_build.ingest.corpus import read_corpus
 from medi_build.ledger import Ledger
 from medi_build.mine.by_kind import mine
 
-CORPUS_IDS, CORPUS_TEXTS = ("_id", "id", "docid", "pid"), ("text", "contents")
-"""Columns of a corpus; the first one there counts."""
 PAIRS_AT_ONCE = 8192
 JSON_FORMATS = ("flagembedding", "tevatron")
 FILE_ENDINGS = (".jsonl", ".json", ".gz", ".bz2", ".xz", ".zst", ".parquet", ".csv", ".tsv", ".txt")
@@ -159,89 +155,6 @@ def _cosines(embed: Embed, instructions: tuple[str, str]) -> Score:
         return found
 
     return score
-
-
-def read_corpus(path: Path, ledger: Ledger) -> pa.Table:
-    """Candidate texts (schema ``DOCUMENTS``) from a file of rows; unusable ones are noted, not dropped.
-
-    A row is a text, or has it in ``text`` or ``contents``; its id is in ``_id``, ``id``, ``docid`` or ``pid``, else it
-    is the text's hash. A ``title`` goes in front of the text. A table of two columns without a header is ``id, text``.
-    The rows are none of the dataset's, so the ledger only notes ``corpus_{reason}``, and the places of bad rows. No row
-    is lost by ``corpus_null_id`` (the hash is taken), ``corpus_repeated_id`` and ``corpus_title_ignored`` (no text).
-
-    Raises:
-        MissingInputError: there is no such file.
-        InputError: the file cannot be read, or no row is usable.
-    """
-    if not path.is_file():
-        raise MissingInputError(f"{path}: no such file; give a .jsonl, .csv, .tsv or .parquet file of texts")
-    ids: list[str] = []
-    texts: list[str] = []
-    book, seen, unknown = Ledger("corpus"), set[str](), 0
-    names = (*CORPUS_IDS, *CORPUS_TEXTS, "title")
-    for number, row in rows_of(path, book, lists=False, headless=("id", "text"), known=names):
-        value = {"text": row} if isinstance(row, str) else row
-        column = next((name for name in CORPUS_TEXTS if name in value), None) if isinstance(value, dict) else None
-        if column is None:
-            unknown = unknown or number
-            book.drop("adapt", "unknown_form", where=f"{path}:{number}")
-            continue
-        text, reason = _corpus_text(value, column, ledger)
-        if reason is not None:
-            book.drop("adapt", reason, where=f"{path}:{number}")
-            continue
-        name = _corpus_id(value, ledger)
-        if name is not None:
-            ledger.note("corpus_repeated_id", name in seen)
-            seen.add(name)
-        ids.append(name or content_id(text))
-        texts.append(text)
-    for reason, count in book.dropped.get("adapt", {}).items():
-        ledger.note(f"corpus_{reason}", count)
-    ledger.places |= {place.replace("adapt/", "corpus/"): where for place, where in book.places.items()}
-    if not texts and unknown:
-        raise InputError(
-            f"{path}: row {unknown} has no column 'text' (or 'contents'), and no row is usable; rename the column that "
-            "holds the text"
-        )
-    if not texts:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in book.dropped.get("adapt", {}).items())
-        raise InputError(
-            f"{path}: holds no usable text ({reasons or 'it is empty'}); leave out --corpus to mine among the "
-            "positives alone"
-        )
-    return pa.table([ids, texts, [[]] * len(ids)], schema=DOCUMENTS)
-
-
-def _corpus_text(value: dict[str, Any], column: str, ledger: Ledger) -> tuple[str, str | None]:
-    """Title and text of a row, cleaned, as `clean` gives them."""
-    text, reason = clean(value[column])
-    title = value.get("title")
-    if reason is not None or _is_null(title) or title == "":
-        return text, reason
-    heading, fault = clean(title)
-    if fault is not None:
-        ledger.note("corpus_title_ignored", fault != "empty_text")
-        return text, None
-    return clean(f"{heading} {text}")
-
-
-def _corpus_id(value: dict[str, Any], ledger: Ledger) -> str | None:
-    """The id of a row; None where it has none, which is noted if it has a place for one."""
-    column = next((name for name in CORPUS_IDS if name in value), None)
-    if column is None:
-        return None
-    name = value[column]
-    if isinstance(name, float) and name.is_integer():
-        name = int(name)  # pandas makes such of a column that has gaps
-    if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
-        ledger.note("corpus_null_id")
-        return None
-    return str(name)
-
-
-def _is_null(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _local(source: str, folder: Path) -> Path:

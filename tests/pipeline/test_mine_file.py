@@ -18,8 +18,9 @@ from medi_build.content.mining_rule import MiningRule
 from medi_build.content.pipelines import EncoderSpec
 from medi_build.encode.embedder import open_embedder
 from medi_build.errors import InputError, MissingInputError, OptionError
+from medi_build.ingest.corpus import read_corpus
 from medi_build.ledger import Ledger
-from medi_build.pipeline.mine_file import mine_file, read_corpus
+from medi_build.pipeline.mine_file import mine_file
 from tests.mine.conftest import embed
 
 PAIRS = [
