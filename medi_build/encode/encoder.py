@@ -26,7 +26,7 @@ from medi_build.encode.pair_tokens import Tokens, tokenise
 from medi_build.encode.passes import ForwardPass, plan
 from medi_build.errors import EncoderError
 
-ENGINE_VERSION = 2
+ENGINE_VERSION = 3
 """To be raised by hand whenever a change here changes vectors."""
 CPU_BUDGET = 1024
 """Padded tokens of a pass on one core: the activations stay near its cache, and little is filler."""

@@ -14,7 +14,7 @@ from medi_build.arrays import Floats32, Ints
 from medi_build.content.pipelines import EncoderSpec
 from medi_build.encode.encoder import Encoder, Features, Progress
 from medi_build.encode.int8 import is_quantized, load_quantized
-from medi_build.encode.pair_tokens import Tokens, tokenise_pairs
+from medi_build.encode.pair_tokens import Tokens
 from medi_build.errors import EncoderError, TrainError
 
 OutputValue = Literal["sentence_embedding", "token_embeddings"]
@@ -159,8 +159,7 @@ class Instructor:
 
 def _tokenise(encoder: Encoder, sentences: Sequence[Any]) -> Tokens:
     instructions, texts = _pairs(sentences)
-    tokens = tokenise_pairs(encoder.model.tokenizer, instructions, texts, encoder.window)
-    return tokens if encoder.skip_instruction else tokens._replace(skip=np.zeros_like(tokens.skip))
+    return encoder.tokenise(texts, instructions)
 
 
 def _pairs(sentences: Any) -> tuple[list[str], list[str]]:

@@ -37,10 +37,13 @@ class Tokens(NamedTuple):
 def tokenise(
     tokenizer: Any, texts: Sequence[str], instructions: Sequence[str], window: int, *, skip_instruction: bool
 ) -> Tokens:
-    """Tokenise ``strip(instruction) + strip(text)`` for each pair, cut to ``window`` tokens.
+    """Tokenise each instruction with its text, cut to ``window`` tokens: the one place that says what white space does.
 
-    ``skip`` is the instruction's token count without a closing special token, as sentence-transformers has it, also
-    where the tokenizer merges across the seam so that those tokens are no prefix: such texts are flagged.
+    Where the pooling includes the instruction, what is tokenised is ``instruction + text``, to the letter, as
+    sentence-transformers has it. Where it leaves the instruction out, it is ``strip(instruction + strip(text))``, as
+    InstructorEmbedding 1.0.1 has it, and ``skip`` is the token count of ``strip(instruction)`` without a closing
+    special token, 0 for an instruction without tokens. That count holds also where the tokenizer merges across the
+    seam, so that those tokens are no prefix: such texts are flagged.
 
     Args:
         tokenizer: a tokenizer of transformers.
@@ -52,14 +55,18 @@ def tokenise(
     if not texts:
         none = np.empty(0, dtype=np.int64)
         return Tokens(none.astype(np.int32), np.zeros(1, dtype=np.int64), none, none.astype(np.uint8))
-    prefixes = {text: _prefix(tokenizer, text.strip(), window) for text in dict.fromkeys(instructions)}
-    joined = [instruction.strip() + text.strip() for instruction, text in zip(instructions, texts, strict=True)]
+    pairs = zip(instructions, texts, strict=True)
+    if skip_instruction:
+        joined = [(instruction + text.strip()).strip() for instruction, text in pairs]
+    else:
+        joined = [instruction + text for instruction, text in pairs]
     encoded = _call(tokenizer, joined, window)
     rows: list[list[int]] = encoded["input_ids"]
     lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
     skip = np.zeros(len(rows), dtype=np.int64)
     flags = np.zeros(len(rows), dtype=np.uint8)
     if skip_instruction:
+        prefixes = {text: _prefix(tokenizer, text.strip(), window) for text in dict.fromkeys(instructions)}
         for i, (row, instruction) in enumerate(zip(rows, instructions, strict=True)):
             prefix = prefixes[instruction]
             skip[i] = len(prefix)
@@ -90,20 +97,3 @@ def _prefix(tokenizer: Any, instruction: str, window: int) -> list[int]:
         return []
     tokens: list[int] = _call(tokenizer, [instruction], window)["input_ids"][0]
     return tokens[:-1] if tokens and tokens[-1] in tokenizer.all_special_ids else tokens
-
-
-def tokenise_pairs(tokenizer: Any, instructions: Sequence[str], texts: Sequence[str], window: int) -> Tokens:
-    """Tokenise ``strip(instruction + strip(text))`` for each pair, cut to ``window`` tokens.
-
-    A blank that closes an instruction stays, as in InstructorEmbedding 1.0.1 and sentence-transformers' ``prompt=``.
-
-    Returns:
-        Tokens whose ``skip`` is the token count of the stripped instruction without a closing special token; 0 for an
-        instruction without tokens.
-    """
-    distinct = list(dict.fromkeys(instructions))
-    prefixes = tokenise(tokenizer, [""] * len(distinct), distinct, window, skip_instruction=True)
-    skip = dict(zip(distinct, prefixes.skip.tolist(), strict=True))
-    joined = [instruction + text.strip() for instruction, text in zip(instructions, texts, strict=True)]
-    tokens = tokenise(tokenizer, joined, [""] * len(joined), window, skip_instruction=False)
-    return tokens._replace(skip=np.array([skip[instruction] for instruction in instructions], np.int64))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from medi_build.arrays import Ints
-from medi_build.encode.pair_tokens import TRUNCATED, Tokens, tokenise, tokenise_pairs
+from medi_build.encode.pair_tokens import TRUNCATED, Tokens, tokenise
 from medi_build.errors import TrainError
 from medi_build.train.data import Rows, TrainingData
 from medi_build.train.triplets import SIDES
@@ -44,6 +44,7 @@ class TripletCollator:
         *,
         negatives: int = 1,
         level: bool = False,
+        skip_instruction: bool = True,
     ) -> None:
         """Set up.
 
@@ -54,18 +55,19 @@ class TripletCollator:
             negatives: how many negatives of a row are used at most, ``neg`` first.
             level: give every row as many negatives as the row with most, by repeating its own: what
                 sentence-transformers' losses need.
+            skip_instruction: whether the pooling leaves the instruction out: texts are joined to it as `tokenise` says.
         """
         self.tokenizer, self.window = tokenizer, window
         self.own_negative_tasks = frozenset(own_negative_tasks.tolist())
-        self.negatives, self.level = negatives, level
+        self.negatives, self.level, self.skip_instruction = negatives, level, skip_instruction
 
     def __call__(self, items: list[tuple[int, Rows]]) -> dict[str, Tensor]:
         """Collate the batch; ``items`` has one entry, the task and its rows."""
         ((task, rows),) = items
         counts, columns = self._columns(rows)
-        texts = chain.from_iterable(texts for _, texts in columns.values())
-        instructions = chain.from_iterable(instructions for instructions, _ in columns.values())
-        tokens = tokenise_pairs(self.tokenizer, list(instructions), list(texts), self.window)
+        texts = list(chain.from_iterable(texts for _, texts in columns.values()))
+        instructions = list(chain.from_iterable(instructions for instructions, _ in columns.values()))
+        tokens = tokenise(self.tokenizer, texts, instructions, self.window, skip_instruction=self.skip_instruction)
         batch: dict[str, Tensor] = {}
         start = 0
         for column, (_, of_column) in columns.items():
@@ -144,6 +146,6 @@ def _mask_instructions(_: nn.Module, inputs: tuple[dict[str, Any], ...]) -> tupl
 def instructions_that_fill(data: TrainingData, tokenizer: Any, window: int) -> dict[str, int]:
     """Instructions that leave no room for text in the window, with their token counts."""
     known = data.info["instructions"]
-    tokens = tokenise(tokenizer, [""] * len(known), known, window, skip_instruction=False)
+    tokens = tokenise(tokenizer, [""] * len(known), known, window, skip_instruction=True)
     full = np.flatnonzero(tokens.lengths >= window)
     return {known[index]: int(tokens.lengths[index]) for index in full}

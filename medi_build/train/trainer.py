@@ -200,7 +200,9 @@ def train(
     checkpoint = newest_checkpoint(settings.output_dir, fingerprint) if settings.resume else None
     evaluator = None
     if len(planned.evaluation):
-        triplets = TripletCollator(model.tokenizer, window, np.empty(0, np.int64))
+        triplets = TripletCollator(
+            model.tokenizer, window, np.empty(0, np.int64), skip_instruction=not settings.pool_instruction
+        )
         evaluator = TripletEvaluator(data, planned.evaluation, triplets, tokens_per_forward)
     receipts = _Receipts(fingerprint, args.save_total_limit)
     args.save_total_limit = None
@@ -278,7 +280,10 @@ def _plan_training(
     plan = BatchPlan(rows[training][plan.rows], plan.offsets, plan.report)
     own_negatives = own_negative_tasks(keys, batch_settings)
     level = settings.loss != INSTRUCTOR
-    collator = TripletCollator(tokenizer, window, own_negatives, negatives=negatives, level=level)
+    skip = not settings.pool_instruction
+    collator = TripletCollator(
+        tokenizer, window, own_negatives, negatives=negatives, level=level, skip_instruction=skip
+    )
     return _TrainingPlan(plan, rows[evaluation], collator, skipped)
 
 

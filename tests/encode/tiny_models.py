@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     BertConfig,
     BertModel,
@@ -126,6 +126,42 @@ def save_bert(folder: Path, pooling: str, seed: int = 0, window: int = 48) -> Pa
     return folder
 
 
+def save_byte_level(folder: Path, include_prompt: bool = True) -> Path:
+    """A RoBERTa with a byte-level BPE tokenizer, in which every blank, tab and line break is part of a token."""
+    torch.manual_seed(7)
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<s>", "<pad>", "</s>", "<unk>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    core.train_from_iterator([*TEXTS, INSTRUCTION, "query: text", "passage: text"], trainer)
+    core.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="<pad>", unk_token="<unk>", bos_token="<s>", cls_token="<s>",
+        eos_token="</s>", sep_token="</s>",
+    )  # fmt: skip
+    config = RobertaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=66,
+        pad_token_id=1,
+    )
+    backbone = folder.with_name(folder.name + "-backbone")
+    RobertaModel(config).save_pretrained(backbone)
+    tokenizer.save_pretrained(backbone)
+    pooling = Pooling(32, "mean", include_prompt=include_prompt)
+    modules = [Transformer(str(backbone), max_seq_length=64), pooling]
+    SentenceTransformer(modules=modules, device="cpu").save(str(folder))
+    return folder
+
+
 def save_roberta(folder: Path, kind: str, positions: int, window: int | None) -> Path:
     """A network of "RoBERTa", "XLM-RoBERTa" or "MPNet" with mean pooling; ``window`` is the saved max_seq_length."""
     torch.manual_seed(3)
@@ -162,11 +198,15 @@ def save_roberta(folder: Path, kind: str, positions: int, window: int | None) ->
 
 
 def peer_vectors(folder: Path, texts: Sequence[str], instruction: str = "", window: int | None = None) -> Any:
-    """What sentence-transformers makes of stripped texts, normalised, float32 [n, d]."""
+    """What sentence-transformers makes of the texts, normalised, float32 [n, d].
+
+    The texts are stripped where the pooling leaves the instruction out, as InstructorEmbedding strips them.
+    """
     peer = SentenceTransformer(str(folder), device="cpu")
     peer.max_seq_length = window or peer.max_seq_length
-    stripped = [text.strip() for text in texts]
-    return peer.encode(stripped, prompt=instruction or None, normalize_embeddings=True, batch_size=4)
+    kept = all(module.include_prompt for module in peer if isinstance(module, Pooling))
+    given = list(texts) if kept else [text.strip() for text in texts]
+    return peer.encode(given, prompt=instruction or None, normalize_embeddings=True, batch_size=4)
 
 
 def edit_json(path: Path, **changes: Any) -> None:

@@ -9,7 +9,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from medi_build.encode.load import find_model, load_model
-from medi_build.encode.pair_tokens import tokenise_pairs
+from medi_build.encode.pair_tokens import tokenise
 from medi_build.errors import TrainError
 from medi_build.train.collate import CUT, INSTRUCTION_MASK, TripletCollator, columns_of, leave_instructions_out
 from medi_build.train.data import Rows
@@ -97,13 +97,13 @@ def test_texts_that_do_not_fit_are_counted(tiny_model: Path) -> None:
 
 def test_the_window_and_the_instruction_mask(tiny_model: Path) -> None:
     tokenizer = SentenceTransformer(str(tiny_model), device="cpu").tokenizer
-    tokens = tokenise_pairs(tokenizer, ["Represent " * 50, "Represent;", ""], ["a", "b c", "d"], 32)
+    tokens = tokenise(tokenizer, ["a", "b c", "d"], ["Represent " * 50, "Represent;", ""], 32, skip_instruction=True)
     assert tokens.lengths[0] == 32
     assert tokens.skip[0] == 31
     assert tokens.skip[2] == 0
     batch = TripletCollator(tokenizer, 32, np.array([], np.int64))([(1, rows_of(INSTRUCTIONS, TEXTS))])
     mask = batch[f"query_{INSTRUCTION_MASK}"]
-    own = tokenise_pairs(tokenizer, INSTRUCTIONS, TEXTS, 32).skip
+    own = tokenise(tokenizer, TEXTS, INSTRUCTIONS, 32, skip_instruction=True).skip
     assert mask.sum(1).tolist() == own.tolist()
     assert (mask.diff(dim=1) <= 0).all()
 
