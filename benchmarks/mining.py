@@ -33,7 +33,7 @@ import pyarrow as pa
 
 from medi_build.content.mining_rule import MiningRule
 from medi_build.dataset.schema import EXAMPLES
-from medi_build.embedding import Embedded
+from medi_build.embedding import Embedded, Side
 from medi_build.ledger import Ledger
 from medi_build.mine.by_kind import mine
 from medi_build.search.bm25 import BM25, tokenize
@@ -63,7 +63,7 @@ class ReadyVectors:
         self._sides = {"q": queries, "d": corpus}
         self.seconds = 0.0
 
-    def __call__(self, texts: Any, instruction: str = "") -> Embedded:
+    def __call__(self, texts: Any, instruction: str | None = None, side: Side | None = None) -> Embedded:
         spent, vectors = timed(lambda: self._sides[texts[0][0]][[int(text[1:]) for text in texts]])
         self.seconds += spent
         return Embedded(vectors, 0)

@@ -50,7 +50,7 @@ from sentence_transformers.util import mine_hard_negatives
 from medi_build.content.mining_rule import MiningRule
 from medi_build.content.pipelines import EncoderSpec
 from medi_build.dataset.schema import DOCUMENTS, EXAMPLES
-from medi_build.embedding import Embed, Embedded
+from medi_build.embedding import Embed, Embedded, Side
 from medi_build.encode.embedder import Embedder, open_embedder
 from medi_build.encode.load import find_model
 from medi_build.encode.store import VectorStore
@@ -162,7 +162,7 @@ class ReadyVectors:
         self.seconds += time.perf_counter() - begin
         return rows
 
-    def __call__(self, texts: Sequence[str], instruction: str = "") -> Embedded:
+    def __call__(self, texts: Sequence[str], instruction: str | None = None, side: Side | None = None) -> Embedded:
         return Embedded(self._rows(texts, np.float16), 0)
 
     def encode(self, texts: list[str], **_: object) -> np.ndarray:

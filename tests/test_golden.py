@@ -22,7 +22,7 @@ from medi_build.content.instructions import render
 from medi_build.content.load import Content, load_content
 from medi_build.content.mining_rule import MiningRule
 from medi_build.dataset.assemble import assemble
-from medi_build.embedding import Embedded
+from medi_build.embedding import Embedded, Side
 from medi_build.ingest.adapt import AdaptJob, adapt
 from medi_build.ingest.adapters.base import Inputs
 from medi_build.ledger import Ledger
@@ -59,7 +59,7 @@ SHOWN = ("task_name", "id", "query", "pos_id", "pos", "neg_id", "neg", "hard_neg
          "possible_false_negative_ids", "miner", "labels", "groups")  # fmt: skip
 
 
-def trigrams(texts: Sequence[str], instruction: str = "") -> Embedded:
+def trigrams(texts: Sequence[str], instruction: str | None = None, side: Side | None = None) -> Embedded:
     """Each text as its character trigrams, hashed to counts and normalised: whole numbers, so the same everywhere."""
     vectors = np.zeros((len(texts), DIMENSIONS), np.float32)
     for row, text in enumerate(texts):

@@ -1,7 +1,8 @@
 """``medi build``."""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +14,9 @@ from medi_build.cli.options import (
 )
 from medi_build.paths import cache_folder
 from medi_build.progress import for_console
+
+if TYPE_CHECKING:
+    from medi_build.dataset.reader import SidePrompts
 
 SAMPLES = "quickstart"
 """The pipeline over the sample data, which is built where none is named."""
@@ -100,6 +104,8 @@ def build_command(
     for record in open_dataset(out).sample(show):
         print_record(record)
     OUT.print(ledger_table(result.ledgers, result.seconds))
+    for name, prompts in result.manifest.prompts.items():
+        OUT.print(_mined_under(name, prompts), markup=False, highlight=False)
     shortcuts = [ledger.dataset for ledger in result.ledgers if "length_shortcut" in ledger.notes]
     if shortcuts:
         more = f" and {len(shortcuts) - 3:,} more, see README.md" if len(shortcuts) > 3 else ""
@@ -114,3 +120,13 @@ def build_command(
         OUT.print(f"  {out / file}  {what}", markup=False, highlight=False, soft_wrap=True)
     if pipeline == SAMPLES:
         OUT.print(_SAMPLES_ONLY, markup=False, highlight=False, soft_wrap=True)
+
+
+def _mined_under(encoder: str, prompts: "SidePrompts") -> str:
+    if prompts.query is None:
+        return f"mined with {encoder} under the datasets' instructions"
+    if not prompts.query and not prompts.document:
+        return f"mined with {encoder}, without prompts: it has none saved"
+    sides = (("queries", prompts.query), ("documents", prompts.document))
+    told = ", ".join(f"{side} {json.dumps(text, ensure_ascii=False) if text else 'none'}" for side, text in sides)
+    return f"mined with {encoder} under its saved prompts: {told}"

@@ -70,14 +70,22 @@ def mine_command(
     device: DeviceOption = None,
     dtype: DtypeOption = Dtype.auto,
     query_instruction: Annotated[
-        str, typer.Option(help="Encode queries under it; an INSTRUCTOR encoder needs it.")
-    ] = "",
-    document_instruction: Annotated[str, typer.Option(help="The same for positives and candidates.")] = "",
+        str | None,
+        typer.Option(
+            help='Encode queries under it; an INSTRUCTOR encoder needs it, "" is none.  [default: the prompt "query" '
+            "that the encoder has saved]"
+        ),
+    ] = None,
+    document_instruction: Annotated[
+        str | None, typer.Option(help='The same for positives and candidates.  [default: its prompt "document"]')
+    ] = None,
     preset: Annotated[PresetName, typer.Option(help="The rule to start from.")] = PresetName.positive_aware,
     knobs: Annotated[
         list[str] | None, typer.Option("--set", help="A knob of the rule, as knob=value; a list as [a, b].")
     ] = None,
-    symmetric: Annotated[bool, typer.Option("--symmetric", help="Queries are candidates, too.")] = False,
+    symmetric: Annotated[
+        bool, typer.Option("--symmetric", help="Queries are candidates, too; all are encoded as queries.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of every choice that is not by score.")] = 42,
 ) -> None:
     """Mine hard negatives for your own pairs, in the forms that other trainers read.
@@ -87,18 +95,24 @@ def mine_command(
     Example: `medi mine pairs.jsonl --out out/mined --format triplet --format flagembedding --set num_negatives=5`
     """
     from medi_build.content.pipelines import EncoderSpec
+    from medi_build.embedding import both_sides
     from medi_build.encode.embedder import open_embedder
     from medi_build.pipeline.mine_file import mine_file
 
     rule = _rule(preset.value, knobs or [])
     start, progress, vectors = time.perf_counter(), for_console(CONSOLE), store or vectors_folder()
+    instructions = (query_instruction, document_instruction)
+    opened = {
+        name: open_embedder(EncoderSpec(model=name, dtype=dtype.value), device, vectors, progress.advance)
+        for name in dict.fromkeys([encoder, *rule.others])
+    }
+    for name, one in opened.items():
+        given = instructions if name in (encoder, *rule.encoders) else (None, None)
+        queries, documents = map(one.encoder.prompts.told, both_sides(given, alike=symmetric))
+        OUT.print(f"prompts of {name}: queries {queries}, documents {documents}", markup=False, highlight=False)
     progress.start(1)
     progress.stage(source, "mine")
     try:
-        opened = {
-            name: open_embedder(EncoderSpec(model=name, dtype=dtype.value), device, vectors, progress.advance)
-            for name in dict.fromkeys([encoder, *rule.others])
-        }
         ledger = mine_file(
             source,
             out,
@@ -110,7 +124,7 @@ def mine_command(
             corpus=corpus,
             formats=[form.value for form in forms or [Form.triplet]],
             scores=scores,
-            instructions=(query_instruction, document_instruction),
+            instructions=instructions,
             symmetric=symmetric,
             seed=seed,
             others=opened,

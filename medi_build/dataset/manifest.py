@@ -14,7 +14,7 @@ from medi_build.content.cards import Card
 from medi_build.content.pipelines import Pipeline
 from medi_build.dataset.card import dataset_card
 from medi_build.dataset.folder import OutputFolder
-from medi_build.dataset.reader import DatasetEntry, Manifest
+from medi_build.dataset.reader import DatasetEntry, Manifest, SidePrompts
 from medi_build.dataset.receipt import Receipt
 from medi_build.dataset.schema import MANIFEST, SCHEMA_VERSION
 from medi_build.errors import OutputError
@@ -28,6 +28,7 @@ def publish(
     output: OutputFolder,
     pipeline: Pipeline,
     encoder_identity: str,
+    prompts: dict[str, SidePrompts],
     receipts: Sequence[Receipt],
     cards: Mapping[str, Card],
 ) -> Manifest:
@@ -39,6 +40,7 @@ def publish(
         output: the folder; the receipts' files are there.
         pipeline: as it was run, overrides included.
         encoder_identity: of the mining encoder.
+        prompts: of each encoder, by its name.
         receipts: in the order of task ids.
         cards: dataset name -> card.
 
@@ -51,6 +53,7 @@ def publish(
         writers={name: version(name) for name in WRITER_LIBRARIES},
         pipeline=pipeline.model_dump(mode="json"),
         encoder=encoder_identity,
+        prompts=prompts,
         rows=sum(r.rows for r in receipts),
         digest=content_digest(receipts),
         datasets=[_entry(r, cards[r.dataset]) for r in receipts],

@@ -52,6 +52,21 @@ class DatasetEntry(BaseModel):
     ledger: dict[str, Any]
 
 
+class SidePrompts(BaseModel):
+    """What stood in front of texts when an encoder mined.
+
+    Attributes:
+        query: in front of queries, and of documents that are like queries (symmetric sets, inputs of one task); None
+            for the instruction of the dataset.
+        document: in front of documents, likewise.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    query: str | None
+    document: str | None
+
+
 class Manifest(BaseModel):
     """What ``manifest.json`` says of a build.
 
@@ -61,6 +76,7 @@ class Manifest(BaseModel):
         writers: versions of the libraries that wrote the files.
         pipeline: as it was run, overrides included.
         encoder: identity of the mining encoder.
+        prompts: of each encoder of the pipeline, by its name.
         rows: records of all datasets.
         digest: over the rows of all datasets.
         datasets: in the order of task ids.
@@ -74,6 +90,7 @@ class Manifest(BaseModel):
     writers: dict[str, str]
     pipeline: dict[str, Any]
     encoder: str
+    prompts: dict[str, SidePrompts]
     rows: int
     digest: str
     datasets: list[DatasetEntry]

@@ -8,7 +8,7 @@ import numpy as np
 
 from medi_build.arrays import Ints
 from medi_build.content.pipelines import EncoderSpec
-from medi_build.embedding import Embedded
+from medi_build.embedding import Embedded, Prompt, Side
 from medi_build.encode.encoder import Encoded, Encoder, Progress
 from medi_build.encode.pair_tokens import TRUNCATED, UNALIGNED
 from medi_build.encode.segments import Keys
@@ -33,13 +33,19 @@ class Embedder:
         self._store = store
         self.progress = progress
 
-    def __call__(self, texts: Sequence[str], instruction: str = "") -> Embedded:
+    def __call__(self, texts: Sequence[str], instruction: str | None = None, side: Side | None = None) -> Embedded:
         """Return one vector per text, in order; only texts that the store lacks go through the model.
+
+        Args:
+            texts: the texts.
+            instruction: what stands in front of each; None for the prompt that the model has saved for the side.
+            side: what the texts are: `encode_query` and `encode_document` of sentence-transformers, or its `encode`.
 
         Raises:
             EncoderError: the model cannot be loaded, or gives unusable vectors.
             StoreError: the store cannot be read or written.
         """
+        instruction = self.encoder.prompts.text(Prompt(instruction, side))
         keys, first, inverse = _distinct(keys_of(self.encoder.identity, instruction, texts))
         known = self._look_up(keys)
         missing = np.flatnonzero(~known.mask)

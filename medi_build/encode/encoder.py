@@ -24,6 +24,7 @@ from medi_build.encode.linears import narrow_linears
 from medi_build.encode.load import find_model, load_model, window_of
 from medi_build.encode.pair_tokens import Tokens, tokenise
 from medi_build.encode.passes import ForwardPass, plan
+from medi_build.encode.prompts import prompts_of
 from medi_build.errors import EncoderError
 
 ENGINE_VERSION = 3
@@ -57,6 +58,7 @@ class Encoder:
         identity: hex; equal only for the same name, revision, files (weights, tokenizer, configs of window and
             pooling), dtype, asked-for window, device type and engine. Known without loading the model.
         about: what the identity stands for, as plain data.
+        prompts: those that the model was saved with.
         device: the first device in use.
         dtype: what the transformer computes in.
     """
@@ -69,11 +71,12 @@ class Encoder:
             device: "cpu", "cuda" (all GPUs), "cuda:1", ...; None for the GPUs if there are any.
 
         Raises:
-            EncoderError: there is no such model.
+            EncoderError: there is no such model, or its saved prompts are none.
             OptionError: there is no such device.
         """
         self._spec = spec
         self._files = find_model(spec.model, spec.revision)
+        self.prompts = prompts_of(self._files.folder)
         self._devices = [torch.device(name) for name in devices(device)]
         self.device = self._devices[0]
         self.dtype = _dtype(spec.dtype, self.device)

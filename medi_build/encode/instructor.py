@@ -81,6 +81,16 @@ class Instructor:
         """The device that encodes."""
         return self._encoder(self._device).device
 
+    @property
+    def prompts(self) -> dict[str, str]:
+        """The prompts that the model was saved with, by name."""
+        return dict(self._encoder(self._device).prompts.by_name)
+
+    @property
+    def default_prompt_name(self) -> str | None:
+        """The saved prompt that sentence-transformers' `encode` takes where nothing else is said."""
+        return self._encoder(self._device).prompts.default_name
+
     def get_sentence_embedding_dimension(self) -> int:
         """Length of a vector."""
         return self._encoder(self._device).dimension

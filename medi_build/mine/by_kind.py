@@ -21,7 +21,7 @@ def mine(
     kind: Kind,
     rule: MiningRule,
     embed: Embed,
-    instructions: tuple[str, str] = ("", ""),
+    instructions: tuple[str | None, str | None] = (None, None),
     symmetric: bool = False,
     verified_negatives: bool = False,
     seed: int,
@@ -37,8 +37,10 @@ def mine(
         kind: which pair rule applies.
         rule: the knobs.
         embed: encodes texts under an instruction.
-        instructions: those of the query and of the document side, for encoding only; empty in the paper.
-        symmetric: both sides are alike, so queries are candidates too (kind "pairs" only).
+        instructions: those of the query and of the document side, for encoding only; None for what the encoder has
+            saved for the side. The rule's further ``encoders`` take them, too; its guide takes what it has saved.
+        symmetric: both sides are alike, so queries are candidates too (kind "pairs" only), and all texts are encoded
+            as queries.
         verified_negatives: given negatives are known to be wrong, so no filter of the rule touches them.
         seed: for every choice that is not by score.
         ledger: dropped rows are counted in stage "mine", rejected candidates in notes ``rejected_{reason}``.

@@ -10,7 +10,7 @@ import pyarrow as pa
 from medi_build.arrays import Bools, Floats32, Hashes, Ints, Vectors
 from medi_build.content.mining_rule import MiningRule
 from medi_build.devices import Device
-from medi_build.embedding import Embed
+from medi_build.embedding import Embed, Prompt
 from medi_build.errors import MiningError
 from medi_build.ledger import Ledger
 from medi_build.mine import filters
@@ -77,12 +77,12 @@ def build_context(
     rule: MiningRule,
     embed: Embed,
     others: Mapping[str, Embed],
-    instructions: tuple[str, str],
+    prompts: tuple[Prompt, Prompt],
     seed: int,
     ledger: Ledger,
     device: Device,
 ) -> MiningContext:
-    """Encode both sides and calibrate the limits. The guide, which only compares, sees the texts alone.
+    """Encode both sides and calibrate the limits. The guide, which only compares, has its own prompts.
 
     Raises:
         MiningError: an encoder that the rule names is not among ``others``.
@@ -93,9 +93,10 @@ def build_context(
             f"the rule names the encoders {', '.join(missing)}, which were not passed; pass others={{name: encoder}}"
         )
     sides = (pairs.unique_texts.some(pairs.query_texts), pairs.unique_texts.some(np.arange(pairs.documents)))
-    queries, corpus = _vectors(embed, sides, instructions, ledger)
-    further = [_vectors(others[name], sides, instructions, ledger) for name in rule.encoders]
-    guide = None if rule.guide is None else _vectors(others[rule.guide], sides, ("", ""), ledger)
+    queries, corpus = _vectors(embed, sides, prompts, ledger)
+    further = [_vectors(others[name], sides, prompts, ledger) for name in rule.encoders]
+    own = (prompts[0]._replace(instruction=None), prompts[1]._replace(instruction=None))
+    guide = None if rule.guide is None else _vectors(others[rule.guide], sides, own, ledger)
     query_of_positive = pairs.query_of_row[pairs.positives[:, 0]]
     positive_scores = pair_scores(queries, corpus, query_of_positive, pairs.positives[:, 1])
     lowest = np.full(len(queries), np.inf, dtype=np.float32)
@@ -135,9 +136,9 @@ def build_context(
 
 
 def _vectors(
-    embed: Embed, sides: tuple[Sequence[str], Sequence[str]], instructions: tuple[str, str], ledger: Ledger
+    embed: Embed, sides: tuple[Sequence[str], Sequence[str]], prompts: tuple[Prompt, Prompt], ledger: Ledger
 ) -> tuple[Vectors, Vectors]:
-    queries, corpus = (encode(embed, side, text, ledger) for side, text in zip(sides, instructions, strict=True))
+    queries, corpus = (encode(embed, texts, prompt, ledger) for texts, prompt in zip(sides, prompts, strict=True))
     return queries, corpus
 
 

@@ -5,20 +5,20 @@ from collections.abc import Sequence
 import numpy as np
 
 from medi_build.arrays import Vectors
-from medi_build.embedding import Embed
+from medi_build.embedding import Embed, Prompt
 from medi_build.errors import MiningError
 from medi_build.ledger import Ledger
 
 ROWS_PER_CHECK = 65536
 
 
-def encode(embed: Embed, texts: Sequence[str], instruction: str, ledger: Ledger) -> Vectors:
+def encode(embed: Embed, texts: Sequence[str], prompt: Prompt, ledger: Ledger) -> Vectors:
     """Vectors [n, d] of the texts; what the encoder had to cut or misaligned is counted in the notes.
 
     Raises:
         MiningError: the encoder did not give one finite float16 vector per text.
     """
-    embedded = embed(texts, instruction)
+    embedded = embed(texts, *prompt)
     vectors = embedded.vectors
     if vectors.ndim != 2 or len(vectors) != len(texts) or vectors.dtype != np.float16:
         raise MiningError(

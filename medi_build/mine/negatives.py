@@ -9,7 +9,7 @@ import pyarrow as pa
 from medi_build.arrays import Bools, Floats32, Floats64, Hashes, Ints, Vectors
 from medi_build.content.mining_rule import MiningRule
 from medi_build.devices import Device
-from medi_build.embedding import Embed
+from medi_build.embedding import Embed, both_sides
 from medi_build.errors import MiningError
 from medi_build.ledger import Ledger
 from medi_build.mine import filters
@@ -39,7 +39,7 @@ def mine_pairs(
     rule: MiningRule,
     embed: Embed,
     others: Mapping[str, Embed],
-    instructions: tuple[str, str],
+    instructions: tuple[str | None, str | None],
     symmetric: bool,
     verified_negatives: bool,
     seed: int,
@@ -56,9 +56,8 @@ def mine_pairs(
     rows, chosen = choose_positives(pairs, keys, flatten(examples, "positives").rows, ledger)
     if not len(rows):
         return empty("dense", rule), pairs.unique_texts
-    context = build_context(
-        examples, pairs, verified_negatives, rule, embed, others, instructions, seed, ledger, device
-    )
+    prompts = both_sides(instructions, alike=symmetric)
+    context = build_context(examples, pairs, verified_negatives, rule, embed, others, prompts, seed, ledger, device)
     kept = ~inconsistent(pairs, rows, chosen, context.queries, context.corpus, rule, seed, ledger, device)
     rows, chosen = rows[kept], chosen[kept]
     by_query = np.argsort(pairs.query_of_row[rows], kind="stable")

@@ -17,7 +17,7 @@ import pyarrow as pa
 from medi_build.arrays import Ints, Vectors
 from medi_build.content.mining_rule import MiningRule
 from medi_build.devices import Device
-from medi_build.embedding import Embed
+from medi_build.embedding import Embed, Prompt, both_sides
 from medi_build.ledger import Ledger
 from medi_build.mine.encoding import encode
 from medi_build.mine.filters import bad_lengths
@@ -53,7 +53,7 @@ def by_label(
     *,
     rule: MiningRule,
     embed: Embed,
-    instructions: tuple[str, str],
+    instructions: tuple[str | None, str | None],
     seed: int,
     ledger: Ledger,
     device: Device,
@@ -69,7 +69,7 @@ def by_label(
         return empty("label", rule), unique_texts
     label_codes, firsts = codes(inputs.values.values)
     bits = label_bits(inputs.text_of_row[inputs.values.rows], label_codes, len(unique_texts), len(firsts))
-    queries, corpus = _both_sides(unique_texts, embed, instructions, ledger)
+    queries, corpus = _both_sides(unique_texts, embed, both_sides(instructions, alike=True), ledger)
     own = _diagonal(len(unique_texts))
     positives = topk(queries, corpus, 1, Exclusions(own, Labels(bits, bits, "share")), device=device)
     negatives = topk(queries, corpus, depth(rule), Exclusions(own, Labels(bits, bits, "disjoint")), device=device)
@@ -82,7 +82,7 @@ def by_output(
     *,
     rule: MiningRule,
     embed: Embed,
-    instructions: tuple[str, str],
+    instructions: tuple[str | None, str | None],
     seed: int,
     ledger: Ledger,
     device: Device,
@@ -102,10 +102,10 @@ def by_output(
     if not len(unique_texts):
         return empty("output", rule), unique_texts
     count, outputs = len(unique_texts), inputs.values
-    x, corpus_x = _both_sides(unique_texts, embed, instructions, ledger)
+    x, corpus_x = _both_sides(unique_texts, embed, both_sides(instructions, alike=True), ledger)
     output_codes, firsts = codes(outputs.values)
     first_outputs = output_codes[outputs.places == 0][unique_texts.first]
-    y = encode(embed, Texts(outputs.values, firsts), instructions[1], ledger)[first_outputs]
+    y = encode(embed, Texts(outputs.values, firsts), Prompt(instructions[1], "document"), ledger)[first_outputs]
 
     corpus = np.concatenate([corpus_x, y], axis=1)
     own = _diagonal(count)
@@ -137,13 +137,12 @@ def _usable(examples: pa.Table, name: str, reason: str, ledger: Ledger) -> _Inpu
 
 
 def _both_sides(
-    unique_texts: UniqueTexts, embed: Embed, instructions: tuple[str, str], ledger: Ledger
+    unique_texts: UniqueTexts, embed: Embed, prompts: tuple[Prompt, Prompt], ledger: Ledger
 ) -> tuple[Vectors, Vectors]:
     """The inputs' vectors as queries and as candidates."""
     texts = unique_texts.some(np.arange(len(unique_texts)))
-    queries = encode(embed, texts, instructions[0], ledger)
-    same = instructions[0] == instructions[1]
-    return queries, queries if same else encode(embed, texts, instructions[1], ledger)
+    queries = encode(embed, texts, prompts[0], ledger)
+    return queries, queries if prompts[0] == prompts[1] else encode(embed, texts, prompts[1], ledger)
 
 
 def _diagonal(count: int) -> BoolMatrix:

@@ -16,7 +16,7 @@ from medi_build.content.mining_rule import MiningRule
 from medi_build.dataset.formats import Format, Score, from_mined, write_format
 from medi_build.dataset.schema import EXAMPLES
 from medi_build.devices import Device
-from medi_build.embedding import Embed
+from medi_build.embedding import Embed, Prompt, both_sides
 from medi_build.errors import InputError, MissingInputError, OptionError
 from medi_build.files import atomic_file
 from medi_build.ingest.adapters import pairs
@@ -43,7 +43,7 @@ def mine_file(
     corpus: Path | None = None,
     formats: Sequence[Format] = ("triplet",),
     scores: bool = False,
-    instructions: tuple[str, str] = ("", ""),
+    instructions: tuple[str | None, str | None] = (None, None),
     symmetric: bool = False,
     seed: int = 42,
     others: Mapping[str, Embed] | None = None,
@@ -66,9 +66,9 @@ def mine_file(
             which leaves out as many as ``positives_left_out_of_{form}`` says. Given negatives that a filter rejected,
             or that are more than the rule asks for, are noted as ``given_negative_not_used``.
         scores: scores in place of labels and beside tuples, see `write_format`.
-        instructions: those of the query and of the document side, for encoding; of the forms only ``flagembedding``
-            tells the query's.
-        symmetric: queries are candidates too.
+        instructions: those of the query and of the document side, for encoding; None for what an encoder has saved
+            for the side, as `mine` says. Of the forms only ``flagembedding`` tells the query's, where it is given.
+        symmetric: queries are candidates too, and all texts are encoded as queries.
         seed: of every choice that is not by score.
         others: the encoders that the rule names (``rule.others``), by these names.
         device: where to search; the result is the same everywhere.
@@ -116,7 +116,8 @@ def mine_file(
     ledger.written = mined.num_rows
     ledger.check()
     scored = "flagembedding" in formats and not rule.cross_encoder_scores
-    tuples = from_mined(examples, mined, instructions[0], _cosines(embed, instructions) if scored else None)
+    score = _cosines(embed, both_sides(instructions, alike=symmetric)) if scored else None
+    tuples = from_mined(examples, mined, instructions[0] or "", score)
     ledger.note("given_negative_not_used", _unused(examples["negatives"], mined["row"], tuples["negatives"]))
     further = pc.sum(pc.list_value_length(tuples["further_positives"])).as_py() or 0
     for form in dict.fromkeys(formats):
@@ -140,7 +141,7 @@ def _unused(given: pa.ChunkedArray, rows: pa.ChunkedArray, written: pa.ChunkedAr
     return int(total) - sum(len({*own} & {*kept}) for own, kept in pairs_of_lists)
 
 
-def _cosines(embed: Embed, instructions: tuple[str, str]) -> Score:
+def _cosines(embed: Embed, prompts: tuple[Prompt, Prompt]) -> Score:
     """The scores of mining, for positives that it did not look at; their vectors are in the store."""
 
     def score(queries: list[str], texts: list[str]) -> Floats32:
@@ -148,8 +149,8 @@ def _cosines(embed: Embed, instructions: tuple[str, str]) -> Score:
         for start in range(0, len(texts), PAIRS_AT_ONCE):
             some = slice(start, start + PAIRS_AT_ONCE)
             left, right = (
-                embed(side[some], instruction).vectors.astype(np.float32)
-                for side, instruction in zip((queries, texts), instructions, strict=True)
+                embed(side[some], *prompt).vectors.astype(np.float32)
+                for side, prompt in zip((queries, texts), prompts, strict=True)
             )
             found[some] = (left * right).sum(axis=1)
         return found

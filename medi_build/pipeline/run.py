@@ -5,13 +5,16 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medi_build.content.load import load_content
+from medi_build.content.pipelines import Pipeline
 from medi_build.dataset.folder import OutputFolder, open_output
 from medi_build.dataset.manifest import publish
-from medi_build.dataset.reader import Manifest
+from medi_build.dataset.reader import Manifest, SidePrompts
 from medi_build.dataset.receipt import Receipt
 from medi_build.devices import devices
+from medi_build.embedding import Prompt
 from medi_build.errors import MissingInputError
 from medi_build.ingest.adapters.base import Inputs
 from medi_build.ingest.fetch import fetch_missing
@@ -23,6 +26,9 @@ from medi_build.pipeline.options import BuildOptions, check_options, pipeline_of
 from medi_build.pipeline.plan import Plan, Unit, inputs_of, resolve
 from medi_build.pipeline.unit import UnitJob, build_unit, opened_embedders
 from medi_build.progress import Silent
+
+if TYPE_CHECKING:
+    from medi_build.encode.embedder import Embedder
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,9 @@ def build(options: BuildOptions, watcher: Silent | None = None) -> BuildResult:
             jobs = list(_jobs(plan, inputs, identities, output, options, device))
             receipts, seconds = _build_all(executor, jobs, output, progress)
             check_something_left(receipts)
-            manifest = publish(output, pipeline, encoders[0].encoder.identity, receipts, content.cards)
+            manifest = publish(
+                output, pipeline, encoders[0].encoder.identity, _prompts(pipeline, encoders), receipts, content.cards
+            )
     ledgers = [Ledger.from_dict(receipt.ledger) for receipt in receipts]
     return BuildResult(options.out, manifest, ledgers, seconds, dict(plan.left_out))
 
@@ -81,6 +89,21 @@ def _inputs(unit: Unit, cache: Path, offline: bool, progress: Silent) -> Inputs:
         missing = unit.located.missing
         fetched = fetch_missing(unit.card, missing, cache / "downloads", progress.advance, offline)
     return inputs_of(unit, fetched, cache / "indexes")
+
+
+def _prompts(pipeline: Pipeline, encoders: "Sequence[Embedder]") -> dict[str, SidePrompts]:
+    """What stands in front of the texts that each encoder of the pipeline sees."""
+    names = [pipeline.encoder.model, *pipeline.mining.others]
+    under_instructions = {pipeline.encoder.model, *pipeline.mining.encoders} if pipeline.mine_with_instructions else ()
+    return {
+        name: SidePrompts(query=None, document=None)
+        if name in under_instructions
+        else SidePrompts(
+            query=one.encoder.prompts.text(Prompt(side="query")),
+            document=one.encoder.prompts.text(Prompt(side="document")),
+        )
+        for name, one in zip(names, encoders, strict=True)
+    }
 
 
 def _executor(options: BuildOptions) -> tuple[LocalExecutor, str | None]:

@@ -150,7 +150,7 @@ def _mine(
         embed=embedder,
         others=dict(zip(pipeline.mining.others, others, strict=True)),
         device=job.device or embedder.encoder.device.type,
-        instructions=instructions if pipeline.mine_with_instructions else ("", ""),
+        instructions=instructions if pipeline.mine_with_instructions else (None, None),
         symmetric=options.adapter == "pairs" and options.symmetric,
         verified_negatives=job.unit.card.verified_negatives,
         seed=pipeline.seed,

@@ -65,6 +65,7 @@ def write_built(folder: Path, records: list[dict[str, Any]], shards_of: int = 2)
         writers={},
         pipeline={"name": "toy"},
         encoder="none",
+        prompts={},
         rows=len(rows),
         digest="",
         datasets=datasets,

@@ -14,11 +14,11 @@ from medi_build.ledger import Ledger
 DIMENSIONS = 64
 
 
-def embed(texts, instruction=""):
+def embed(texts, instruction=None, side=None):
     """Unit vectors of trigram counts: texts with like spelling are near each other."""
     vectors = np.zeros((len(texts), DIMENSIONS), dtype=np.float32)
     for i, text in enumerate(texts):
-        padded = f"  {instruction}{text} "
+        padded = f"  {instruction or ''}{text} "
         for j in range(len(padded) - 2):
             vectors[i, zlib.crc32(padded[j : j + 3].encode()) % DIMENSIONS] += 1
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

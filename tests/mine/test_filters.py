@@ -46,7 +46,7 @@ def run(rows, rule, docs=(), **options):
 def angles(degrees):
     """An encoder that puts each text ``name@degrees`` at that angle, so that cosines are known."""
 
-    def at(texts, instruction=""):
+    def at(texts, instruction=None, side=None):
         turn = np.radians([float(text.split("@")[1]) for text in texts])
         return Embedded(np.stack([np.cos(turn), np.sin(turn)], axis=1).astype(np.float16), 0)
 
@@ -231,7 +231,7 @@ def test_nearest_positive_equals_the_plain_version(monkeypatch, cells, weighted)
 
 
 def test_the_guide_can_veto_and_has_to_be_there():
-    def guide(texts, instruction=""):
+    def guide(texts, instruction=None, side=None):
         turn = np.radians([0.0 if text.startswith(("q", "n0", "n3")) else 90.0 for text in texts])
         return Embedded(np.stack([np.cos(turn), np.sin(turn)], axis=1).astype(np.float16), 0)
 

@@ -200,7 +200,7 @@ def test_instructions_go_to_the_encoder_only():
     rows = [{"query": "what is tea", "positives": ["tea is a drink"]}, {"query": "fox", "positives": ["an animal"]}]
     seen = []
 
-    def spy(texts, instruction=""):
+    def spy(texts, instruction=None, side=None):
         seen.append((instruction, list(texts)))
         return embed(texts, instruction)
 
@@ -221,13 +221,13 @@ def test_instructions_go_to_the_encoder_only():
 def test_unusable_vectors_and_margins_are_refused():
     rows = [{"query": "tea", "positives": ["a drink"]}, {"query": "fox", "positives": ["an animal"]}]
 
-    def broken(texts, instruction=""):
+    def broken(texts, instruction=None, side=None):
         return Embedded(np.full((len(texts), 4), np.nan, dtype=np.float16), 0)
 
     with pytest.raises(MiningError, match="NaN"):
         mine(examples(rows), None, kind="pairs", rule=MiningRule(), embed=broken, seed=0, ledger=Ledger("t"))
 
-    def wide(texts, instruction=""):
+    def wide(texts, instruction=None, side=None):
         return Embedded(embed(texts).vectors.astype(np.float32), 0)
 
     with pytest.raises(MiningError, match=r"float32 vectors .* one float16 vector per text"):
@@ -239,7 +239,7 @@ def test_unusable_vectors_and_margins_are_refused():
 def test_truncated_texts_are_counted(ledger):
     rows = [{"query": "tea", "positives": ["a drink"]}, {"query": "fox", "positives": ["an animal"]}]
 
-    def short(texts, instruction=""):
+    def short(texts, instruction=None, side=None):
         return Embedded(embed(texts).vectors, len(texts))
 
     mine(examples(rows), None, kind="pairs", rule=MiningRule(), embed=short, seed=0, ledger=ledger)

@@ -56,7 +56,7 @@ def test_no_ranking_cannot_be_fused():
 def turned(places):
     """An encoder that puts the i-th text of the toy dataset at an angle of its own."""
 
-    def at(texts, instruction=""):
+    def at(texts, instruction=None, side=None):
         turn = np.radians([places[text] for text in texts])
         return Embedded(np.stack([np.cos(turn), np.sin(turn)], axis=1).astype(np.float16), 0)
 
