@@ -1,6 +1,5 @@
 """``medi build``."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -123,10 +122,12 @@ def build_command(
 
 
 def _mined_under(encoder: str, prompts: "SidePrompts") -> str:
-    if prompts.query is None:
+    from medi_build.encode.prompts import quoted
+
+    if prompts.query is None or prompts.document is None:
         return f"mined with {encoder} under the datasets' instructions"
     if not prompts.query and not prompts.document:
         return f"mined with {encoder}, without prompts: it has none saved"
     sides = (("queries", prompts.query), ("documents", prompts.document))
-    told = ", ".join(f"{side} {json.dumps(text, ensure_ascii=False) if text else 'none'}" for side, text in sides)
+    told = ", ".join(f"{side} {quoted(text)}" for side, text in sides)
     return f"mined with {encoder} under its saved prompts: {told}"

@@ -43,7 +43,10 @@ class PresetName(StrEnum):
 
 def mine_command(
     source: Annotated[
-        str, typer.Argument(help="A file (JSON lines or array, CSV, TSV, Parquet), or a dataset on the hub.")
+        str,
+        typer.Argument(
+            help="A file (JSON lines or array, CSV, TSV, Parquet), or a dataset: in a folder, or on the hub."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the results and ledger.json.")],
     query_column: Annotated[str | None, typer.Option(help="Column of the query; not for the known line forms.")] = None,

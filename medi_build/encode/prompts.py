@@ -52,16 +52,20 @@ class Prompts:
     def told(self, prompt: Prompt) -> str:
         """The prompt and where it comes from, for people to read."""
         text = self.text(prompt)
-        shown = json.dumps(text, ensure_ascii=False) if text else "none"
         if prompt.instruction is not None:
-            return f"{shown} (given)"
+            return f"{quoted(text)} (given)"
         name = prompt.side or self.default_name
         if text:
-            return f"{shown} (saved as {name!r})"
+            return f"{quoted(text)} (saved as {name!r})"
         passed_over = [known for known in NOT_TAKEN if self.by_name.get(known)]
         if prompt.side == "document" and passed_over:
             return f"none (sentence-transformers takes 'document', which is not saved, and not {passed_over[0]!r})"
         return "none (none saved)"
+
+
+def quoted(text: str) -> str:
+    """A prompt for people to read, white space and all."""
+    return json.dumps(text, ensure_ascii=False) if text else "none"
 
 
 def prompts_of(folder: Path) -> Prompts:

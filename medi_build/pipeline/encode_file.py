@@ -2,25 +2,33 @@
 
 import codecs
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from medi_build.embedding import Prompt
 from medi_build.encode.encoder import Progress
 from medi_build.encode.instructor import Instructor
 from medi_build.encode.pair_tokens import TRUNCATED
+from medi_build.encode.prompts import Prompts
 from medi_build.errors import InputError, TrainError
 from medi_build.files import atomic_file
-from medi_build.ingest.adapters.base import clean
 from medi_build.ingest.rows import is_parquet, lines_of, parquet_batches, rows_of
 from medi_build.ledger import Ledger
 
 ROWS_PER_STEP = 8192
+CHARACTERS_PER_STEP = 1 << 26
+"""So that the texts of a step stay below what an Arrow array of strings holds."""
+CHARACTERS_PER_TOKEN = 16
+"""As many are tokenised at first for each token of the window: the rest of a text hardly ever matters."""
+ROWS_TO_FIND_COLUMN = 1000
 TEXT_FILE = re.compile(r"\.txt(\.(gz|bz2|xz|zst))?$")
 ROWS_FILE = re.compile(r"\.(jsonl?|csv|tsv)(\.(gz|bz2|xz|zst))?$")
+MISSING = object()
+"""The value of a row that lacks the column."""
 
 
 def encode_file(
@@ -28,7 +36,7 @@ def encode_file(
     source: Path,
     out: Path,
     *,
-    instruction: str = "",
+    instruction: str | None = None,
     column: str = "text",
     progress: Progress | None = None,
 ) -> Ledger:
@@ -39,22 +47,22 @@ def encode_file(
         source: ``.txt`` (a text per line), ``.jsonl`` or ``.json`` (strings, or objects with `column`), ``.csv`` or
             ``.tsv`` (with a header), each also compressed, or ``.parquet``.
         out: Parquet file with ``row`` (int64, counted from 0 in the source), ``text`` and ``vector`` (float32 [d]).
-        instruction: of all texts.
+        instruction: of all texts; None for the prompt that the model takes by default, if it has saved one.
         column: name of the text's column or key.
         progress: told (texts done, texts in the step).
 
     Returns:
-        The ledger: rows read, written, and dropped by reason (``wrong_type``, ``empty_text``, ``invalid_unicode``,
-        ``invalid_json``, ``too_long``); the note ``truncated`` counts texts that did not fit the window.
+        The ledger: rows read, written, and dropped by reason (``missing_column``, ``wrong_type``, ``empty_text``,
+        ``invalid_unicode``, ``invalid_json``, ...); the note ``truncated`` counts texts that were cut at the window.
 
     Raises:
-        TrainError: the file is of another kind, has no such column or is ``out`` itself, or the instruction fills the
-            window.
+        TrainError: the file is of another kind or is ``out`` itself, or the instruction fills the window.
         OutputError: ``out`` cannot be written.
-        InputError: the file cannot be read, or none of its rows can be used.
+        InputError: the file cannot be read, none of its first rows has the column, or no row can be used.
     """
     if out.exists() and source.exists() and out.samefile(source):
         raise TrainError(f"{out}: is the file to encode; name another one for the vectors")
+    instruction = Prompts(model.prompts, model.default_prompt_name).text(Prompt(instruction))
     if instruction and model.tokenise([(instruction, "")]).lengths[0] >= model.max_seq_length:
         raise TrainError(
             f"the instruction leaves no room for text in the window of {model.max_seq_length} tokens: "
@@ -65,7 +73,7 @@ def encode_file(
     schema = pa.schema([("row", pa.int64()), ("text", pa.string()), ("vector", vector)])
     with atomic_file(out) as file, pq.ParquetWriter(pa.PythonFile(file, mode="w"), schema) as writer:
         for rows, texts in _steps(_texts(source, column, ledger), ledger):
-            tokens = model.tokenise([(instruction, text) for text in texts])
+            tokens = model.tokenise([(instruction, _beginning(model, instruction, text)) for text in texts])
             ledger.note("truncated", int((tokens.flags & TRUNCATED).astype(bool).sum()))
             vectors = model.encode_tokens(tokens, progress)
             flat = pa.array(vectors.reshape(-1), pa.float32())
@@ -78,22 +86,49 @@ def encode_file(
     return ledger
 
 
-def _steps(texts: Iterator[tuple[int, Any]], ledger: Ledger) -> Iterator[tuple[list[int], list[str]]]:
-    """Usable texts with their row numbers, `ROWS_PER_STEP` at a time."""
+def _beginning(model: Instructor, instruction: str, text: str) -> str:
+    """As much of a text as decides its tokens in the window: twice what fills it, for a tokenizer looks around."""
+    length = CHARACTERS_PER_TOKEN * model.max_seq_length
+    while 2 * length < len(text):
+        if model.tokenise([(instruction, text[:length])]).flags[0] & TRUNCATED:
+            return text[: 2 * length]
+        length *= 2
+    return text
+
+
+def _steps(texts: Iterable[tuple[int, Any]], ledger: Ledger) -> Iterator[tuple[list[int], list[str]]]:
+    """Usable texts with their row numbers, a step's worth at a time."""
     rows: list[int] = []
     kept: list[str] = []
+    characters = 0
     for row, text in texts:
-        if fault := clean(text)[1]:
+        if fault := _fault(text):
             ledger.drop("adapt", fault, where=f"row {row}")
             continue
         ledger.adapted += 1
         rows.append(row)
         kept.append(text)
-        if len(rows) == ROWS_PER_STEP:
+        characters += len(text)
+        if len(rows) == ROWS_PER_STEP or characters > CHARACTERS_PER_STEP:
             yield rows, kept
-            rows, kept = [], []
+            rows, kept, characters = [], [], 0
     if rows:
         yield rows, kept
+
+
+def _fault(text: Any) -> str | None:
+    """Why a text cannot be encoded, or None."""
+    if text is MISSING:
+        return "missing_column"
+    if text is None or (isinstance(text, str) and not text.strip()):
+        return "empty_text"
+    if not isinstance(text, str):
+        return "wrong_type"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "invalid_unicode"
+    return None
 
 
 def _texts(source: Path, column: str, ledger: Ledger) -> Iterator[tuple[int, Any]]:
@@ -111,15 +146,29 @@ def _texts(source: Path, column: str, ledger: Ledger) -> Iterator[tuple[int, Any
             text = line if number > 1 else line.removeprefix(codecs.BOM_UTF8)
             yield number - 1, text.decode(errors="surrogateescape").rstrip("\r\n")
     elif ROWS_FILE.search(source.name):
-        for number, value in rows_of(source, ledger, lists=False):
-            if isinstance(value, Mapping) and column not in value:
-                raise TrainError(
-                    f"{source}:{number}: has no {column!r}; its keys are {', '.join(map(repr, value)) or 'none'}, name "
-                    "the one that holds the text as column"
-                )
-            yield number - 1, value[column] if isinstance(value, Mapping) else value
+        yield from _values(source, column, ledger)
     else:
         raise TrainError(
             f"{source}: is neither .txt nor .jsonl, .json, .csv, .tsv nor .parquet; save the texts in one of these "
             "forms"
+        )
+
+
+def _values(source: Path, column: str, ledger: Ledger) -> Iterator[tuple[int, Any]]:
+    """The texts of a file of rows, numbered from 0; `MISSING` where a row has no such column."""
+    without: list[Mapping[str, Any]] = []
+    found = False
+    for number, row in rows_of(source, ledger, lists=False):
+        value = row.get(column, MISSING) if isinstance(row, Mapping) else row
+        found = found or value is not MISSING
+        if not found:
+            without.append(row)
+            if len(without) == ROWS_TO_FIND_COLUMN:
+                break
+        yield number - 1, value
+    if without and not found:
+        keys = dict.fromkeys(key for row in without for key in row)
+        raise InputError(
+            f"{source}: none of its first {len(without):,} rows has {column!r}; their keys are "
+            f"{', '.join(map(repr, keys)) or 'none'}, name the one that holds the text as column"
         )

@@ -52,8 +52,8 @@ def mine_file(
     """Mine negatives for the pairs of a file and write them.
 
     Args:
-        source: JSON lines or a JSON array, CSV, TSV or Parquet, also gzip, bzip2, xz or zstd, or a dataset on the hub
-            (its train split).
+        source: JSON lines or a JSON array, CSV, TSV or Parquet, also gzip, bzip2, xz or zstd; or the train split of a
+            dataset on the hub, or of a folder of its files or of `save_to_disk`.
         out: folder for ``{format}.parquet`` or ``{format}.jsonl`` of each format, and ``ledger.json``.
         embed: the encoder.
         rule: the knobs of mining.
@@ -159,12 +159,16 @@ def _cosines(embed: Embed, prompts: tuple[Prompt, Prompt]) -> Score:
 
 
 def _local(source: str, folder: Path) -> Path:
-    """The source as a local file; a dataset of the hub becomes a Parquet file in ``folder``."""
+    """The source as a local file; a dataset of the hub or in a folder becomes a Parquet file in ``folder``."""
     path = Path(source).expanduser()
     if path.is_file():
         return path
+    if path.is_dir():
+        return _from_folder(path, folder)
     if path.suffix in FILE_ENDINGS or path.is_absolute() or source.count("/") > 1:
-        raise MissingInputError(f"{source}: no such file; give a .jsonl, .csv or .parquet file, or a dataset's hub id")
+        raise MissingInputError(
+            f"{source}: no such file or folder; give a .jsonl, .csv or .parquet file, a dataset's folder or its hub id"
+        )
     from datasets import load_dataset
 
     try:
@@ -173,6 +177,27 @@ def _local(source: str, folder: Path) -> Path:
         told = " ".join(f"{type(error).__name__}: {error}".split())
         raise MissingInputError(f"{source}: neither a file nor a dataset that the hub gives out ({told})") from error
     path = folder / f"{source.rsplit('/', maxsplit=1)[-1]}.parquet"
+    dataset.to_parquet(path)
+    return path
+
+
+def _from_folder(source: Path, folder: Path) -> Path:
+    """The train split of a folder, one that `save_to_disk` wrote or one of files as `load_dataset` finds them."""
+    from datasets import Dataset, load_dataset, load_from_disk
+
+    saved = any((source / name).is_file() for name in ("state.json", "dataset_dict.json"))
+    try:
+        loaded = load_from_disk(str(source)) if saved else load_dataset(str(source.resolve()), split="train")
+        dataset = loaded if isinstance(loaded, Dataset) else loaded["train"]
+    except Exception as error:  # whatever the library raises, often on several lines
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        files = sorted(path.name for path in source.iterdir() if path.suffix in FILE_ENDINGS)
+        raise InputError(
+            f"{source}: is a folder without a train split that datasets reads ({told}); give a file of pairs"
+            + (f", of which it holds {', '.join(files[:5])}" if files else "")
+            + ", or a folder of a dataset's files or of save_to_disk"
+        ) from error
+    path = folder / f"{source.resolve().name}.parquet"
     dataset.to_parquet(path)
     return path
 

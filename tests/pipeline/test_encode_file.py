@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from medi_build.encode.instructor import Instructor
+from medi_build.encode.pair_tokens import TRUNCATED
 from medi_build.errors import InputError, OutputError, TrainError
 from medi_build.pipeline.encode_file import encode_file
 from tests.conftest import ROOT
@@ -45,8 +46,7 @@ def test_files_of_every_kind(model: Instructor, tmp_path: Path) -> None:
             model, tmp_path / name, tmp_path / "out" / "v.parquet", instruction="Represent the sentence;", column="body"
         )
         ledger.check()
-        empty = "wrong_type" if name == "c.csv" else "empty_text"  # an empty cell is null
-        assert (ledger.read, ledger.written, dict(ledger.dropped["adapt"])) == (4, 3, {empty: 1})
+        assert (ledger.read, ledger.written, dict(ledger.dropped["adapt"])) == (4, 3, {"empty_text": 1})
         rows = rows_of(tmp_path / "out" / "v.parquet")
         assert [row["row"] for row in rows] == [0, 2, 3]
         assert [row["text"] for row in rows] == [text for text in texts if text]
@@ -81,16 +81,63 @@ def test_truncated_texts_are_counted(tmp_path: Path) -> None:
     assert encode_file(short, tmp_path / "a.txt", tmp_path / "v.parquet").notes["truncated"] == 1
 
 
+def test_a_long_text_is_cut_at_the_window_and_never_dropped(model: Instructor, tmp_path: Path) -> None:
+    words = " ".join(["the ferry crosses the strait"] * 5_000)
+    texts = ["one", words, " " * 200_000 + "behind many blanks", "x" * 300_000]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, texts)))
+    ledger = encode_file(model, tmp_path / "a.jsonl", tmp_path / "v.parquet", instruction="Represent the sentence;")
+    ledger.check()
+    cut = model.tokenise([["Represent the sentence;", text] for text in texts]).flags & TRUNCATED
+    assert (ledger.read, ledger.written, ledger.notes["truncated"]) == (4, 4, int(cut.sum()))
+    assert cut.tolist()[:3] == [0, 1, 0]
+    rows = rows_of(tmp_path / "v.parquet")
+    assert [row["text"] for row in rows] == texts
+    wanted = model.encode([["Represent the sentence;", text] for text in texts], normalize_embeddings=True)
+    assert np.abs(np.array([row["vector"] for row in rows]) - wanted).max() < 1e-6
+
+
+def test_bad_rows_are_counted_and_the_others_encoded(model: Instructor, tmp_path: Path) -> None:
+    rows = ['{"title": "x"}', '{"text": "one"}', '{"text": null}', "{broken", '{"text": ["x"]}', "5", '"two"', "{}"]
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    ledger = encode_file(model, tmp_path / "a.jsonl", tmp_path / "v.parquet")
+    ledger.check()
+    dropped = {"missing_column": 2, "empty_text": 1, "invalid_json": 1, "wrong_type": 2}
+    assert (ledger.read, ledger.written, dict(ledger.dropped["adapt"])) == (8, 2, dropped)
+    assert ledger.places["adapt/missing_column"] == ["row 0", "row 7"]
+    assert [(row["row"], row["text"]) for row in rows_of(tmp_path / "v.parquet")] == [(1, "one"), (6, "two")]
+
+
+@pytest.mark.parametrize("first", [10, 999, 1000])
+def test_a_column_that_no_first_row_has_is_an_error_before_the_work(
+    model: Instructor, tmp_path: Path, first: int
+) -> None:
+    lines = ['{"body": "x"}', "{}"] * 500
+    (tmp_path / "a.jsonl").write_text("\n".join([*lines[:first], '{"text": "one"}', '{"text": "two"}']))
+    if first < 1000:
+        assert encode_file(model, tmp_path / "a.jsonl", tmp_path / "v.parquet").written == 2
+        return
+    with pytest.raises(InputError, match=r"none of its first 1,000 rows has 'text'; their keys are 'body', name"):
+        encode_file(model, tmp_path / "a.jsonl", tmp_path / "v.parquet")
+    assert not (tmp_path / "v.parquet").exists()
+
+
+def test_a_step_holds_so_many_characters(model: Instructor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medi_build.pipeline.encode_file.CHARACTERS_PER_STEP", 30)
+    (tmp_path / "a.txt").write_text("".join(f"a ship of {i}\n" for i in range(9)))
+    assert encode_file(model, tmp_path / "a.txt", tmp_path / "v.parquet").written == 9
+    assert pq.ParquetFile(tmp_path / "v.parquet").num_row_groups == 3
+
+
 def test_bad_files_are_refused(model: Instructor, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"title": "x"}\n')
     (tmp_path / "a.pdf").write_text("x")
     (tmp_path / "a.csv").write_text("title\nx\n")
     pq.write_table(pa.table({"body": ["x"]}), tmp_path / "a.parquet")
-    with pytest.raises(TrainError, match=r"a.jsonl:1: has no 'text'; its keys are 'title'"):
+    with pytest.raises(InputError, match=r"a.jsonl: none of its first 1 rows has 'text'; their keys are 'title'"):
         encode_file(model, tmp_path / "a.jsonl", tmp_path / "v.parquet")
     with pytest.raises(TrainError, match=r"neither \.txt"):
         encode_file(model, tmp_path / "a.pdf", tmp_path / "v.parquet")
-    with pytest.raises(TrainError, match=r"a.csv:1: has no 'text'; its keys are 'title'"):
+    with pytest.raises(InputError, match=r"a.csv: none of its first 1 rows has 'text'; their keys are 'title'"):
         encode_file(model, tmp_path / "a.csv", tmp_path / "v.parquet")
     with pytest.raises(InputError, match="no column 'text'"):
         encode_file(model, tmp_path / "a.parquet", tmp_path / "v.parquet")

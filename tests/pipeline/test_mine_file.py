@@ -104,7 +104,7 @@ def test_a_file_without_a_usable_row_is_an_error_and_writes_nothing(tmp_path):
 
 
 def test_bad_input_says_what_to_do(tmp_path):
-    with pytest.raises(MissingInputError, match=r"no such file; give a \.jsonl"):
+    with pytest.raises(MissingInputError, match=r"no such file or folder; give a \.jsonl"):
         run(tmp_path / "none.jsonl", tmp_path / "out")
     bad = tmp_path / "corpus.jsonl"
     bad.write_text('{"body": "a text"}')
