@@ -17,8 +17,11 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback
 
+from medi_build.content.pipelines import EncoderSpec
+from medi_build.encode.encoder import Encoder
 from medi_build.errors import DatasetError, TrainError
 from medi_build.train.checkpoints import RECEIPT, drop_older_checkpoints
+from medi_build.train.collate import TripletCollator
 from medi_build.train.data import Rows
 from medi_build.train.model_card import Trained
 from medi_build.train.objective import instructor_loss
@@ -311,6 +314,25 @@ def test_choices_train(toy_data: Path, tiny_model: Path, tmp_path: Path, changes
     before, after = weights(tiny_model), weights(trained.output_dir)
     assert before.keys() == after.keys()
     assert not same(before, after)
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_texts_are_joined_as_the_trained_encoder_will_join_them(
+    toy_data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pooled: bool
+) -> None:
+    seen: list[bool] = []
+
+    def spy(*arguments: Any, **options: Any) -> TripletCollator:
+        collator = TripletCollator(*arguments, **options)
+        seen.append(collator.skip_instruction)
+        return collator
+
+    monkeypatch.setattr("medi_build.train.trainer.TripletCollator", spy)
+    trained = run(
+        settings_for(toy_data, tiny_model, tmp_path / "run", max_steps=1, eval_steps=1, pool_instruction=pooled)
+    )
+    encoder = Encoder(EncoderSpec(model=str(trained.output_dir)), "cpu")
+    assert seen == [encoder.skip_instruction] * 2 == [not pooled] * 2  # for training, and for what is held out
 
 
 @pytest.mark.parametrize("accumulated", [1, 2])
