@@ -1,4 +1,4 @@
-"""Adapters of PEFT (LoRA and its kin): where a folder holds one, which model it sits on, and merging it into the weights.
+"""Adapters of PEFT (LoRA and its kin): where a folder holds one, what it was trained on, merging it into the weights.
 
 Two forms exist. sentence-transformers saves an adapter in place of the transformer's weights, among the other modules
 of the model. PEFT saves the adapter alone: everything else is then the base model's.

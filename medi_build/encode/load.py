@@ -71,7 +71,7 @@ def find_model(name: str, revision: str | None = None) -> ModelFiles:
 
 def _with_base(files: ModelFiles) -> ModelFiles:
     """The same with what its adapter sits on, in the digest too; unchanged where it has no adapter."""
-    found = adapter.find_adapter(files.folder, _transformer_in(files.folder))
+    found = adapter.find_adapter(files.folder, transformer_in(files.folder))
     if found is None:
         return files
     if Path(found.base).absolute() == found.folder.absolute():  # the weights lie beside the adapter
@@ -80,8 +80,8 @@ def _with_base(files: ModelFiles) -> ModelFiles:
         base = find_model(found.base, found.revision)
     except (EncoderError, RecursionError) as error:
         raise EncoderError(
-            f"{files.name}: is an adapter for {found.base}, which is not there ({error}); set base_model_name_or_path in "
-            f"{found.folder / adapter.CONFIG} to where that model lies"
+            f"{files.name}: is an adapter for {found.base}, which is not there ({error}); set base_model_name_or_path "
+            f"in {found.folder / adapter.CONFIG} to where that model lies"
         ) from error
     return replace(files, base=base, digest=xxhash.xxh3_128_hexdigest(f"{files.digest}/{base.digest}".encode()))
 
@@ -148,7 +148,7 @@ def window_of(model: "SentenceTransformer", name: str, max_tokens: int | None) -
         EncoderError: the model has no positions for as many tokens as are asked for.
     """
     network = model[0].auto_model
-    table = _table_of_positions(network)
+    table = table_of_positions(network)
     if max_tokens is None:
         own = int(model.max_seq_length or _DEFAULT_WINDOW)
         return own if table is None else min(own, table)
@@ -160,7 +160,7 @@ def window_of(model: "SentenceTransformer", name: str, max_tokens: int | None) -
     return max_tokens
 
 
-def _table_of_positions(network: Any) -> int | None:
+def table_of_positions(network: Any) -> int | None:
     """Tokens that a table of absolute positions has room for; None for a network without one.
 
     Networks of RoBERTa's kind (XLM-RoBERTa, MPNet, CamemBERT, Longformer, ...) count from the place after that of
@@ -194,7 +194,7 @@ def _from_folder(folder: Path) -> "SentenceTransformer":
 def _merged(files: ModelFiles, base: ModelFiles) -> "SentenceTransformer":
     """A model with its adapter merged; where the folder holds the adapter alone, all else is the base's."""
     adapter.check_peft()
-    found = adapter.find_adapter(files.folder, _transformer_in(files.folder))
+    found = adapter.find_adapter(files.folder, transformer_in(files.folder))
     if found is None:
         raise EncoderError(f"{files.folder}: the adapter has gone since the model was found; copy or save it again")
     if _listed_modules(files.folder):
@@ -208,7 +208,9 @@ def _merged(files: ModelFiles, base: ModelFiles) -> "SentenceTransformer":
         if (found.folder / "tokenizer_config.json").is_file():
             from transformers import AutoTokenizer
 
-            model.tokenizer = AutoTokenizer.from_pretrained(str(found.folder), local_files_only=True)
+            window = model.max_seq_length
+            model[0].processor = AutoTokenizer.from_pretrained(str(found.folder), local_files_only=True)
+            model.max_seq_length = window
     network = model[0].auto_model
     adapter.put_on(network, found)
     adapter.merge_adapters(model)
@@ -220,14 +222,14 @@ def _merged(files: ModelFiles, base: ModelFiles) -> "SentenceTransformer":
 def _transformer_folder(model: ModelFiles) -> Iterator[Path]:
     """A folder with a model's transformer; where that is an adapter itself, with what it is when merged."""
     if model.base is None or model.base.folder == model.folder:
-        yield model.folder / _transformer_in(model.folder)
+        yield model.folder / transformer_in(model.folder)
         return
     with TemporaryDirectory(prefix="medi-base-", ignore_cleanup_errors=True) as folder:
         load_model(model)[0].auto_model.save_pretrained(folder)
         yield Path(folder)
 
 
-def _transformer_in(folder: Path) -> str:
+def transformer_in(folder: Path) -> str:
     """Where in a model's folder its transformer lies; "" for the folder itself."""
     listed = _listed_modules(folder)
     return listed[0]["path"] if listed else ""

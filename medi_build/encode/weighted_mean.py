@@ -1,8 +1,8 @@
 """Weighted-mean pooling that leaves out each row's own instruction, as sentence-transformers does for a whole batch.
 
-A token weighs as much as its place in the row, instruction included. sentence-transformers finds the places by a length of
-instruction that all rows share; where a mask leaves the instructions out row by row, it would count from the first
-token of the text.
+A token weighs as much as its place in the row, instruction included. sentence-transformers finds the places by a
+length of instruction that all rows share; where a mask leaves the instructions out row by row, it would count from the
+first token of the text.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,9 @@ MODE = "weightedmean"
 
 
 def weigh_by_place(pooling: Any) -> None:
-    """Have a pooling with that mode count the places right under a mask without the instruction; others stay as they are.
+    """Have a pooling with that mode count the places right under a mask without the instruction.
 
-    By a hook, which is not saved. Rows have to be padded on the right.
+    By a hook, which is not saved; poolings without that mode get none. Rows have to be padded on the right.
     """
     if MODE in _modes(pooling):
         pooling.register_forward_hook(_count_from_the_row)
@@ -40,7 +40,7 @@ def _count_from_the_row(pooling: Any, inputs: tuple[dict[str, Any], ...], featur
 
 
 def weighted_mean(token_embeddings: "Tensor", mask: "Tensor") -> "Tensor":
-    """The mean [b, d] of token embeddings [b, t, d], each weighing its place from 1 where the mask [b, t] is 1, else 0."""
+    """The mean [b, d] of embeddings [b, t, d]; each weighs its place from 1 where the mask [b, t] is 1, else 0."""
     import torch
 
     weights = mask * torch.arange(1, mask.shape[1] + 1, device=mask.device, dtype=torch.float32)

@@ -115,6 +115,16 @@ def test_a_bare_adapter_has_its_bases_pooling_and_later_modules(tmp_path: Path) 
     assert loaded[1].include_prompt
 
 
+def test_a_tokenizer_beside_a_bare_adapter_is_used(bert: Path, tmp_path: Path) -> None:
+    folder = save_bare_adapter(bert, tmp_path / "adapter")
+    tokenizer = SentenceTransformer(str(bert), device="cpu").tokenizer
+    tokenizer.add_tokens(["copper"])
+    tokenizer.save_pretrained(str(folder))
+    loaded = load_model(find_model(str(folder)))
+    assert "copper" in loaded.tokenizer.tokenize("why copper roofs")
+    assert loaded.max_seq_length == SentenceTransformer(str(bert), device="cpu").max_seq_length
+
+
 def test_a_bare_adapter_on_a_bare_transformer(tmp_path: Path) -> None:
     base = save_backbone(tmp_path / "base", "Bert")
     folder = tmp_path / "adapter"

@@ -15,7 +15,7 @@ COMMON = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "intermediate_size": 64,
-    "max_position_embeddings": 66,
+    "max_position_embeddings": 514,
     "pad_token_id": 1,
     "bos_token_id": 0,
     "eos_token_id": 2,
@@ -29,7 +29,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "ModernBert": COMMON,
     "Electra": {**COMMON, "embedding_size": 16},
     "Albert": {**COMMON, "embedding_size": 16},
-    "DistilBert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 66,
+    "DistilBert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 514,
                    "pad_token_id": 1},
     "T5": {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "pad_token_id": 1},
 }  # fmt: skip
