@@ -75,7 +75,8 @@ def _output_faults(folder: Path) -> Iterator[str]:
     except OSError as error:
         yield f"{folder}: cannot be written ({error.strerror or error}); name another output folder"
         return
-    ours = (folder / DATA_FOLDER).is_dir() or any(folder.glob("checkpoint-*"))
+    marks = (DATA_FOLDER, "training.svg", "checkpoint-*")  # of a run of ours, even one that was tidied up
+    ours = any(any(folder.glob(mark)) for mark in marks)
     model = [name for name in ("modules.json", "config.json", "adapter_config.json") if (folder / name).is_file()]
     if model and not ours:
         yield (

@@ -53,6 +53,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_network(tmp_path_factory.mktemp("models") / "bert", "Bert")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CONFIGS)
 @pytest.mark.parametrize("save", [save_adapter, save_bare_adapter])
 def test_both_forms_give_the_vectors_of_their_libraries(tmp_path: Path, kind: str, save: Any) -> None:
@@ -239,6 +240,7 @@ def more_layers(folder: Path, base: Path) -> None:
     save_file(weights | more, folder / "adapter_model.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [

@@ -22,6 +22,8 @@ from tests.encode.tiny_networks import letters_tokenizer, save_adapter, save_net
 from tests.train.conftest import toy_records
 from tests.train.runs import Steps, losses, run, settings_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -171,7 +173,7 @@ def test_all_faults_of_settings_and_model_are_one_error(tmp_path: Path, bert: Pa
         run(settings_for(case.data, case.model, case.out, **changes))
     for part in ("run is a file", "float16", "no such file", "pooling lasttoken", "'nothing' is the name of no linear"):
         assert part in str(caught.value)
-    with pytest.raises(TrainError, match=r"loss 'x' is not one of.*learning_rate is 0.*max_steps.*|steps is 0"):
+    with pytest.raises(TrainError, match=r"loss 'x' is not one of.*learning_rate is 0.*steps is 0"):
         settings_for(case.data, case.model, case.out, loss="x", learning_rate=0.0, max_steps=0)
 
 

@@ -18,6 +18,8 @@ from tests.encode.tiny_models import save_t5, unigram_tokenizer
 from tests.encode.tiny_networks import CONFIGS, save_adapter, save_bare_adapter, save_network
 from tests.train.runs import StopAt, losses, run, settings_for
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["why copper roofs turn green", "the harbour is far", "x"]
 LAYERS = {
     "Bert": {"query", "value"},
