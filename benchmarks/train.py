@@ -35,8 +35,9 @@ from medi_build.train.batches import BatchPlan, BatchSettings, own_negative_task
 from medi_build.train.collate import TripletCollator, columns_of
 from medi_build.train.data import TrainingData, prepare
 from medi_build.train.objective import InstructorLoss
+from medi_build.train.planned_trainer import PlannedTrainer
 from medi_build.train.settings import TrainSettings
-from medi_build.train.trainer import PlannedTrainer, load_for_training
+from medi_build.train.trainer import load_for_training
 
 SIDES = ("query", "pos", "neg")
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

@@ -22,7 +22,7 @@ ALLOWED = {
     # Linear layers are cast in every pass where one is missing: tests/encode/test_linears.py.
     "medi_build.encode.linears": {"_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported"},
     # Where it is not called any more, a full disk is told in torch's words, not in ours.
-    "medi_build.train.trainer": {"_save_checkpoint"},
+    "medi_build.train.planned_trainer": {"_save_checkpoint"},
     # Where it is not called any more, an int8 folder is refused with an error; the cap keeps that off.
     "medi_build.encode.int8": {"_load_model"},
 }

@@ -3,13 +3,16 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import xxhash
 
-from medi_build.errors import EncoderError
+from medi_build.encode import adapter
+from medi_build.encode.weighted_mean import weigh_by_place
+from medi_build.errors import EncoderError, MediError
 from medi_build.files import file_digest
 
 if TYPE_CHECKING:
@@ -32,13 +35,15 @@ class ModelFiles:
         name: hub id, folder name or `BUNDLED`.
         revision: commit on the hub; None for local files.
         folder: where it lies.
-        digest: hex, over weights, configs and tokenizer files with their paths.
+        digest: hex, over weights, configs and tokenizer files with their paths, and over the base's digest.
+        base: what the folder's adapter sits on, where it holds one.
     """
 
     name: str
     revision: str | None
     folder: Path
     digest: str
+    base: "ModelFiles | None" = None
 
 
 def find_model(name: str, revision: str | None = None) -> ModelFiles:
@@ -54,18 +59,35 @@ def find_model(name: str, revision: str | None = None) -> ModelFiles:
         return ModelFiles(name, None, folder, _digest(folder))
     folder = Path(name).expanduser()
     if folder.is_dir():
-        if not ((folder / "modules.json").is_file() or (folder / "config.json").is_file()):
+        if not any((folder / file).is_file() for file in ("modules.json", "config.json", adapter.CONFIG)):
             raise EncoderError(
                 f"{name}: the folder holds neither modules.json nor config.json, so it is no saved encoder; name the "
                 "folder that SentenceTransformer.save wrote"
             )
-        return ModelFiles(folder.resolve().name, None, folder, _digest(folder))
+        return _with_base(ModelFiles(folder.resolve().name, None, folder, _digest(folder)))
     folder = _from_hub(name, revision)
-    return ModelFiles(name, folder.name, folder, _digest(folder))
+    return _with_base(ModelFiles(name, folder.name, folder, _digest(folder)))
+
+
+def _with_base(files: ModelFiles) -> ModelFiles:
+    """The same with what its adapter sits on, in the digest too; unchanged where it has no adapter."""
+    found = adapter.find_adapter(files.folder, transformer_in(files.folder))
+    if found is None:
+        return files
+    if Path(found.base).absolute() == found.folder.absolute():  # the weights lie beside the adapter
+        return replace(files, base=replace(files, folder=found.folder))
+    try:
+        base = find_model(found.base, found.revision)
+    except (EncoderError, RecursionError) as error:
+        raise EncoderError(
+            f"{files.name}: is an adapter for {found.base}, which is not there ({error}); set base_model_name_or_path "
+            f"in {found.folder / adapter.CONFIG} to where that model lies"
+        ) from error
+    return replace(files, base=base, digest=xxhash.xxh3_128_hexdigest(f"{files.digest}/{base.digest}".encode()))
 
 
 def load_model(files: ModelFiles) -> "SentenceTransformer":
-    """Load a model in float32 on the CPU, ready to encode.
+    """Load a model in float32 on the CPU, ready to encode; an adapter is merged into the weights.
 
     Both saved forms of INSTRUCTOR load: with ``include_prompt`` in the pooling config, and the public package's, which
     lacks it and may name that package's own classes. A T5 encoder whose config does not say is taken for
@@ -80,7 +102,12 @@ def load_model(files: ModelFiles) -> "SentenceTransformer":
         listed = _listed_modules(files.folder)
         public = any(_PUBLIC_PACKAGE in module["type"] for module in listed)
         with quiet():
-            model = _from_public_package(files.folder, listed) if public else _from_folder(files.folder)
+            if files.base is not None:
+                model = _merged(files, files.base)
+            else:
+                model = _from_public_package(files.folder, listed) if public else _from_folder(files.folder)
+    except MediError:
+        raise
     except Exception as error:  # whatever the libraries below raise about broken files
         raise EncoderError(
             f"{files.name}: cannot be loaded from {files.folder} ({type(error).__name__}: {error}); it has to be a "
@@ -93,13 +120,10 @@ def load_model(files: ModelFiles) -> "SentenceTransformer":
             f"{files.name}: is made of {kinds}; medi encodes with a transformer followed by one pooling, and "
             "optionally Dense and Normalize"
         )
-    if public or _silent_t5(files.folder, model):
+    base_decides = files.base is not None and not listed
+    if public or (_silent_t5(files.folder, model) and not base_decides):
         model.set_pooling_include_prompt(False)
-    if not poolings[0].include_prompt and "weightedmean" in poolings[0].pooling_mode:
-        raise EncoderError(
-            f"{files.name}: weightedmean pooling without the instruction is not supported; use a model with "
-            "mean pooling"
-        )
+    weigh_by_place(poolings[0])
     return model.eval()
 
 
@@ -124,7 +148,7 @@ def window_of(model: "SentenceTransformer", name: str, max_tokens: int | None) -
         EncoderError: the model has no positions for as many tokens as are asked for.
     """
     network = model[0].auto_model
-    table = _table_of_positions(network)
+    table = table_of_positions(network)
     if max_tokens is None:
         own = int(model.max_seq_length or _DEFAULT_WINDOW)
         return own if table is None else min(own, table)
@@ -136,7 +160,7 @@ def window_of(model: "SentenceTransformer", name: str, max_tokens: int | None) -
     return max_tokens
 
 
-def _table_of_positions(network: Any) -> int | None:
+def table_of_positions(network: Any) -> int | None:
     """Tokens that a table of absolute positions has room for; None for a network without one.
 
     Networks of RoBERTa's kind (XLM-RoBERTa, MPNet, CamemBERT, Longformer, ...) count from the place after that of
@@ -165,6 +189,50 @@ def _from_folder(folder: Path) -> "SentenceTransformer":
     from sentence_transformers import SentenceTransformer
 
     return SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32}, local_files_only=True)
+
+
+def _merged(files: ModelFiles, base: ModelFiles) -> "SentenceTransformer":
+    """A model with its adapter merged; where the folder holds the adapter alone, all else is the base's."""
+    adapter.check_peft()
+    found = adapter.find_adapter(files.folder, transformer_in(files.folder))
+    if found is None:
+        raise EncoderError(f"{files.folder}: the adapter has gone since the model was found; copy or save it again")
+    if _listed_modules(files.folder):
+        with (
+            _transformer_folder(base) as transformer,
+            adapter.without_adapter(files.folder, _files(files.folder), found, transformer) as folder,
+        ):
+            model = _from_folder(folder)
+    else:
+        model = load_model(base)
+        if (found.folder / "tokenizer_config.json").is_file():
+            from transformers import AutoTokenizer
+
+            window = model.max_seq_length
+            model[0].processor = AutoTokenizer.from_pretrained(str(found.folder), local_files_only=True)
+            model.max_seq_length = window
+    network = model[0].auto_model
+    adapter.put_on(network, found)
+    adapter.merge_adapters(model)
+    network.name_or_path = network.config.name_or_path = str(files.folder)
+    return model
+
+
+@contextmanager
+def _transformer_folder(model: ModelFiles) -> Iterator[Path]:
+    """A folder with a model's transformer; where that is an adapter itself, with what it is when merged."""
+    if model.base is None or model.base.folder == model.folder:
+        yield model.folder / transformer_in(model.folder)
+        return
+    with TemporaryDirectory(prefix="medi-base-", ignore_cleanup_errors=True) as folder:
+        load_model(model)[0].auto_model.save_pretrained(folder)
+        yield Path(folder)
+
+
+def transformer_in(folder: Path) -> str:
+    """Where in a model's folder its transformer lies; "" for the folder itself."""
+    listed = _listed_modules(folder)
+    return listed[0]["path"] if listed else ""
 
 
 def _from_public_package(folder: Path, listed: list[dict[str, str]]) -> "SentenceTransformer":

@@ -18,11 +18,11 @@ RECEIPT = "medi-train.json"
 _NOT_PART_OF_THE_RUN = {"output_dir", "source", "resume", "export", "skip_bad_rows", "extra"}
 
 
-def run_fingerprint(settings: TrainSettings, plan: BatchPlan, data_digest: str) -> dict[str, str]:
+def run_fingerprint(settings: TrainSettings, plan: BatchPlan, data_digest: str, model_digest: str) -> dict[str, str]:
     """What a checkpoint and the run that continues it have to agree on, by name."""
     fields = {name: repr(value) for name, value in asdict(settings).items() if name not in _NOT_PART_OF_THE_RUN}
     planned = xxhash.xxh3_128(np.concatenate([plan.rows, plan.offsets]).tobytes())
-    return {**fields, "data": data_digest, "batches": planned.hexdigest()}
+    return {**fields, "data": data_digest, "model": model_digest, "batches": planned.hexdigest()}
 
 
 def write_receipt(checkpoint: Path, fingerprint: dict[str, str]) -> None:

@@ -64,7 +64,10 @@ class TrainSettings:
         skip_bad_rows: leave out rows without text, or whose instruction fills the window, and count them.
         resume: go on from the newest whole checkpoint in `output_dir`, if there is one.
         export: form of the saved model; "instructor" adds a folder in that form.
-        lora_rank: train low-rank adapters of this rank (PEFT) and merge them at the end; 0 trains all weights.
+        lora_rank: train nothing but low-rank adapters of this rank (PEFT) and merge them at the end; 0 trains all
+            weights.
+        lora_targets: linear layers that get one, by the last parts of their names and separated by commas, as in
+            "query,value", or "all-linear"; see `medi_build.train.lora.lora_layers` for those taken if not given.
         extra: further arguments of sentence-transformers' `SentenceTransformerTrainingArguments`, by name.
     """
 
@@ -98,29 +101,34 @@ class TrainSettings:
     resume: bool = True
     export: Form = "sentence-transformers"
     lora_rank: int = 0
+    lora_targets: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raise `TrainError` for settings that make no sense."""
+        """Raise `TrainError`, which lists them all, for settings that make no sense."""
+        faults = []
         if self.loss not in (*LOSSES, CUSTOM):
-            raise TrainError(f"loss {self.loss!r} is not one of {', '.join(LOSSES)}{did_you_mean(self.loss, LOSSES)}")
-        for name, least in _LEAST.items():
-            if (value := getattr(self, name)) is not None and not value >= least:
-                raise TrainError(f"{name} is {value}, but must be at least {least}")
+            faults.append(f"loss {self.loss!r} is not one of {', '.join(LOSSES)}{did_you_mean(self.loss, LOSSES)}")
         checks = [
             ("cl_temperature", self.cl_temperature, self.cl_temperature > 0, "above 0"),
             ("learning_rate", self.learning_rate, self.learning_rate > 0, "above 0"),
             ("warmup_ratio", self.warmup_ratio, 0 <= self.warmup_ratio < 1, "at least 0 and below 1"),
         ]
-        for name, value, good, allowed in checks:
-            if not good:
-                raise TrainError(f"{name} is {value}, but must be {allowed}")
-        if self.eval_steps < 1 or self.eval_steps % self.logging_steps:
-            raise TrainError(
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            checks.append((name, value, value is None or value >= least, f"at least {least}"))
+        faults += [f"{name} is {value}, but must be {allowed}" for name, value, good, allowed in checks if not good]
+        if self.logging_steps >= 1 and (self.eval_steps < 1 or self.eval_steps % self.logging_steps):
+            faults.append(
                 f"eval_steps is {self.eval_steps}, but must be a multiple of logging_steps ({self.logging_steps}), so "
                 "that a resumed run continues the loss curve exactly"
             )
-        self.batches(1)
+        try:
+            self.batches(1)
+        except TrainError as error:
+            faults.append(str(error))
+        if faults:
+            raise TrainError("; ".join(faults))
 
     def batches(self, processes: int) -> BatchSettings:
         """The settings of the batch planner."""

@@ -342,7 +342,7 @@ def test_sparse_lookups_change_no_weight(
     few: dict[str, Any] = {"max_steps": 3, "eval_steps": 3, "gradient_accumulation_steps": accumulated}
     few |= {"tokens_per_forward": 100, "eval_rows_per_task": 0}
     ours = run(settings_for(toy_data, tiny_model, tmp_path / "sparse", **few))
-    monkeypatch.setattr("medi_build.train.trainer._sparse_lookups", lambda model: [])
+    monkeypatch.setattr("medi_build.train.planned_trainer.sparse_lookups", lambda model: [])
     dense = run(settings_for(toy_data, tiny_model, tmp_path / "dense", **few))
     wanted = weights(dense.output_dir)
     for name, value in weights(ours.output_dir).items():
