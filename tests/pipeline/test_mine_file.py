@@ -81,7 +81,7 @@ def test_a_corpus_adds_candidates(source, tmp_path):
     corpus.write_text("\n".join(map(json.dumps, rows)))
     ledger = run(source, tmp_path / "out", corpus=corpus, formats=["tevatron"])
     first = json.loads((tmp_path / "out" / "tevatron.jsonl").read_text().splitlines()[0])
-    assert first["negative_passages"] == [{"docid": "D1", "title": "", "text": "Tea what is it"}]
+    assert first["negative_passages"] == [{"docid": "D1", "title": "Tea", "text": "what is it"}]
     assert ledger.notes["corpus_empty_text"] == 1
 
 
