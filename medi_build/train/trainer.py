@@ -25,6 +25,7 @@ from medi_build.train.data import TrainingData, prepare
 from medi_build.train.export import merge_adapters, save_model
 from medi_build.train.holdout import ACCURACY, TripletEvaluator, hold_out
 from medi_build.train.keys import first_hard_negatives, take_keys
+from medi_build.train.mined_forms import Instructions
 from medi_build.train.model_card import Trained, write_card, write_plot
 from medi_build.train.objective import InstructorLoss
 from medi_build.train.settings import CUSTOM, INSTRUCTOR, REPLACED, TRIPLET, TrainSettings
@@ -335,7 +336,13 @@ def _prepare(
 ) -> TrainingData:
     """Read the data in the first process; the others find it prepared."""
     with args.main_process_first(desc="reading the training data"):
-        return prepare(settings.source, files, settings.output_dir / DATA_FOLDER, skip_bad_rows=settings.skip_bad_rows)
+        return prepare(
+            settings.source,
+            files,
+            settings.output_dir / DATA_FOLDER,
+            skip_bad_rows=settings.skip_bad_rows,
+            instructions=Instructions(settings.query_instruction, settings.document_instruction),
+        )
 
 
 def _usable_rows(data: TrainingData, tokenizer: Any, window: int, skip: bool) -> tuple[Ints, dict[str, int]]:
