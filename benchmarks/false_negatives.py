@@ -270,10 +270,12 @@ def ours(collection: Collection, marked: list[int], embed: Embedder, rule: Minin
     documents = pa.table([[f"d{i}" for i in range(size)], collection.documents, [[]] * size], schema=DOCUMENTS)
     start = time.perf_counter()
     mined = mine(examples, documents, kind="pairs", rule=rule, embed=embed, seed=0, ledger=Ledger("collection"))
+    tables = list(mined.tables())
     seconds = time.perf_counter() - start
     found = (
         (collection.queries[row["row"]], text, score)
-        for row in mined.to_pylist()
+        for table in tables
+        for row in table.to_pylist()
         for text, score in zip(
             [row["neg"], *row["hard_negatives"]], [row["neg_score"], *row["hard_negative_scores"]], strict=True
         )

@@ -114,8 +114,10 @@ def dense(arguments: argparse.Namespace) -> None:
     ):
         ours, theirs = ReadyVectors(queries, corpus), ReadyVectors(queries, corpus)
         spent, _ = timed(
-            lambda embed=ours, rule=rule: mine(
-                examples, others, kind="pairs", rule=rule, embed=embed, seed=0, ledger=Ledger("synthetic")
+            lambda embed=ours, rule=rule: list(
+                mine(
+                    examples, others, kind="pairs", rule=rule, embed=embed, seed=0, ledger=Ledger("synthetic")
+                ).tables()
             )
         )
         rows[f"medi, {name}"] = spent - ours.seconds

@@ -211,7 +211,9 @@ def pairs_rule(preset: str) -> Miner:
         place = [[""] * len(ids), [0] * len(ids)]
         examples = pa.table([ids, part.queries, [[p] for p in part.positives], *empty, *place], schema=EXAMPLES)
         documents = pa.table([[f"d{i}" for i in range(size)], part.documents, [[]] * size], schema=DOCUMENTS)
-        return mine(examples, documents, kind="pairs", rule=rule, embed=embed, seed=0, ledger=Ledger("job"))
+        return list(
+            mine(examples, documents, kind="pairs", rule=rule, embed=embed, seed=0, ledger=Ledger("job")).tables()
+        )
 
     return run
 
@@ -226,7 +228,7 @@ def own_rule(part: Part, embed: Embed) -> object:
     ids = [f"q{i}" for i in range(len(inputs))]
     place = [[""] * len(ids), [0] * len(ids)]
     examples = pa.table([ids, inputs, nothing, nothing, *values, nothing, *place], schema=EXAMPLES)
-    return mine(examples, None, kind=kind, rule=MiningRule(), embed=embed, seed=0, ledger=Ledger("job"))
+    return list(mine(examples, None, kind=kind, rule=MiningRule(), embed=embed, seed=0, ledger=Ledger("job")).tables())
 
 
 class BatchesOf:

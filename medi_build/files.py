@@ -85,6 +85,27 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def remove_left_behind(path: Path) -> None:
+    """Remove what processes that were killed have left of ``path`` under a temporary name (see `replacing`)."""
+    for temporary in path.parent.glob(f".{path.name}.*.tmp"):
+        pid = temporary.name.split(".")[-2]
+        if pid.isdecimal() and not _is_alive(int(pid)):
+            with suppress(OSError):
+                temporary.unlink()
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name != "posix":  # there a signal 0 would end it, and a file that is open cannot be removed
+        return pid == os.getpid()
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
+
+
 def put_in_place(finished: Path, path: Path) -> None:
     """Give a file or folder that is written to its end its name, durably. Raises OSError."""
     for part in [finished] if finished.is_file() else [file for file in finished.rglob("*") if file.is_file()]:

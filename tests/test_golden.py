@@ -126,7 +126,7 @@ def records(case: Case, content: Content, folder: Path) -> list[dict[str, Any]]:
     )
     template = content.templates[card.instruction.template]
     phrasings = render(template, card.instruction.fields, adapted.fields, ";")[:1]
-    tables = assemble(adapted.examples(), mined, phrasings, SEED, 1, card.name)
+    tables = assemble(adapted.examples(), mined.tables(), phrasings, SEED, 1, card.name)
     rows = list(chain.from_iterable(table.to_pylist() for table in tables))
     ledger.written = len(rows)
     ledger.check()

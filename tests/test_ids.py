@@ -23,8 +23,7 @@ from medi_build.ingest.adapt import AdaptJob, adapt
 from medi_build.ingest.adapters.base import Inputs, content_id, number_repeats, pair_id
 from medi_build.ingest.corpus import read_corpus
 from medi_build.ledger import Ledger
-from medi_build.mine.by_kind import mine
-from tests.mine.conftest import documents, embed, examples
+from tests.mine.conftest import documents, embed, examples, mined_table
 
 KILT = Path(__file__).parent / "fixtures" / "kilt"
 KILT_LINES = (KILT / "nq-dev-kilt.jsonl").read_text().splitlines()
@@ -129,7 +128,7 @@ def build(form: Form, parts: Sequence[Sequence[Any]]) -> tuple[Rows, list[dict[s
             assert row["query"] in json.dumps(raw[row["source_file"], row["source_row"]])
         if not rows:
             return [], []
-        mined = mine(
+        mined = mined_table(
             table,
             CORPUS if adapted.kind == "pairs" else None,
             kind=adapted.kind,
@@ -139,7 +138,7 @@ def build(form: Form, parts: Sequence[Sequence[Any]]) -> tuple[Rows, list[dict[s
             seed=1,
             ledger=Ledger.from_dict(adapted.ledger),
         )
-        records = pa.concat_tables(assemble(table, mined, PHRASINGS, 1, 1, card.name)) if mined.num_rows else mined
+        records = pa.concat_tables(assemble(table, [mined], PHRASINGS, 1, 1, card.name)) if mined.num_rows else mined
         usable = sum(set(row["positives"]) > {row["query"]} or row["query"] not in row["positives"] for row in rows)
         assert adapted.kind != "pairs" or records.num_rows == usable
         return rows, records.to_pylist()
@@ -237,7 +236,9 @@ def test_a_random_negative_stays_as_long_as_it_is_there(numbers: set[int], data:
 
     def drawn(chosen: Sequence[int]) -> str:
         corpus = documents([(str(i), f"thing number {i}", []) for i in chosen])
-        table = mine(examples(question), corpus, kind="pairs", rule=rule, embed=embed, seed=1, ledger=Ledger("toy"))
+        table = mined_table(
+            examples(question), corpus, kind="pairs", rule=rule, embed=embed, seed=1, ledger=Ledger("toy")
+        )
         return str(table["neg"][0].as_py())
 
     everything = drawn(sorted(numbers))

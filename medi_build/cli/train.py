@@ -31,7 +31,9 @@ EXTRA_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 def train_command(
     context: typer.Context,
-    source: Annotated[Path, typer.Argument(help="Folder of `medi build`, a Parquet file, or any medi-data.json.")],
+    source: Annotated[
+        Path, typer.Argument(help="Folder of `medi build` or `medi mine`, a file of one, or any medi-data.json.")
+    ],
     model: Annotated[
         str,
         typer.Option(
@@ -65,6 +67,10 @@ def train_command(
     skip_bad_rows: Annotated[
         bool, typer.Option("--skip-bad-rows", help="Count rows that cannot be used, do not stop.")
     ] = False,
+    query_instruction: Annotated[
+        str, typer.Option(help="Of queries in a file that has no instructions, as those of `medi mine`.")
+    ] = "",
+    document_instruction: Annotated[str, typer.Option(help="The same for positives and negatives.")] = "",
     export: Annotated[Export, typer.Option(help="`instructor` adds a folder in that package's form.")] = (
         Export.sentence_transformers
     ),
@@ -104,6 +110,8 @@ def train_command(
         "seed": seed,
         "resume": resume,
         "skip_bad_rows": skip_bad_rows,
+        "query_instruction": query_instruction,
+        "document_instruction": document_instruction,
         "export": export.value,
     }
     trained = train(

@@ -1,6 +1,6 @@
 """Puts examples, mined pairs and instructions together into ``RECORDS``, batch by batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -8,30 +8,32 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from medi_build.arrays import take_rows
 from medi_build.content.instructions import Instructions
 from medi_build.dataset.schema import RECORDS
 
-ROWS_PER_GROUP = 8192
-"""Rows per Parquet row group, and per step of everything that streams records."""
-
 
 def assemble(
-    examples: pa.Table, mined: pa.Table, phrasings: Sequence[Instructions], seed: int, task_id: int, task_name: str
+    examples: pa.Table,
+    mined: Iterable[pa.Table],
+    phrasings: Sequence[Instructions],
+    seed: int,
+    task_id: int,
+    task_name: str,
 ) -> Iterator[pa.Table]:
-    """Yield tables of schema ``RECORDS`` with at most `ROWS_PER_GROUP` rows, in the order of ``mined``.
+    """Yield a table of schema ``RECORDS`` for each table of ``mined``, in their order.
 
     Args:
         examples: schema ``EXAMPLES``; may be memory-mapped, only the rows of the step are touched.
-        mined: schema ``MINED``.
+        mined: of schema ``MINED``, streamed; ``row`` ascends.
         phrasings: one entry: every record gets it; several: each record gets one by a seeded hash of its id,
             the same on both sides.
         seed: of that choice.
         task_id: id of the dataset.
         task_name: name of the dataset.
     """
-    for start in range(0, mined.num_rows, ROWS_PER_GROUP):
-        step = mined.slice(start, ROWS_PER_GROUP)
-        rows = examples.take(step["row"]).combine_chunks()
+    for step in mined:
+        rows = take_rows(examples, step["row"].to_numpy()).combine_chunks()
         chosen = _phrasing_of(rows["id"], len(phrasings), seed)
         query = _instruction_column([p.query for p in phrasings], chosen)
         document = _instruction_column([p.document for p in phrasings], chosen)

@@ -4,23 +4,40 @@ All forms are made from one table, ``TUPLES``: a query, its positive and its neg
 are Parquet files that ``datasets.load_dataset`` reads; FlagEmbedding's and Tevatron's are JSON lines.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
 import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import xxhash
 
+from medi_build.arrays import take_rows
+from medi_build.dataset.passages import Passages
 from medi_build.dataset.schema import MINED
 from medi_build.errors import OutputError, did_you_mean
-from medi_build.files import HashingFile, atomic_file
+from medi_build.files import atomic_file, remove_left_behind
 
 Format = Literal["triplet", "n-tuple", "labeled-pair", "labeled-list", "flagembedding", "tevatron"]
+FILES: dict[Format, str] = {
+    "triplet": "triplet.parquet",
+    "n-tuple": "n-tuple.parquet",
+    "labeled-pair": "labeled-pair.parquet",
+    "labeled-list": "labeled-list.parquet",
+    "flagembedding": "flagembedding.jsonl",
+    "tevatron": "tevatron.jsonl",
+}
+"""Name of the file of each form."""
+ROWS_AT_ONCE = 1024
+"""Of JSON lines, made as Python values."""
 
+_ToLines = Callable[[list[dict[str, Any]]], Iterable[dict[str, Any]]]
+"""Rows of ``TUPLES`` -> lines."""
 Score = Callable[[list[str], list[str]], np.ndarray[Any, Any]]
 """Scores [n] of queries [n] and texts [n]."""
 
@@ -31,13 +48,11 @@ TUPLES = pa.schema(
         pa.field("instruction", pa.string(), nullable=False),  # of the query side, empty where there is none
         pa.field("query", pa.string(), nullable=False),
         pa.field("pos", pa.string(), nullable=False),
-        pa.field("pos_id", pa.string(), nullable=False),
         pa.field("pos_score", pa.float32(), nullable=False),
         pa.field("further_positives", _TEXTS, nullable=False),  # those of the row that are not `pos`
         pa.field("further_scores", _SCORES, nullable=False),  # of those, NaN where nothing was scored
         pa.field("negatives", _TEXTS, nullable=False),  # hardest first
         pa.field("negative_scores", _SCORES, nullable=False),
-        pa.field("neg_id", pa.string(), nullable=False),  # of the first negative
     ]
 )
 
@@ -47,21 +62,21 @@ def from_mined(examples: pa.Table, mined: pa.Table, instruction: str = "", score
 
     Args:
         examples: schema ``EXAMPLES``.
-        mined: schema ``MINED``.
+        mined: schema ``MINED``, a block of it (`medi_build.mine.result.Mined.tables`).
         instruction: of the query side.
         score: scores the positives of a row that mining did not choose; None leaves them NaN.
     """
-    rows = mined["row"]
-    others = _others(examples["positives"].take(rows), mined["pos"])
-    asked, texts = examples["query"].take(rows).take(pc.list_parent_indices(others)), pc.list_flatten(others)
-    scores = np.full(len(texts), np.nan) if score is None else score(asked.to_pylist(), texts.to_pylist())
+    rows = take_rows(examples.select(["id", "query", "positives"]), mined["row"].to_numpy()).combine_chunks()
+    others = _others(rows["positives"], mined["pos"])
+    queries = rows["query"].to_pylist() if len(others.values) else []
+    asked = [queries[row] for row in pc.list_parent_indices(others).to_pylist()]
+    scores = np.full(len(asked), np.nan) if score is None else score(asked, pc.list_flatten(others).to_pylist())
     further = pc.list_value_length(mined["hard_negatives"]).to_numpy().astype(np.int64)
     columns = {
-        "id": examples["id"].take(rows),
+        "id": rows["id"],
         "instruction": pa.repeat(pa.scalar(instruction), mined.num_rows),
-        "query": examples["query"].take(rows),
+        "query": rows["query"],
         "pos": mined["pos"],
-        "pos_id": mined["pos_id"],
         "pos_score": mined["pos_score"],
         "further_positives": others,
         "further_scores": pa.ListArray.from_arrays(others.offsets, pa.array(scores, pa.float32()), type=_SCORES),
@@ -69,7 +84,6 @@ def from_mined(examples: pa.Table, mined: pa.Table, instruction: str = "", score
         "negative_scores": _prepend(
             mined["neg_score"], pc.list_flatten(mined["hard_negative_scores"]), further, _SCORES
         ),
-        "neg_id": mined["neg_id"],
     }
     return pa.table(columns, schema=TUPLES)
 
@@ -84,34 +98,53 @@ def _others(lists: pa.ChunkedArray, chosen: pa.ChunkedArray) -> pa.Array:
     return pa.array(others, _TEXTS)
 
 
-def write_format(tables: Iterable[pa.Table], form: Format, path: Path, *, scores: bool = False) -> int:
-    """Write tables of schema ``TUPLES``; the file appears whole or not at all.
+def write_formats(
+    tables: Iterable[pa.Table],
+    forms: Sequence[Format],
+    folder: Path,
+    *,
+    negatives: int,
+    scores: bool = False,
+    passages: Passages | None = None,
+) -> dict[Format, int]:
+    """Write tables of schema ``TUPLES``, each form to its file (`FILES`); a file appears whole or not at all.
 
     Args:
-        tables: the data, in parts.
-        form: the form. ``triplet`` has a row per negative; ``n-tuple`` a row per query with as many negative columns
-            as the first table's longest row, queries with fewer are left out; ``labeled-pair`` a row per text and
-            ``labeled-list`` a row per query, labels 1 and 0.
-        path: the file.
+        tables: the data, in parts that are read once; no more than one of them is held.
+        forms: the forms. ``triplet`` has a row per negative; ``n-tuple`` a row per query with ``negatives`` negative
+            columns, queries with fewer are left out; ``labeled-pair`` a row per text and ``labeled-list`` a row per
+            query, labels 1 and 0.
+        folder: made if it is not there. What a killed process left half-written under a temporary name is removed.
+        negatives: most negatives of any query.
         scores: with the scores of query and text, named as sentence-transformers' ``output_scores`` names them:
             ``scores`` (the positive's, then each negative's) beside ``triplet`` and ``n-tuple`` and in place of the
             ``labels`` of ``labeled-list``, ``score`` in place of the ``label`` of ``labeled-pair``.
             ``flagembedding`` has them always (null where nothing was scored), ``tevatron`` has no place for them.
+        passages: ids and titles of texts, which ``tevatron`` has; None where no text has its own.
 
     Returns:
-        How many rows were written.
+        How many rows each form has.
 
     Raises:
-        OutputError: an unknown form, nothing to write, or the file cannot be written.
+        OutputError: an unknown form, or a file cannot be written.
     """
-    if form not in get_args(Format):
-        raise OutputError(
-            f"unknown format {form!r}{did_you_mean(form, get_args(Format))}; known: {', '.join(get_args(Format))}"
-        )
-    if form in _LINES:
-        with atomic_file(path) as file:
-            return sum(_write_lines(table, _LINES[form], file) for table in tables)
-    return _write_parquet(_TABLES[form](tables, scores), path)
+    for form in forms:
+        if form not in FILES:
+            raise OutputError(f"unknown format {form!r}{did_you_mean(form, FILES)}; known: {', '.join(FILES)}")
+    lines: dict[str, _ToLines] = {"flagembedding": _flagembedding, "tevatron": (passages or Passages()).lines}
+    rows: Counter[Format] = Counter(dict.fromkeys(forms, 0))
+    with ExitStack() as files:
+        write: dict[Format, Callable[[pa.Table], int]] = {}
+        for form in rows:
+            path = folder / FILES[form]
+            remove_left_behind(path)
+            to_form = partial(_TABLES[form], scores=scores, negatives=negatives) if form in _TABLES else None
+            opened = _line_file(path, lines[form]) if to_form is None else _parquet_file(path, to_form)
+            write[form] = files.enter_context(opened)
+        for table in tables:
+            for form, add in write.items():
+                rows[form] += add(table)
+    return dict(rows)
 
 
 def _prepend(heads: Any, tails: Any, lengths: np.ndarray[Any, Any], kind: pa.DataType) -> pa.Array:
@@ -143,42 +176,49 @@ def _scores(table: pa.Table) -> pa.Array:
     return _prepend(table["pos_score"], pc.list_flatten(table["negative_scores"]), _lengths(table), _SCORES)
 
 
-def _triplets(tables: Iterable[pa.Table], scores: bool) -> Iterator[pa.Table]:
-    for table in tables:
-        row = pc.list_parent_indices(table["negatives"])
-        columns = {
-            "anchor": table["query"].take(row),
-            "positive": table["pos"].take(row),
-            "negative": pc.list_flatten(table["negatives"]),
+def _triplets(table: pa.Table, *, scores: bool, negatives: int) -> pa.Table:
+    row = pc.list_parent_indices(table["negatives"])
+    columns = {
+        "anchor": table["query"].take(row),
+        "positive": table["pos"].take(row),
+        "negative": pc.list_flatten(table["negatives"]),
+    }
+    if scores:
+        one = np.ones(len(row), dtype=np.int64)
+        columns["scores"] = _prepend(
+            table["pos_score"].take(row), pc.list_flatten(table["negative_scores"]), one, _SCORES
+        )
+    return pa.table(columns)
+
+
+def _n_tuples(table: pa.Table, *, scores: bool, negatives: int) -> pa.Table:
+    full = table.filter(pc.greater_equal(pc.list_value_length(table["negatives"]), negatives))
+    columns = {"anchor": full["query"], "positive": full["pos"]}
+    for place in range(negatives):
+        columns[f"negative_{place + 1}"] = pc.list_element(full["negatives"], place)
+    if scores:
+        columns["scores"] = pc.list_slice(_scores(full), 0, negatives + 1)
+    return pa.table(columns)
+
+
+def _labeled_lists(table: pa.Table, *, scores: bool, negatives: int) -> pa.Table:
+    lengths = _lengths(table)
+    documents = _prepend(table["pos"], pc.list_flatten(table["negatives"]), lengths, _TEXTS)
+    marks = {"scores": _scores(table)} if scores else {"labels": _labels(lengths)}
+    return pa.table({"anchor": table["query"], "documents": documents, **marks})
+
+
+def _labeled_pairs(table: pa.Table, *, scores: bool, negatives: int) -> pa.Table:
+    lists = _labeled_lists(table, scores=scores, negatives=negatives)
+    row = pc.list_parent_indices(lists["documents"])
+    mark = "score" if scores else "label"
+    return pa.table(
+        {
+            "anchor": lists["anchor"].take(row),
+            "document": pc.list_flatten(lists["documents"]),
+            mark: pc.list_flatten(lists[f"{mark}s"]),
         }
-        if scores:
-            one = np.ones(len(row), dtype=np.int64)
-            columns["scores"] = _prepend(
-                table["pos_score"].take(row), pc.list_flatten(table["negative_scores"]), one, _SCORES
-            )
-        yield pa.table(columns)
-
-
-def _n_tuples(tables: Iterable[pa.Table], scores: bool) -> Iterator[pa.Table]:
-    count = 0
-    for table in tables:
-        lengths = pc.list_value_length(table["negatives"])
-        count = count or pc.max(lengths).as_py() or 0
-        full = table.filter(pc.greater_equal(lengths, count)) if count else table
-        columns = {"anchor": full["query"], "positive": full["pos"]}
-        for place in range(count):
-            columns[f"negative_{place + 1}"] = pc.list_element(full["negatives"], place)
-        if scores:
-            columns["scores"] = pc.list_slice(_scores(full), 0, count + 1)
-        yield pa.table(columns)
-
-
-def _labeled_lists(tables: Iterable[pa.Table], scores: bool) -> Iterator[pa.Table]:
-    for table in tables:
-        lengths = _lengths(table)
-        documents = _prepend(table["pos"], pc.list_flatten(table["negatives"]), lengths, _TEXTS)
-        marks = {"scores": _scores(table)} if scores else {"labels": _labels(lengths)}
-        yield pa.table({"anchor": table["query"], "documents": documents, **marks})
+    )
 
 
 def _labels(lengths: np.ndarray[Any, Any]) -> pa.Array:
@@ -189,77 +229,51 @@ def _labels(lengths: np.ndarray[Any, Any]) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(labels))
 
 
-def _labeled_pairs(tables: Iterable[pa.Table], scores: bool) -> Iterator[pa.Table]:
-    for lists in _labeled_lists(tables, scores):
-        row = pc.list_parent_indices(lists["documents"])
-        mark = "score" if scores else "label"
-        yield pa.table(
-            {
-                "anchor": lists["anchor"].take(row),
-                "document": pc.list_flatten(lists["documents"]),
-                mark: pc.list_flatten(lists[f"{mark}s"]),
-            }
-        )
-
-
-def _flagembedding(row: dict[str, Any]) -> dict[str, Any]:
+def _flagembedding(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """An empty ``prompt`` would take the place of the instruction that the trainer is given, so there is none then."""
-    prompt = {"prompt": row["instruction"]} if row["instruction"] else {}
-    return {
-        "query": row["query"],
-        "pos": [row["pos"], *row["further_positives"]],
-        "neg": row["negatives"],
-        "pos_scores": [row["pos_score"], *row["further_scores"]],
-        "neg_scores": row["negative_scores"],
-        **prompt,
-    }
+    for row in rows:
+        prompt = {"prompt": row["instruction"]} if row["instruction"] else {}
+        yield {
+            "query": row["query"],
+            "pos": [row["pos"], *row["further_positives"]],
+            "neg": row["negatives"],
+            "pos_scores": [row["pos_score"], *row["further_scores"]],
+            "neg_scores": row["negative_scores"],
+            **prompt,
+        }
 
 
-def _tevatron(row: dict[str, Any]) -> dict[str, Any]:
-    """Negatives after the first have no id of their own: they are numbered below the query's; positives are hashed."""
-    ids = [row["neg_id"], *(f"{row['id']}#negative-{place}" for place in range(1, len(row["negatives"])))]
-    return {
-        "query_id": row["id"],
-        "query": row["query"],
-        "positive_passages": [
-            {"docid": row["pos_id"], "title": "", "text": row["pos"]},
-            *(
-                {"docid": xxhash.xxh3_64_hexdigest(text.encode()), "title": "", "text": text}
-                for text in row["further_positives"]
-            ),
-        ],
-        "negative_passages": [
-            {"docid": key, "title": "", "text": text} for key, text in zip(ids, row["negatives"], strict=True)
-        ],
-    }
-
-
-_TABLES: dict[str, Callable[[Iterable[pa.Table], bool], Iterator[pa.Table]]] = {
+_TABLES: dict[str, Callable[..., pa.Table]] = {
     "triplet": _triplets,
     "n-tuple": _n_tuples,
     "labeled-pair": _labeled_pairs,
     "labeled-list": _labeled_lists,
 }
-_LINES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "flagembedding": _flagembedding,
-    "tevatron": _tevatron,
-}
 
 
-def _write_lines(table: pa.Table, to_line: Callable[[dict[str, Any]], dict[str, Any]], file: HashingFile) -> int:
-    for batch in table.to_batches(max_chunksize=1024):
-        file.write(b"".join(orjson.dumps(to_line(row)) + b"\n" for row in batch.to_pylist()))
-    return int(table.num_rows)
-
-
-def _write_parquet(parts: Iterable[pa.Table], path: Path) -> int:
-    rows, writer = 0, None
+@contextmanager
+def _line_file(path: Path, to_lines: _ToLines) -> Iterator[Callable[[pa.Table], int]]:
+    """A file of JSON lines; what adds a table to it."""
     with atomic_file(path) as file:
-        for part in parts:
-            writer = writer or pq.ParquetWriter(file, part.schema, compression="zstd")
-            writer.write_table(part)
-            rows += part.num_rows
-        if writer is None:
-            raise OutputError(f"{path}: there is nothing to write; give at least one table")
-        writer.close()
-    return rows
+
+        def add(table: pa.Table) -> int:
+            for batch in table.to_batches(max_chunksize=ROWS_AT_ONCE):
+                file.write(b"".join(orjson.dumps(line) + b"\n" for line in to_lines(batch.to_pylist())))
+            return int(table.num_rows)
+
+        yield add
+
+
+@contextmanager
+def _parquet_file(path: Path, to_form: Callable[[pa.Table], pa.Table]) -> Iterator[Callable[[pa.Table], int]]:
+    """A Parquet file; what adds a table to it, as a row group."""
+    schema = to_form(TUPLES.empty_table()).schema
+    with atomic_file(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+
+        def add(table: pa.Table) -> int:
+            rows = to_form(table)
+            if rows.num_rows:
+                writer.write_table(rows)
+            return int(rows.num_rows)
+
+        yield add

@@ -19,7 +19,8 @@ from medi_build.dataset.schema import MANIFEST, RECORDS, SCHEMA_VERSION, Kind
 from medi_build.errors import DatasetError
 from medi_build.files import FileEntry
 
-ROWS_PER_BATCH = 8192
+ROWS_PER_BATCH = 1024
+"""So few that they never have 2 GiB of text."""
 
 
 class DatasetEntry(BaseModel):

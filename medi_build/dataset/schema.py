@@ -40,6 +40,9 @@ EXAMPLES = _schema(
 DOCUMENTS = _schema(id=pa.string(), text=pa.string(), groups=_STRINGS)
 """Candidate negatives beyond the examples' own positives (other passages of a knowledge source)."""
 
+CORPUS = DOCUMENTS.append(pa.field("title", pa.string(), nullable=False))
+"""``DOCUMENTS`` of one's own; a title that is not empty stands at the beginning of the text, before a blank."""
+
 MINED = _schema(
     row=pa.int64(),  # row of the examples table
     pos=pa.string(),

@@ -6,9 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from medi_build.dataset.schema import DOCUMENTS
+from medi_build.dataset.schema import CORPUS
 from medi_build.errors import InputError, MissingInputError
-from medi_build.ingest.adapters.base import clean, content_id
+from medi_build.ingest.adapters.base import ROWS_PER_BATCH, clean, content_id
 from medi_build.ingest.rows import rows_of
 from medi_build.ledger import Ledger
 
@@ -17,7 +17,7 @@ CORPUS_IDS, CORPUS_TEXTS = ("_id", "id", "docid", "pid"), ("text", "contents")
 
 
 def read_corpus(path: Path, ledger: Ledger) -> pa.Table:
-    """Candidate texts (schema ``DOCUMENTS``) from a file of rows; unusable ones are noted, not dropped.
+    """Candidate texts (schema ``CORPUS``) from a file of rows; unusable ones are noted, not dropped.
 
     A row is a text, or has it in ``text`` or ``contents``; its id is in ``_id``, ``id``, ``docid`` or ``pid``, else it
     is the text's hash. A ``title`` goes in front of the text. A table of two columns without a header is ``id, text``.
@@ -30,8 +30,8 @@ def read_corpus(path: Path, ledger: Ledger) -> pa.Table:
     """
     if not path.is_file():
         raise MissingInputError(f"{path}: no such file; give a .jsonl, .csv, .tsv or .parquet file of texts")
-    ids: list[str] = []
-    texts: list[str] = []
+    batches: list[pa.RecordBatch] = []
+    block: list[tuple[str, str, str]] = []
     book, seen, unknown = Ledger("corpus"), set[str](), 0
     names = (*CORPUS_IDS, *CORPUS_TEXTS, "title")
     for number, row in rows_of(path, book, lists=False, headless=("id", "text"), known=names):
@@ -41,7 +41,7 @@ def read_corpus(path: Path, ledger: Ledger) -> pa.Table:
             unknown = unknown or number
             book.drop("adapt", "unknown_form", where=f"{path}:{number}")
             continue
-        text, reason = _corpus_text(value, column, ledger)
+        title, text, reason = _corpus_text(value, column, ledger)
         if reason is not None:
             book.drop("adapt", reason, where=f"{path}:{number}")
             continue
@@ -49,36 +49,52 @@ def read_corpus(path: Path, ledger: Ledger) -> pa.Table:
         if name is not None:
             ledger.note("corpus_repeated_id", name in seen)
             seen.add(name)
-        ids.append(name or content_id(text))
-        texts.append(text)
+        block.append((name or content_id(text), text, title))
+        if len(block) == ROWS_PER_BATCH:
+            batches.append(_batch(block))
+            block = []
+    batches.append(_batch(block))
     for reason, count in book.dropped.get("adapt", {}).items():
         ledger.note(f"corpus_{reason}", count)
     ledger.places |= {place.replace("adapt/", "corpus/"): where for place, where in book.places.items()}
-    if not texts and unknown:
+    table = pa.Table.from_batches(batches)
+    if not len(table) and unknown:
         raise InputError(
             f"{path}: row {unknown} has no column 'text' (or 'contents'), and no row is usable; rename the column that "
             "holds the text"
         )
-    if not texts:
+    if not len(table):
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in book.dropped.get("adapt", {}).items())
         raise InputError(
             f"{path}: holds no usable text ({reasons or 'it is empty'}); leave out --corpus to mine among the "
             "positives alone"
         )
-    return pa.table([ids, texts, [[]] * len(ids)], schema=DOCUMENTS)
+    return table
 
 
-def _corpus_text(value: dict[str, Any], column: str, ledger: Ledger) -> tuple[str, str | None]:
-    """Title and text of a row, cleaned, as `clean` gives them."""
+def _batch(block: list[tuple[str, str, str]]) -> pa.RecordBatch:
+    """Rows of id, text and title; so few of them never have 2 GiB."""
+    ids, texts, titles = zip(*block, strict=True) if block else ((), (), ())
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array(column, kind)
+            for column, kind in zip((ids, texts, [[]] * len(ids), titles), CORPUS.types, strict=True)
+        ],
+        schema=CORPUS,
+    )
+
+
+def _corpus_text(value: dict[str, Any], column: str, ledger: Ledger) -> tuple[str, str, str | None]:
+    """Title, and title and text together, of a row, cleaned; and the reason why it cannot be used, if so."""
     text, reason = clean(value[column])
     title = value.get("title")
     if reason is not None or _is_null(title) or title == "":
-        return text, reason
+        return "", text, reason
     heading, fault = clean(title)
     if fault is not None:
         ledger.note("corpus_title_ignored", fault != "empty_text")
-        return text, None
-    return clean(f"{heading} {text}")
+        return "", text, None
+    return heading, *clean(f"{heading} {text}")
 
 
 def _corpus_id(value: dict[str, Any], ledger: Ledger) -> str | None:

@@ -11,7 +11,7 @@ from medi_build.embedding import Embed
 from medi_build.ledger import Ledger
 from medi_build.mine.negatives import mine_pairs
 from medi_build.mine.paper import by_label, by_output
-from medi_build.mine.result import to_table
+from medi_build.mine.result import Mined, with_negatives
 
 
 def mine(
@@ -28,7 +28,7 @@ def mine(
     ledger: Ledger,
     others: Mapping[str, Embed] | None = None,
     device: Device = "cpu",
-) -> pa.Table:
+) -> Mined:
     """Find a positive and negatives for each example.
 
     Args:
@@ -48,7 +48,7 @@ def mine(
         device: where to search; the result is the same everywhere.
 
     Returns:
-        Schema ``MINED``, at most one row per example, ascending by ``row``.
+        At most one row per example, ascending; `Mined.tables` gives them with their texts.
 
     Raises:
         MiningError: nothing to search in, unusable vectors, or an encoder that the rule names is not among ``others``.
@@ -76,4 +76,4 @@ def mine(
             ledger=ledger,
             device=device,
         )
-    return to_table(mined, unique_texts, rule, ledger)
+    return with_negatives(examples, mined, unique_texts, rule, ledger)

@@ -1,12 +1,16 @@
-"""What mining found, as arrays, and as a table of schema ``MINED``."""
+"""What mining found: arrays of numbers, and block by block as tables of schema ``MINED``, with the texts.
 
+A dataset's negatives may have many times the text of the dataset itself (fifty a query), so no table ever holds them
+all.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from medi_build.arrays import Bools, Floats32, Ints
 from medi_build.content.mining_rule import MiningRule
@@ -14,8 +18,14 @@ from medi_build.dataset.schema import MINED
 from medi_build.ledger import Ledger
 from medi_build.mine.select import GIVEN, Candidates
 from medi_build.mine.shortcuts import note_length_shortcut
-from medi_build.mine.texts import UniqueTexts
+from medi_build.mine.texts import UniqueTexts, column, flatten
 from medi_build.search.ranking import NOTHING
+
+ROWS_PER_BLOCK = 8192
+"""Rows per step of everything that streams records, and per Parquet row group of them."""
+BYTES_PER_BLOCK = 64 << 20
+"""Fewer rows where they hold more text than this, each query and positive counted once for each negative: as many times
+as some forms write it."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,63 @@ class MinedRows:
     negatives: Candidates
     possible_false_negatives: Ints
     miner: str
+
+    def some(self, index: Ints | slice) -> "MinedRows":
+        """Some of the rows, in the given order."""
+        return MinedRows(
+            self.rows[index],
+            self.positives[index],
+            self.positive_scores[index],
+            self.negatives.rows(index),
+            self.possible_false_negatives[index],
+            self.miner,
+        )
+
+    def counts(self) -> Ints:
+        """Negatives of each row, int64 [r]."""
+        counts: Ints = np.count_nonzero(self.negatives.ids != NOTHING, axis=1)
+        return counts
+
+
+@dataclass(frozen=True)
+class Mined:
+    """What mining found for the examples of one dataset.
+
+    Attributes:
+        examples: schema ``EXAMPLES``, of which ``found.rows`` are rows, ascending.
+        found: rows that have at least one negative each.
+        unique_texts: those that the numbers in ``found`` stand for.
+    """
+
+    examples: pa.Table
+    found: MinedRows
+    unique_texts: UniqueTexts
+
+    def __len__(self) -> int:
+        return len(self.found.rows)
+
+    def first(self, count: int) -> "Mined":
+        """The first ``count`` rows."""
+        return Mined(self.examples, self.found.some(slice(count)), self.unique_texts)
+
+    def most_negatives(self) -> int:
+        """Of any row."""
+        return int(self.found.counts().max(initial=0))
+
+    def tables(self) -> Iterator[pa.Table]:
+        """Schema ``MINED``, in order, each of a block of rows (`ROWS_PER_BLOCK`, `BYTES_PER_BLOCK`)."""
+        for rows in _blocks(self._sizes()):
+            yield _table(self.found.some(rows), self.unique_texts)
+
+    def _sizes(self) -> Ints:
+        """Bytes of text that each row takes, int64 [r]."""
+        sizes, ids, rows = self.unique_texts.sizes(), self.found.negatives.ids, self.found.rows
+        positives = flatten(self.examples, "positives")
+        given = np.bincount(positives.rows, positives.values.str.len_bytes().to_numpy(), len(self.examples))
+        queries = column(self.examples, "query").str.len_bytes().to_numpy()
+        repeated: Ints = (queries[rows] + sizes[self.found.positives]) * self.found.counts()
+        negatives: Ints = np.where(ids == NOTHING, 0, sizes[ids]).sum(axis=1)
+        return repeated + given[rows].astype(np.int64) + negatives
 
 
 def empty(miner: str, rule: MiningRule) -> MinedRows:
@@ -71,28 +138,55 @@ def join(parts: list[MinedRows]) -> MinedRows:
     )
 
 
-def to_table(mined: MinedRows, unique_texts: UniqueTexts, rule: MiningRule, ledger: Ledger) -> pa.Table:
+def with_negatives(
+    examples: pa.Table, found: MinedRows, unique_texts: UniqueTexts, rule: MiningRule, ledger: Ledger
+) -> Mined:
     """The rows that have a negative; the others are dropped as ``no_negative``.
 
     Rows with some but fewer than ``rule.num_negatives`` are counted as ``fewer_negatives_than_asked``.
     """
-    counts = (mined.negatives.ids != NOTHING).sum(axis=1)
+    counts = found.counts()
     ledger.drop("mine", "no_negative", int((counts == 0).sum()))
     ledger.note("fewer_negatives_than_asked", int(((counts > 0) & (counts < rule.num_negatives)).sum()))
-    kept = np.flatnonzero(counts)
-    ids, scores, ranks = mined.negatives.rows(kept)
-    further, possible = ids[:, 1:] != NOTHING, mined.possible_false_negatives[kept]
+    found = found.some(np.flatnonzero(counts))
+    positive, negative = (
+        unique_texts.text(numbers).str.len_chars().to_numpy().astype(np.int64)
+        for numbers in (found.positives, found.negatives.ids[:, 0])
+    )
+    note_length_shortcut(positive, negative, ledger)
+    return Mined(examples, found, unique_texts)
+
+
+def _blocks(sizes: Ints) -> Iterator[slice]:
+    """Rows of the given sizes in bytes, in order, cut where a block has `ROWS_PER_BLOCK` or passes `BYTES_PER_BLOCK`.
+
+    A larger row is a block of its own.
+    """
+    ends = np.cumsum(sizes)
+    start = 0
+    while start < len(sizes):
+        limit = BYTES_PER_BLOCK + (ends[start - 1] if start else 0)
+        full = int(np.searchsorted(ends, limit, side="right"))
+        end = min(max(full, start + 1), start + ROWS_PER_BLOCK)
+        yield slice(start, end)
+        start = end
+
+
+def _table(found: MinedRows, unique_texts: UniqueTexts) -> pa.Table:
+    """Rows with their texts, which are below 2 GiB."""
+    ids, scores, ranks = found.negatives
+    further, possible = ids[:, 1:] != NOTHING, found.possible_false_negatives
     offsets = _offsets(further)
     columns = {
-        "row": pa.array(mined.rows[kept]),
-        "pos": _strings(unique_texts.text(mined.positives[kept])),
-        "pos_id": _strings(unique_texts.id(mined.positives[kept])),
+        "row": pa.array(found.rows),
+        "pos": _strings(unique_texts.text(found.positives)),
+        "pos_id": _strings(unique_texts.id(found.positives)),
         "neg": _strings(unique_texts.text(ids[:, 0])),
         "neg_id": _strings(unique_texts.id(ids[:, 0])),
-        "pos_score": pa.array(mined.positive_scores[kept]),
+        "pos_score": pa.array(found.positive_scores),
         "neg_score": pa.array(scores[:, 0]),
         "neg_rank": pa.array(ranks[:, 0].astype(np.int32)),
-        "miner": _strings(pl.Series(np.where(ranks[:, 0] == GIVEN, "given", mined.miner), dtype=pl.String)),
+        "miner": _strings(pl.Series(np.where(ranks[:, 0] == GIVEN, "given", found.miner), dtype=pl.String)),
         "hard_negatives": _lists(offsets, _strings(unique_texts.text(ids[:, 1:][further])), "hard_negatives"),
         "hard_negative_scores": _lists(offsets, pa.array(scores[:, 1:][further]), "hard_negative_scores"),
         "hard_negative_ranks": _lists(offsets, pa.array(ranks[:, 1:][further].astype(np.int32)), "hard_negative_ranks"),
@@ -102,10 +196,7 @@ def to_table(mined: MinedRows, unique_texts: UniqueTexts, rule: MiningRule, ledg
             "possible_false_negative_ids",
         ),
     }
-    table = pa.table(columns, schema=MINED)
-    positive, negative = (pc.utf8_length(table[name]).to_numpy().astype(np.int64) for name in ("pos", "neg"))
-    note_length_shortcut(positive, negative, ledger)
-    return table
+    return pa.table(columns, schema=MINED)
 
 
 def _widened(ids: Ints, columns: int) -> Ints:

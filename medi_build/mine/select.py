@@ -28,7 +28,7 @@ class Candidates(NamedTuple):
     scores: Floats32
     ranks: npt.NDArray[np.int32]
 
-    def rows(self, index: Ints) -> "Candidates":
+    def rows(self, index: Ints | slice) -> "Candidates":
         """The candidates of some rows, in the given order."""
         return Candidates(self.ids[index], self.scores[index], self.ranks[index])
 

@@ -169,6 +169,10 @@ class UniqueTexts:
         """Characters of every distinct text."""
         return self.texts.gather(self.first).str.len_chars().to_numpy().astype(np.int64)
 
+    def sizes(self) -> Ints:
+        """Bytes of every distinct text."""
+        return self.texts.str.len_bytes().to_numpy()[self.first].astype(np.int64)
+
     def id(self, numbers: Ints) -> pl.Series:
         """The published ids of the texts with these numbers: their own, else a hash of the text, 16 hex digits."""
         own = self.ids.gather(self.first[numbers])

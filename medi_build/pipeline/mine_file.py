@@ -2,7 +2,8 @@
 
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from medi_build.arrays import Floats32
+from medi_build.arrays import Floats32, take_rows
 from medi_build.content.cards import Card, InstructionSpec, Licence, PairsOptions
 from medi_build.content.mining_rule import MiningRule
-from medi_build.dataset.formats import Format, Score, from_mined, write_format
+from medi_build.dataset.formats import Format, Score, from_mined, write_formats
+from medi_build.dataset.passages import Passages
 from medi_build.dataset.schema import EXAMPLES
 from medi_build.devices import Device
 from medi_build.embedding import Embed, Prompt, both_sides
@@ -24,6 +26,7 @@ from medi_build.ingest.adapters.base import Inputs, number_repeats
 from medi_build.ingest.corpus import read_corpus
 from medi_build.ledger import Ledger
 from medi_build.mine.by_kind import mine
+from medi_build.mine.result import Mined
 
 PAIRS_AT_ONCE = 8192
 JSON_FORMATS = ("flagembedding", "tevatron")
@@ -113,32 +116,47 @@ def mine_file(
         seed=seed,
         ledger=ledger,
     )
-    ledger.written = mined.num_rows
+    ledger.written = len(mined)
     ledger.check()
     scored = "flagembedding" in formats and not rule.cross_encoder_scores
     score = _cosines(embed, both_sides(instructions, alike=symmetric)) if scored else None
-    tuples = from_mined(examples, mined, instructions[0] or "", score)
-    ledger.note("given_negative_not_used", _unused(examples["negatives"], mined["row"], tuples["negatives"]))
-    further = pc.sum(pc.list_value_length(tuples["further_positives"])).as_py() or 0
-    for form in dict.fromkeys(formats):
-        ending = "jsonl" if form in JSON_FORMATS else "parquet"
-        rows = write_format([tuples], form, out / f"{form}.{ending}", scores=scores)
+    counts: Counter[str] = Counter()
+    written = write_formats(
+        _tuples(mined, instructions[0] or "", score, counts),
+        formats,
+        out,
+        negatives=mined.most_negatives(),
+        scores=scores,
+        passages=Passages(documents) if "tevatron" in formats else None,
+    )
+    ledger.note("given_negative_not_used", _texts_in(examples["negatives"]) - counts["given_negatives_used"])
+    for form, rows in written.items():
         if form not in JSON_FORMATS:
-            ledger.note(f"positives_left_out_of_{form}", further)
+            ledger.note(f"positives_left_out_of_{form}", counts["further_positives"])
         if form == "n-tuple":
-            ledger.note("left_out_of_n_tuple", tuples.num_rows - rows)
+            ledger.note("left_out_of_n_tuple", len(mined) - rows)
     with atomic_file(out / "ledger.json") as file:
         file.write(orjson.dumps(ledger.to_dict(), option=orjson.OPT_INDENT_2))
     return ledger
 
 
-def _unused(given: pa.ChunkedArray, rows: pa.ChunkedArray, written: pa.ChunkedArray) -> int:
-    """How many given negatives stand in no mined row: a filter rejected them, or there are more than were asked for."""
-    total = pc.sum(pc.list_value_length(given)).as_py() or 0
-    if not total:
-        return 0
-    pairs_of_lists = zip(given.take(rows).to_pylist(), written.to_pylist(), strict=True)
-    return int(total) - sum(len({*own} & {*kept}) for own, kept in pairs_of_lists)
+def _tuples(mined: Mined, instruction: str, score: Score | None, counts: Counter[str]) -> Iterator[pa.Table]:
+    """Tables of schema ``TUPLES``, a block each.
+
+    Counted are ``further_positives``, which mining did not choose, and ``given_negatives_used``, which it did.
+    """
+    for block in mined.tables():
+        tuples = from_mined(mined.examples, block, instruction, score)
+        counts["further_positives"] += _texts_in(tuples["further_positives"])
+        given = take_rows(mined.examples.select(["negatives"]), block["row"].to_numpy())["negatives"]
+        if _texts_in(given):
+            lists = zip(given.to_pylist(), tuples["negatives"].to_pylist(), strict=True)
+            counts["given_negatives_used"] += sum(len({*own} & {*kept}) for own, kept in lists)
+        yield tuples
+
+
+def _texts_in(lists: pa.ChunkedArray) -> int:
+    return int(pc.sum(pc.list_value_length(lists)).as_py() or 0)
 
 
 def _cosines(embed: Embed, prompts: tuple[Prompt, Prompt]) -> Score:

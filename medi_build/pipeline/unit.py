@@ -24,6 +24,7 @@ from medi_build.progress import Silent
 
 if TYPE_CHECKING:
     from medi_build.encode.embedder import Embedder
+    from medi_build.mine.result import Mined
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def build_unit(job: UnitJob, watcher: Silent) -> Receipt:
     if job.check_mining_loss:
         check_loss(unit, ledger)
     watcher.stage(name, "write")
-    tables = assemble(examples, mined, phrasings, pipeline.seed, unit.task_id, name)
+    tables = assemble(examples, mined.tables(), phrasings, pipeline.seed, unit.task_id, name)
     written = write_dataset(job.out, unit.task_id, name, tables, pipeline.rows_per_shard)
     ledger.written = written.fragment.rows
     ledger.check()
@@ -134,7 +135,7 @@ def _mine(
     instructions: Instructions,
     ledger: Ledger,
     watcher: Silent,
-) -> pa.Table:
+) -> "Mined":
     """Positives and negatives of the dataset, cut to a multiple of the user's batch size."""
     from medi_build.mine.by_kind import mine
 
@@ -156,6 +157,6 @@ def _mine(
         seed=pipeline.seed,
         ledger=ledger,
     )
-    surplus = mined.num_rows % job.batch_multiple
+    surplus = len(mined) % job.batch_multiple
     ledger.drop("write", "batch_multiple", surplus)
-    return mined.slice(0, mined.num_rows - surplus)
+    return mined.first(len(mined) - surplus)

@@ -24,7 +24,8 @@ from medi_build.arrays import Hashes, Ints
 from medi_build.errors import TrainError
 from medi_build.files import file_digest, replacing
 from medi_build.train.keys import LISTS, Ragged, RowKeys
-from medi_build.train.triplets import SIDES, read_triplets
+from medi_build.train.mined_forms import Instructions
+from medi_build.train.triplets import NO_INSTRUCTIONS, SIDES, read_triplets
 
 FORMAT = 5
 """To be raised by hand whenever the files that `prepare` writes change."""
@@ -126,7 +127,14 @@ class TrainingData:
         return {"folder": self.folder}
 
 
-def prepare(source: Path, files: Sequence[Path], cache: Path, *, skip_bad_rows: bool = False) -> TrainingData:
+def prepare(
+    source: Path,
+    files: Sequence[Path],
+    cache: Path,
+    *,
+    skip_bad_rows: bool = False,
+    instructions: Instructions = NO_INSTRUCTIONS,
+) -> TrainingData:
     """Read and check all records of a source, or find them prepared already.
 
     Args:
@@ -134,18 +142,19 @@ def prepare(source: Path, files: Sequence[Path], cache: Path, *, skip_bad_rows: 
         files: its files, as `medi_build.train.triplets.open_source` finds them.
         cache: folder that keeps the prepared data; one folder per content is made in it.
         skip_bad_rows: count rows with an empty text instead of refusing them.
+        instructions: for records that have none of their own.
 
     Raises:
         TrainError: something cannot be read, a row is not a record, or a text is empty; names the row.
     """
-    digest = _digest(files, skip_bad_rows)
+    digest = _digest(files, f"{FORMAT}/{skip_bad_rows}" + (f"/{tuple(instructions)}" if any(instructions) else ""))
     folder = cache / digest
     if (folder / "info.json").is_file():
         return TrainingData(folder)
     store = _Store(skip_bad_rows)
     with _whole_file(folder / "rows.arrow") as part:
         with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, STORED) as writer:
-            for batch in read_triplets(files):
+            for batch in read_triplets(files, instructions):
                 writer.write_batch(store.add(batch))
         if not store.rows:
             raise TrainError(f"{source}: holds no records to train on")
@@ -181,8 +190,8 @@ def _whole_file(path: Path) -> Iterator[Path]:
         ) from error
 
 
-def _digest(files: Iterable[Path], skip_bad_rows: bool) -> str:
-    whole = xxhash.xxh3_128(f"{FORMAT}/{skip_bad_rows}".encode())
+def _digest(files: Iterable[Path], how: str) -> str:
+    whole = xxhash.xxh3_128(how.encode())
     for path in files:
         whole.update(f"{path.name}\0{file_digest(path, xxhash.xxh3_128)}\0".encode())
     return str(whole.hexdigest())

@@ -33,7 +33,8 @@ class TrainSettings:
     """One training run. Names are the public script's where it has one.
 
     Attributes:
-        source: folder that `medi build` wrote, Parquet file, or medi-data.json of any age.
+        source: folder that `medi build` or `medi mine` wrote, Parquet file, medi-data.json of any age, or a file in one
+            of the forms of `medi mine`.
         model_name_or_path: encoder to start from.
         output_dir: gets the model, its card, the plot, and the checkpoints.
         model_revision: commit of a model from the hub.
@@ -64,6 +65,8 @@ class TrainSettings:
         skip_bad_rows: leave out rows without text, or whose instruction fills the window, and count them.
         resume: go on from the newest whole checkpoint in `output_dir`, if there is one.
         export: form of the saved model; "instructor" adds a folder in that form.
+        query_instruction: of queries in a file whose records have none, as what `medi mine` writes.
+        document_instruction: the same for positives and negatives.
         lora_rank: train nothing but low-rank adapters of this rank (PEFT) and merge them at the end; 0 trains all
             weights.
         lora_targets: linear layers that get one, by the last parts of their names and separated by commas, as in
@@ -100,6 +103,8 @@ class TrainSettings:
     skip_bad_rows: bool = False
     resume: bool = True
     export: Form = "sentence-transformers"
+    query_instruction: str = ""
+    document_instruction: str = ""
     lora_rank: int = 0
     lora_targets: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)

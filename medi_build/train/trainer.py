@@ -24,6 +24,7 @@ from medi_build.train.data import TrainingData, prepare
 from medi_build.train.export import save_model
 from medi_build.train.holdout import ACCURACY, TripletEvaluator
 from medi_build.train.lora import add_lora, lora_layers
+from medi_build.train.mined_forms import Instructions
 from medi_build.train.model_card import Trained, write_card, write_plot
 from medi_build.train.objective import InstructorLoss
 from medi_build.train.plan import TrainingPlan, plan_training
@@ -261,7 +262,11 @@ def _prepare(
     """Read the data in the first process; the others find it prepared."""
     with args.main_process_first(desc="reading the training data"):
         return prepare(
-            settings.source, files, settings.output_dir / checks.DATA_FOLDER, skip_bad_rows=settings.skip_bad_rows
+            settings.source,
+            files,
+            settings.output_dir / checks.DATA_FOLDER,
+            skip_bad_rows=settings.skip_bad_rows,
+            instructions=Instructions(settings.query_instruction, settings.document_instruction),
         )
 
 

@@ -1,10 +1,11 @@
-"""Training records from a build's Parquet shards, or from `medi-data.json` in any form it ever had, as a stream.
+"""Training records as a stream: a build's Parquet shards, `medi-data.json` in any form it ever had, what was mined.
 
-Both come out as Arrow batches of schema `TRIPLETS`. What cannot be a record is an error that names the row.
+All come out as Arrow batches of schema `TRIPLETS`. What cannot be a record is an error that names the row.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +18,18 @@ from medi_build.dataset.reader import Manifest, open_dataset
 from medi_build.errors import TrainError
 from medi_build.ingest.rows import json_values
 from medi_build.train.keys import LISTS
+from medi_build.train.mined_forms import (
+    Instructions,
+    columns_of,
+    is_line_form,
+    is_table_form,
+    line_records,
+    only_file,
+    table_records,
+)
 
-ROWS_PER_BATCH = 8192
+ROWS_PER_BATCH = 1024
+"""So few that they never have 2 GiB of text."""
 
 SIDES = ("query", "pos", "neg")
 _LISTS = pa.list_(pa.string())
@@ -31,13 +42,14 @@ TRIPLETS = pa.schema(
     ]
 )
 _OLD_SUFFIX = "Input:"
+NO_INSTRUCTIONS = Instructions()
 
 
 class Source(NamedTuple):
     """Where training records come from.
 
     Attributes:
-        files: Parquet files, or one JSON file.
+        files: Parquet files of a build, or one Parquet or JSON file.
         manifest: of the build, where they are one.
     """
 
@@ -46,37 +58,57 @@ class Source(NamedTuple):
 
 
 def open_source(path: Path) -> Source:
-    """The shards of a folder that `medi build` wrote, or one Parquet or JSON file.
+    """The shards of a folder of `medi build`, the one file in a folder of `medi mine`, or a Parquet or JSON file.
 
     Raises:
         DatasetError: the folder is not whole.
-        TrainError: there is no such file.
+        TrainError: there is no such file, or the folder holds what was mined in several forms.
     """
     if path.is_dir():
+        if (mined := only_file(path)) is not None:
+            return Source([mined], None)
         dataset = open_dataset(path)
         return Source(dataset.shards, dataset.manifest)
     if not path.is_file():
-        raise TrainError(f"{path}: no such file or folder; name a folder that `medi build` wrote, or a medi-data.json")
+        raise TrainError(
+            f"{path}: no such file or folder; name a folder that `medi build` or `medi mine` wrote, or a medi-data.json"
+        )
     return Source([path], None)
 
 
-def read_triplets(files: Iterable[Path]) -> Iterator[pa.RecordBatch]:
+def read_triplets(files: Iterable[Path], given: Instructions = NO_INSTRUCTIONS) -> Iterator[pa.RecordBatch]:
     """Stream the records of all files as batches of schema `TRIPLETS`.
 
+    Args:
+        files: as `open_source` finds them.
+        given: instructions for records that have none of their own, as those that `medi mine` writes.
+
     Raises:
-        TrainError: a row is not a record; names file and row.
+        TrainError: a row is not a record; names file and row. Or instructions are given and the records have theirs.
         InputError: a JSON file cannot be read, or is not JSON.
     """
     for path in files:
-        yield from _parquet_triplets(path) if path.suffix == ".parquet" else _json_triplets(path)
+        yield from (_parquet_triplets if path.suffix == ".parquet" else _json_triplets)(path, given)
 
 
-def _parquet_triplets(path: Path) -> Iterator[pa.RecordBatch]:
+def _refuse(given: Instructions, path: Path) -> None:
+    if any(given):
+        raise TrainError(
+            f"{path}: its records have their own instructions; leave out --query-instruction and --document-instruction"
+        )
+
+
+def _parquet_triplets(path: Path, given: Instructions) -> Iterator[pa.RecordBatch]:
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise TrainError(f"{path}: is not a readable Parquet file ({error})") from error
     names = set(file.schema_arrow.names)
+    if is_table_form(names):
+        batches = _batches(file, columns_of(file.schema_arrow, path), path)
+        yield from _blocks(table_records(file.schema_arrow, batches, path, given))
+        return
+    _refuse(given, path)
     if missing := sorted({*SIDES, "task_id"} - names):
         raise TrainError(f"{path}: has no column {', '.join(missing)}; the columns are {', '.join(sorted(names))}")
     optional = [name for name in LISTS if name in names]
@@ -137,8 +169,20 @@ def _halves(pairs: pa.Array, side: str, where: pa.Array) -> tuple[pa.Array, pa.A
     return pc.list_element(pairs, 0), pc.list_element(pairs, 1)
 
 
-def _json_triplets(path: Path) -> Iterator[pa.RecordBatch]:
-    block: list[tuple[Any, ...]] = []
+def _json_triplets(path: Path, given: Instructions) -> Iterator[pa.RecordBatch]:
+    if is_line_form(next(json_values(path), None)):
+        yield from _blocks(line_records(json_values(path), path, given))
+        return
+    _refuse(given, path)
+    yield from _blocks(_json_records(path))
+
+
+def _blocks(records: Iterator[tuple[Any, ...]]) -> Iterator[pa.RecordBatch]:
+    while block := list(islice(records, ROWS_PER_BATCH)):
+        yield _to_batch(block)
+
+
+def _json_records(path: Path) -> Iterator[tuple[Any, ...]]:
     task_key = ""
     for number, value in enumerate(_records(path)):
         where = f"{path.name}, record {number}"
@@ -147,12 +191,7 @@ def _json_triplets(path: Path) -> Iterator[pa.RecordBatch]:
         task_key = _check_keys(value, task_key, where)
         halves = [half for side in SIDES for half in _pair(value[side], side, where)]
         lists = [_strings(value.get(name, []), name, where) for name in LISTS]
-        block.append((*halves, _task(value[task_key], task_key, where), where, *lists))
-        if len(block) == ROWS_PER_BATCH:
-            yield _to_batch(block)
-            block = []
-    if block:
-        yield _to_batch(block)
+        yield (*halves, _task(value[task_key], task_key, where), where, *lists)
 
 
 def _to_batch(block: list[tuple[Any, ...]]) -> pa.RecordBatch:

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from medi_build.content.instructions import Instructions
-from medi_build.dataset.assemble import ROWS_PER_GROUP, assemble
+from medi_build.dataset.assemble import assemble
 from medi_build.dataset.schema import EXAMPLES, MINED
 from medi_build.dataset.shards import write_dataset
 from medi_build.errors import OutputError
@@ -41,6 +41,7 @@ def mined(rows: list[int], texts: list[str]) -> pa.Table:
     )  # fmt: skip
 
 
+STEP = 100
 ONE = [Instructions("Represent the question;", "Represent the answer;")]
 TWO = [*ONE, Instructions("Represent this question;", "Represent this answer;")]
 
@@ -56,7 +57,7 @@ def test_shard_size_changes_no_row_and_json_equals_parquet(
     written = []
     for size in (small, big):
         out = tmp_path_factory.mktemp("out")
-        result = write_dataset(out, 7, "a/b", assemble(table, mined(rows, texts), TWO, 1, 7, "a/b"), size)
+        result = write_dataset(out, 7, "a/b", assemble(table, [mined(rows, texts)], TWO, 1, 7, "a/b"), size)
         assert [s.rows for s in result.shards[:-1]] == [size] * (len(result.shards) - 1)
         records = pa.concat_tables([pq.read_table(out / s.path) for s in result.shards]).to_pylist()
         fragment = json.loads(b"[" + (out / result.fragment.path).read_bytes() + b"]")
@@ -70,10 +71,13 @@ def test_shard_size_changes_no_row_and_json_equals_parquet(
 
 
 def test_rows_are_joined_by_row_number_across_steps(tmp_path: Path) -> None:
-    count = ROWS_PER_GROUP + 5
+    count = 2 * STEP + 5
     table = examples([f"query {i}" for i in range(count)])
     rows = [i for i in range(count) if i % 3 != 1]
-    tables = list(assemble(table, mined(rows, [str(r) for r in rows]), ONE, 1, 3, "a"))
+    found = mined(rows, [str(r) for r in rows])
+    steps = [found.slice(start, STEP) for start in range(0, len(rows), STEP)]
+    tables = list(assemble(table, steps, ONE, 1, 3, "a"))
+    assert [len(one) for one in tables] == [len(step) for step in steps]
     records = pa.concat_tables(tables).to_pylist()
     assert [r["id"] for r in records] == [f"d/{row}" for row in rows]
     assert all(r["query"][1] == f"query {row}" and r["pos"][1] == f"pos {row}" and r["labels"] == [f"l{row}"]
@@ -82,7 +86,7 @@ def test_rows_are_joined_by_row_number_across_steps(tmp_path: Path) -> None:
 
 def test_an_error_half_way_leaves_neither_shard_nor_fragment(tmp_path: Path) -> None:
     def broken() -> object:
-        yield from assemble(examples(["a"]), mined([0], ["a"]), ONE, 1, 1, "a")
+        yield from assemble(examples(["a"]), [mined([0], ["a"])], ONE, 1, 1, "a")
         raise ValueError("half-way")
 
     with pytest.raises(ValueError, match="half-way"):

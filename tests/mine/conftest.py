@@ -7,9 +7,10 @@ import pyarrow as pa
 import pytest
 import xxhash
 
-from medi_build.dataset.schema import DOCUMENTS, EXAMPLES
+from medi_build.dataset.schema import DOCUMENTS, EXAMPLES, MINED
 from medi_build.embedding import Embedded
 from medi_build.ledger import Ledger
+from medi_build.mine.by_kind import mine
 
 DIMENSIONS = 64
 
@@ -44,6 +45,11 @@ def documents(rows):
     """A table of DOCUMENTS from (id, text, groups)."""
     ids, texts, groups = zip(*rows, strict=True) if rows else ((), (), ())
     return pa.table({"id": list(ids), "text": list(texts), "groups": list(groups)}, schema=DOCUMENTS)
+
+
+def mined_table(*arguments, **options):
+    """What `mine` finds, as one table of schema MINED."""
+    return pa.concat_tables([MINED.empty_table(), *mine(*arguments, **options).tables()]).combine_chunks()
 
 
 @pytest.fixture

@@ -9,11 +9,10 @@ from scipy import optimize
 from medi_build.content.mining_rule import MiningRule
 from medi_build.ledger import Ledger
 from medi_build.mine import false_negatives
-from medi_build.mine.by_kind import mine
 from medi_build.search.bm25 import BM25, tokenize
 from medi_build.search.dense import topk
 from medi_build.search.exclusions import Exclusions, incidence
-from tests.mine.conftest import documents, embed, examples
+from tests.mine.conftest import documents, embed, examples, mined_table
 from tests.search.test_dense import unit
 
 NOUNS = [
@@ -42,7 +41,7 @@ def hidden_positives(rng, topics=120):
 
 def run(rows, docs, rule):
     ledger = Ledger("toy", read=len(rows), adapted=len(rows))
-    table = mine(
+    table = mined_table(
         examples(rows), documents(docs), kind="pairs", rule=rule, embed=embed, seed=0, ledger=ledger
     ).to_pylist()
     ledger.written = len(table)

@@ -18,17 +18,16 @@ from medi_build.embedding import Embedded
 from medi_build.errors import EncoderError, MiningError
 from medi_build.ledger import Ledger
 from medi_build.mine import false_negatives, filters
-from medi_build.mine.by_kind import mine
 from medi_build.mine.select import Candidates, pick, repeated
 from medi_build.mine.shortcuts import length_auc, note_length_shortcut
 from tests.conftest import ROOT
-from tests.mine.conftest import documents, embed, examples, text_id
+from tests.mine.conftest import documents, embed, examples, mined_table, text_id
 from tests.search.test_dense import unit
 
 
 def run(rows, rule, docs=(), **options):
     ledger = Ledger("toy", read=len(rows), adapted=len(rows))
-    table = mine(
+    table = mined_table(
         examples(rows),
         documents(list(docs)),
         kind="pairs",
@@ -320,9 +319,9 @@ def drawn(seed):
     ledger = Ledger("toy")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(false_negatives, "PROBES", 120)  # fewer than there are queries, so that they are drawn
-        table = mine(examples(rows), None, kind="pairs", rule=rule, embed=embed, seed=seed, ledger=ledger)
+        table = mined_table(examples(rows), None, kind="pairs", rule=rule, embed=embed, seed=seed, ledger=ledger)
     labelled = [{"query": row["query"], "labels": row["groups"]} for row in rows]
-    by_label = mine(
+    by_label = mined_table(
         examples(labelled), None, kind="classification", rule=MiningRule(sampling_strategy="random"), embed=embed,
         seed=seed, ledger=ledger,
     )  # fmt: skip

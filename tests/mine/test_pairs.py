@@ -9,9 +9,8 @@ from medi_build.content.mining_rule import MiningRule
 from medi_build.embedding import Embedded
 from medi_build.errors import MiningError
 from medi_build.ledger import Ledger
-from medi_build.mine.by_kind import mine
 from tests.mine import reference
-from tests.mine.conftest import documents, embed, examples, text_id
+from tests.mine.conftest import documents, embed, examples, mined_table, text_id
 
 WORDS = ["red fox", "red box", "blue fox", "blue sea", "green tea", "green sea", "a fox", "tea", "red sea"]
 TEXT = st.sampled_from(WORDS)
@@ -29,7 +28,7 @@ DOCUMENT = st.tuples(st.uuids().map(str), TEXT, GROUPS)
 
 def run(rows, docs=(), rule=None, seed=1, **options):
     ledger = Ledger("toy", read=len(rows), adapted=len(rows))
-    table = mine(
+    table = mined_table(
         examples(rows),
         documents(list(docs)),
         kind="pairs",
@@ -204,7 +203,7 @@ def test_instructions_go_to_the_encoder_only():
         seen.append((instruction, list(texts)))
         return embed(texts, instruction)
 
-    table = mine(
+    table = mined_table(
         examples(rows),
         None,
         kind="pairs",
@@ -225,13 +224,13 @@ def test_unusable_vectors_and_margins_are_refused():
         return Embedded(np.full((len(texts), 4), np.nan, dtype=np.float16), 0)
 
     with pytest.raises(MiningError, match="NaN"):
-        mine(examples(rows), None, kind="pairs", rule=MiningRule(), embed=broken, seed=0, ledger=Ledger("t"))
+        mined_table(examples(rows), None, kind="pairs", rule=MiningRule(), embed=broken, seed=0, ledger=Ledger("t"))
 
     def wide(texts, instruction=None, side=None):
         return Embedded(embed(texts).vectors.astype(np.float32), 0)
 
     with pytest.raises(MiningError, match=r"float32 vectors .* one float16 vector per text"):
-        mine(examples(rows), None, kind="pairs", rule=MiningRule(), embed=wide, seed=0, ledger=Ledger("t"))
+        mined_table(examples(rows), None, kind="pairs", rule=MiningRule(), embed=wide, seed=0, ledger=Ledger("t"))
     with pytest.raises(ValueError, match="less than 1"):
         MiningRule(relative_margin=1.5)
 
@@ -242,5 +241,5 @@ def test_truncated_texts_are_counted(ledger):
     def short(texts, instruction=None, side=None):
         return Embedded(embed(texts).vectors, len(texts))
 
-    mine(examples(rows), None, kind="pairs", rule=MiningRule(), embed=short, seed=0, ledger=ledger)
+    mined_table(examples(rows), None, kind="pairs", rule=MiningRule(), embed=short, seed=0, ledger=ledger)
     assert ledger.notes["truncated_texts"] == 4

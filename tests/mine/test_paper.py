@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from medi_build.content.mining_rule import MiningRule
 from medi_build.dataset.schema import MINED
 from medi_build.ledger import Ledger
-from medi_build.mine.by_kind import mine
 from tests.mine import reference
-from tests.mine.conftest import embed, examples
+from tests.mine.conftest import embed, examples, mined_table
 
 WORDS = ["red fox", "red box", "blue fox", "blue sea", "green tea", "green sea", "a fox", "tea"]
 PAPER = MiningRule(preset="paper")
@@ -22,7 +21,7 @@ answered = st.fixed_dictionaries({"query": texts, "answers": st.lists(st.sampled
 
 def run(rows, kind, rule=PAPER, seed=1):
     ledger = Ledger("toy", read=len(rows), adapted=len(rows))
-    table = mine(examples(rows), None, kind=kind, rule=rule, embed=embed, seed=seed, ledger=ledger)
+    table = mined_table(examples(rows), None, kind=kind, rule=rule, embed=embed, seed=seed, ledger=ledger)
     assert table.schema == MINED
     ledger.written = table.num_rows
     ledger.check()

@@ -21,7 +21,7 @@ from medi_build.errors import InputError, MissingInputError, OptionError
 from medi_build.ingest.corpus import read_corpus
 from medi_build.ledger import Ledger
 from medi_build.pipeline.mine_file import mine_file
-from tests.mine.conftest import embed
+from tests.mine.conftest import embed, text_id
 
 PAIRS = [
     {"question": "what is tea", "passage": "tea is a hot drink"},
@@ -81,7 +81,7 @@ def test_a_corpus_adds_candidates(source, tmp_path):
     corpus.write_text("\n".join(map(json.dumps, rows)))
     ledger = run(source, tmp_path / "out", corpus=corpus, formats=["tevatron"])
     first = json.loads((tmp_path / "out" / "tevatron.jsonl").read_text().splitlines()[0])
-    assert first["negative_passages"] == [{"docid": "D1", "title": "", "text": "Tea what is it"}]
+    assert first["negative_passages"] == [{"docid": "D1", "title": "Tea", "text": "what is it"}]
     assert ledger.notes["corpus_empty_text"] == 1
 
 
@@ -182,11 +182,37 @@ def test_ids_of_a_corpus_reach_the_output(things, tmp_path):
     corpus.write_text(
         "\n".join(json.dumps({"docid": f"M{i}", "text": f"what about {t}"}) for i, t in enumerate(THINGS))
     )
-    own(things, tmp_path / "out", MiningRule(num_negatives=1), ["tevatron"], corpus=corpus)
-    lines = (tmp_path / "out" / "tevatron.jsonl").read_text().splitlines()
-    ids = {p["docid"]: p["text"] for line in lines for p in json.loads(line)["negative_passages"]}
-    assert any(key.startswith("M") for key in ids)
-    assert all(text == f"what about {THINGS[int(key[1:])]}" for key, text in ids.items() if key.startswith("M"))
+    own(things, tmp_path / "out", MiningRule(num_negatives=4), ["tevatron"], corpus=corpus)
+    lines = [json.loads(line) for line in (tmp_path / "out" / "tevatron.jsonl").read_text().splitlines()]
+    corpus_ids = {f"what about {thing}": f"M{i}" for i, thing in enumerate(THINGS)}
+    passages = [p for line in lines for side in ("positive", "negative") for p in line[f"{side}_passages"]]
+    assert sum(p["text"] in corpus_ids for p in passages) > len(lines)  # more than the first of each row
+    assert all(p["docid"] == corpus_ids.get(p["text"], text_id(p["text"])) for p in passages)
+
+
+def test_titles_of_a_corpus_stand_apart_in_tevatron_and_in_front_elsewhere(things, tmp_path, monkeypatch):
+    monkeypatch.setattr("medi_build.ingest.corpus.ROWS_PER_BATCH", 4)
+    corpus = tmp_path / "corpus.jsonl"
+    rows = [{"_id": f"M{i}", "title": f"On {t}", "text": f"where the {t} is"} for i, t in enumerate(THINGS)]
+    rows.append({"_id": "M6", "title": "The tea", "text": "stands there"})  # together a positive of the pairs
+    corpus.write_text("\n".join(map(json.dumps, rows)))
+    things.write_text(things.read_text().replace('"the tea stands', '"The tea stands'))
+    own(things, tmp_path / "out", MiningRule(num_negatives=5), ["tevatron", "flagembedding"], corpus=corpus)
+    tevatron, flag = (
+        [json.loads(line) for line in (tmp_path / "out" / f"{form}.jsonl").read_text().splitlines()]
+        for form in ("tevatron", "flagembedding")
+    )
+    assert tevatron[0]["positive_passages"] == [{"docid": "M6", "title": "The tea", "text": "stands there"}]
+    known = {row["_id"]: (row["title"], row["text"]) for row in rows}
+    seen = set()
+    for ours, theirs in zip(tevatron, flag, strict=True):
+        passages = [*ours["positive_passages"], *ours["negative_passages"]]
+        joined = [f"{p['title']} {p['text']}".strip() for p in passages]
+        assert joined == [*theirs["pos"], *theirs["neg"]]
+        for p in passages:
+            assert known.get(p["docid"], ("", p["text"])) == (p["title"], p["text"])
+        seen |= {p["docid"] for p in passages} & set(known)
+    assert len(seen) > 4
 
 
 def test_given_negatives_are_kept_beside_other_columns_named_or_not(tmp_path):

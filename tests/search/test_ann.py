@@ -8,11 +8,10 @@ import pytest
 from medi_build.content.mining_rule import MiningRule
 from medi_build.errors import MiningError
 from medi_build.ledger import Ledger
-from medi_build.mine.by_kind import mine
 from medi_build.search.ann import ann_topk
 from medi_build.search.dense import topk
 from medi_build.search.exclusions import Exclusions, Labels, incidence
-from tests.mine.conftest import embed, examples
+from tests.mine.conftest import embed, examples, mined_table
 from tests.search.test_dense import unit
 
 
@@ -62,7 +61,7 @@ def test_mining_above_the_stated_size_notes_its_recall():
     rows = [{"query": f"question {i} {i % 7}", "positives": [f"reply {i} {i % 5}"]} for i in range(30)]
     exact, near = Ledger("t"), Ledger("t")
     tables = [
-        mine(examples(rows), None, kind="pairs", rule=rule, embed=embed, seed=0, ledger=ledger)
+        mined_table(examples(rows), None, kind="pairs", rule=rule, embed=embed, seed=0, ledger=ledger)
         for rule, ledger in ((MiningRule(), exact), (MiningRule(ann_above=10), near))
     ]
     assert tables[0].equals(tables[1])

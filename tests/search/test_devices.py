@@ -7,11 +7,10 @@ import torch
 from medi_build.content.mining_rule import MiningRule
 from medi_build.errors import OptionError
 from medi_build.ledger import Ledger
-from medi_build.mine.by_kind import mine
 from medi_build.search import dense
 from medi_build.search.dense import topk
 from medi_build.search.exclusions import Exclusions, Labels, incidence, label_bits
-from tests.mine.conftest import embed, examples
+from tests.mine.conftest import embed, examples, mined_table
 from tests.search.test_dense import unit
 
 KINDS = ("pairs", "classification", "text2text")
@@ -40,7 +39,7 @@ def rows(kind):
 
 def mined(kind, device):
     ledger = Ledger("toy", read=150, adapted=150)
-    return mine(
+    return mined_table(
         rows(kind),
         None,
         kind=kind,
