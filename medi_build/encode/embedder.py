@@ -9,7 +9,8 @@ import numpy as np
 from medi_build.arrays import Ints
 from medi_build.content.pipelines import EncoderSpec
 from medi_build.embedding import Embedded
-from medi_build.encode.encoder import Encoded, Encoder, Progress
+from medi_build.encode.encoder import Encoded, Encoder
+from medi_build.encode.engine import Progress
 from medi_build.encode.pair_tokens import TRUNCATED, UNALIGNED
 from medi_build.encode.segments import Keys
 from medi_build.encode.store import Lookup, VectorStore, keys_of

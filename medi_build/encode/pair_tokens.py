@@ -37,7 +37,16 @@ class Tokens(NamedTuple):
 def tokenise(
     tokenizer: Any, texts: Sequence[str], instructions: Sequence[str], window: int, *, skip_instruction: bool
 ) -> Tokens:
-    """Tokenise ``strip(instruction) + strip(text)`` for each pair, cut to ``window`` tokens.
+    """Tokenise ``strip(instruction) + strip(text)`` for each pair, as `tokenise_exact` does what it is given."""
+    instructions = [instruction.strip() for instruction in instructions]
+    texts = [text.strip() for text in texts]
+    return tokenise_exact(tokenizer, texts, instructions, window, skip_instruction=skip_instruction)
+
+
+def tokenise_exact(
+    tokenizer: Any, texts: Sequence[str], instructions: Sequence[str], window: int, *, skip_instruction: bool
+) -> Tokens:
+    """Tokenise ``instruction + text`` for each pair, as it stands, cut to ``window`` tokens.
 
     ``skip`` is the instruction's token count without a closing special token, as sentence-transformers has it, also
     where the tokenizer merges across the seam so that those tokens are no prefix: such texts are flagged.
@@ -52,8 +61,8 @@ def tokenise(
     if not texts:
         none = np.empty(0, dtype=np.int64)
         return Tokens(none.astype(np.int32), np.zeros(1, dtype=np.int64), none, none.astype(np.uint8))
-    prefixes = {text: _prefix(tokenizer, text.strip(), window) for text in dict.fromkeys(instructions)}
-    joined = [instruction.strip() + text.strip() for instruction, text in zip(instructions, texts, strict=True)]
+    prefixes = {text: _prefix(tokenizer, text, window) for text in dict.fromkeys(instructions)}
+    joined = [instruction + text for instruction, text in zip(instructions, texts, strict=True)]
     encoded = _call(tokenizer, joined, window)
     rows: list[list[int]] = encoded["input_ids"]
     lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))

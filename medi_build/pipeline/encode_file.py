@@ -9,9 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medi_build.encode.encoder import Progress
+from medi_build.encode.engine import Progress
 from medi_build.encode.instructor import Instructor
-from medi_build.encode.pair_tokens import TRUNCATED
 from medi_build.errors import InputError, TrainError
 from medi_build.files import atomic_file
 from medi_build.ingest.adapters.base import clean
@@ -55,19 +54,18 @@ def encode_file(
     """
     if out.exists() and source.exists() and out.samefile(source):
         raise TrainError(f"{out}: is the file to encode; name another one for the vectors")
-    if instruction and model.tokenise([(instruction, "")]).lengths[0] >= model.max_seq_length:
+    if instruction and model.plain and model.tokenise([(instruction, "")]).lengths[0] >= model.max_seq_length:
         raise TrainError(
             f"the instruction leaves no room for text in the window of {model.max_seq_length} tokens: "
             f"{instruction[:80]!r}; shorten it"
         )
     ledger = Ledger(dataset=source.name)
-    vector = pa.list_(pa.float32(), model.get_sentence_embedding_dimension())
+    vector = pa.list_(pa.float32(), model.get_embedding_dimension())
     schema = pa.schema([("row", pa.int64()), ("text", pa.string()), ("vector", vector)])
     with atomic_file(out) as file, pq.ParquetWriter(pa.PythonFile(file, mode="w"), schema) as writer:
         for rows, texts in _steps(_texts(source, column, ledger), ledger):
-            tokens = model.tokenise([(instruction, text) for text in texts])
-            ledger.note("truncated", int((tokens.flags & TRUNCATED).astype(bool).sum()))
-            vectors = model.encode_tokens(tokens, progress)
+            vectors, truncated = model.encode_counted([(instruction, text) for text in texts], progress)
+            ledger.note("truncated", truncated)
             flat = pa.array(vectors.reshape(-1), pa.float32())
             arrays = [pa.array(rows), pa.array(texts), pa.FixedSizeListArray.from_arrays(flat, type=vector)]
             writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
