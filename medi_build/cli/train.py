@@ -65,6 +65,12 @@ def train_command(
     skip_bad_rows: Annotated[
         bool, typer.Option("--skip-bad-rows", help="Count rows that cannot be used, do not stop.")
     ] = False,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-remote-code", "--trust_remote_code", help="Let code that comes with the model run; read it first."
+        ),
+    ] = False,
     export: Annotated[Export, typer.Option(help="`instructor` adds a folder in that package's form.")] = (
         Export.sentence_transformers
     ),
@@ -104,6 +110,7 @@ def train_command(
         "seed": seed,
         "resume": resume,
         "skip_bad_rows": skip_bad_rows,
+        "trust_remote_code": trust_remote_code,
         "export": export.value,
     }
     trained = train(

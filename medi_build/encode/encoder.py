@@ -223,4 +223,3 @@ def dtype_of(asked: str, device: torch.device) -> torch.dtype:
 def leaves_instruction_out(model: Any) -> bool:
     """Whether a model's pooling leaves the instruction out, as INSTRUCTOR's does."""
     return not all(getattr(module, "include_prompt", True) for module in model)
-

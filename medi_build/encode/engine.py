@@ -116,7 +116,7 @@ def run(
 def side_by_side(
     work: Callable[[Any], None], replicas: Sequence[Any], kind: torch.device, stop: Callable[[], None]
 ) -> None:
-    """Call ``work`` with every replica of a model; on the CPU in as many threads as there are cores, each with one of its own.
+    """Call ``work`` with every replica of a model; on the CPU in a thread for each core, which computes on that alone.
 
     After an error or an interrupt ``stop`` is called, after which nobody may begin anything.
     """

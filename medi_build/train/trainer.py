@@ -287,10 +287,16 @@ def load_for_training(settings: TrainSettings) -> tuple[Any, int]:
 
     Raises:
         EncoderError: it cannot be loaded.
-        TrainError: its weights are no numbers.
+        TrainError: its weights are int8, or no numbers.
     """
-    files = find_model(settings.model_name_or_path, settings.model_revision)
-    model = load_model(files)
+    trust = settings.trust_remote_code
+    files = find_model(settings.model_name_or_path, settings.model_revision, trust_remote_code=trust)
+    if files.int8:
+        raise TrainError(
+            f"{settings.model_name_or_path}: is an int8 folder, whose weights cannot be trained; train the model that "
+            "it was made from, and quantize the result"
+        )
+    model = load_model(files, trust_remote_code=trust)
     if settings.export == "instructor" and model.truncate_dim is not None:
         raise TrainError(
             f"{settings.model_name_or_path} cuts its vectors to truncate_dim {model.truncate_dim}, which "
