@@ -134,8 +134,9 @@ def load_any(files: ModelFiles, *, trust_remote_code: bool = False, **settings: 
             model = load(files.folder, trust_remote_code, settings)
     except Exception as error:  # whatever the libraries below raise about broken files
         if "trust_remote_code" in str(error) and not trust_remote_code:
+            what = str(error).splitlines()[0]
             raise EncoderError(
-                f"{files.name}: comes with code of its own, which does not run unasked ({error}); read it in "
+                f"{files.name}: comes with code of its own, which does not run unasked ({what}); read it in "
                 f"{files.folder}, then pass --trust-remote-code, trust_remote_code=True, or trust_remote_code: true "
                 "under a pipeline's encoder"
             ) from error

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,6 @@ def test_texts_of_other_models_too(request: pytest.FixtureRequest, folder: str) 
 
 
 def test_saved_prompts_are_used_by_name_by_default_and_by_side(tiny_t5: Path, tmp_path: Path) -> None:
-    import shutil
-
     folder = shutil.copytree(tiny_t5, tmp_path / "prompts")
     prompts = {"query": "query: ", "document": "passage: ", "other": "other: "}
     edit_json(folder / "config_sentence_transformers.json", prompts=prompts, default_prompt_name="other")
@@ -178,7 +177,11 @@ def test_sixteen_bits_are_the_arithmetic_and_not_the_weights(tmp_path: Path) -> 
 
 def test_copies_and_pickles_are_the_model(model: Any) -> None:
     wanted = model.encode(PAIRS)
-    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), Instructor(modules=list(model), device="cpu")):
+    for other in (
+        copy.deepcopy(model),
+        pickle.loads(pickle.dumps(model)),
+        Instructor(modules=list(model), device="cpu"),
+    ):
         assert isinstance(other, Instructor)
         assert np.array_equal(other.encode(PAIRS), wanted)
 
@@ -186,7 +189,9 @@ def test_copies_and_pickles_are_the_model(model: Any) -> None:
 def test_threads_may_share_it(model: Any) -> None:
     many, texts = PAIRS * 40, BLANKS * 20
     wanted = (model.encode(many), model.encode(texts, prompt="Say: "), model.encode(texts[:9], output_value=None))
-    before, found = torch.get_num_threads(), {}
+    found: dict[int, Any] = {}
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
 
     def work(number: int) -> None:
         found[number] = (
@@ -203,7 +208,8 @@ def test_threads_may_share_it(model: Any) -> None:
     for thread in threads:
         thread.join()
     assert found == dict.fromkeys(range(6), (True, True, True))
-    assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
 
 
 def test_saved_it_is_what_sentence_transformers_loads(model: Any, peer: Any, tmp_path: Path) -> None:
