@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from datasets import Dataset
 from sentence_transformers import (
     SentenceTransformer,
@@ -280,8 +279,32 @@ def test_pushed_to_a_hub_it_is_a_sentence_transformer(hub: type[Hub], tmp_path: 
 @pytest.mark.slow
 def test_mteb_itself(tmp_path: Path) -> None:
     mteb = pytest.importorskip("mteb")
-    from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
+    from datasets import DatasetDict
 
-    wrapped = SentenceTransformerEncoderWrapper(Instructor(TINY, "cpu"), device="cpu")
-    assert isinstance(wrapped, mteb.EncoderProtocol)
-    assert torch.is_tensor(torch.as_tensor(wrapped.model.encode(["one"])))
+    class Own(mteb.abstasks.AbsTaskSTS):
+        metadata = mteb.TaskMetadata(
+            name="OwnSTS",
+            description="Three pairs of ours.",
+            dataset={"path": "none/none", "revision": "0"},
+            type="STS",
+            eval_splits=["test"],
+            eval_langs=["eng-Latn"],
+            main_score="cosine_spearman",
+        )
+        min_score, max_score = 0, 5
+
+        def load_data(self, **_: Any) -> None:
+            rows = {
+                "sentence1": ["one", "two words", "three"],
+                "sentence2": ["a one", "two", "four"],
+                "score": [5, 3, 1],
+            }
+            self.dataset, self.data_loaded = DatasetDict({"test": Dataset.from_dict(rows)}), True
+
+    model = Instructor(TINY, "cpu")
+    peer = SentenceTransformer(str(save(model, tmp_path / "peer")), device="cpu")
+    scores = [
+        mteb.evaluate(one, Own(), cache=None, overwrite_strategy="always")[0].scores["test"][0]["main_score"]
+        for one in (model, peer)
+    ]
+    assert scores[0] == pytest.approx(scores[1])
