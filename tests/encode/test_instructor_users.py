@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,12 +19,13 @@ from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
-    losses,
 )
+from sentence_transformers.sentence_transformer import losses
 from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
 
 import medi_build.compat
 from medi_build import Instructor
+from tests.conftest import ROOT
 
 TINY = Path(__file__).parent.parent / "golden" / "tiny_instructor"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -124,6 +126,20 @@ def test_the_snippets_of_the_public_readme(hub_cache: Path, monkeypatch: pytest.
     title = [[found["instruction"], found["sentence"]]]
     assert (found["embeddings"] * found["model"].encode(title)).sum() > 0.99
     assert "Quantized Embeddings" in capsys.readouterr().out
+
+
+def test_the_snippets_of_our_page(hub_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("SENTENCE_TRANSFORMERS_HOME", str(hub_cache))
+    monkeypatch.setitem(sys.modules, "InstructorEmbedding", None)
+    page = (ROOT / "docs" / "coming-from-instructorembedding.md").read_text(encoding="utf-8")
+    snippets = re.findall(r"^( *)```python\n(.*?)^ *```", page, re.DOTALL | re.MULTILINE)
+    assert len(snippets) == 4
+    found: dict[str, Any] = {}
+    for _, snippet in snippets:
+        exec(textwrap.dedent(snippet), found)
+    assert sys.modules["InstructorEmbedding"].INSTRUCTOR is Instructor
+    assert isinstance(found["smaller"], Instructor)
+    assert "(12,)" in capsys.readouterr().out
 
 
 class LangChainLike:
