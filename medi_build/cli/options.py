@@ -21,6 +21,9 @@ DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1.  [d
 DtypeOption = Annotated[
     Dtype, typer.Option(help="Arithmetic of the encoder; auto: bfloat16 where the hardware has it.")
 ]
+TrustOption = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Let code that comes with the encoder run; read it first.")
+]
 ContentOption = Annotated[Path | None, typer.Option(help="Your own sources/ templates/ pipelines/, laid over ours.")]
 DataOption = Annotated[Path | None, typer.Option(help="Folder of raw files, as for `medi build`.")]
 

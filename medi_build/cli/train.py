@@ -71,6 +71,12 @@ def train_command(
         str, typer.Option(help="Of queries in a file that has no instructions, as those of `medi mine`.")
     ] = "",
     document_instruction: Annotated[str, typer.Option(help="The same for positives and negatives.")] = "",
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-remote-code", "--trust_remote_code", help="Let code that comes with the model run; read it first."
+        ),
+    ] = False,
     export: Annotated[Export, typer.Option(help="`instructor` adds a folder in that package's form.")] = (
         Export.sentence_transformers
     ),
@@ -112,6 +118,7 @@ def train_command(
         "skip_bad_rows": skip_bad_rows,
         "query_instruction": query_instruction,
         "document_instruction": document_instruction,
+        "trust_remote_code": trust_remote_code,
         "export": export.value,
     }
     trained = train(

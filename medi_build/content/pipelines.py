@@ -21,6 +21,7 @@ class EncoderSpec(_Strict):
     revision: str | None = Field(None, description="commit on the hub")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     max_tokens: int | None = Field(None, ge=8, description="window; the model's own if not given")
+    trust_remote_code: bool = Field(False, description="let code that comes with the model run; read it first")
 
 
 class InstructionSettings(_Strict):

@@ -9,7 +9,8 @@ import numpy as np
 from medi_build.arrays import Ints
 from medi_build.content.pipelines import EncoderSpec
 from medi_build.embedding import Embedded, Prompt, Side
-from medi_build.encode.encoder import Encoded, Encoder, Progress
+from medi_build.encode.encoder import Encoded, Encoder
+from medi_build.encode.engine import Progress
 from medi_build.encode.pair_tokens import TRUNCATED, UNALIGNED
 from medi_build.encode.segments import Keys
 from medi_build.encode.store import Lookup, VectorStore, keys_of
@@ -46,12 +47,14 @@ class Embedder:
             StoreError: the store cannot be read or written.
         """
         instruction = self.encoder.prompts.text(Prompt(instruction, side))
-        keys, first, inverse = _distinct(keys_of(self.encoder.identity, instruction, texts))
+        route = side if self.encoder.routed else None
+        in_front = f"{route}\0{instruction}" if route else instruction
+        keys, first, inverse = _distinct(keys_of(self.encoder.identity, in_front, texts))
         known = self._look_up(keys)
         missing = np.flatnonzero(~known.mask)
         if len(missing):
             known = self._widen(known)
-            for rows, encoded in self._encode(texts, first, missing, instruction):
+            for rows, encoded in self._encode(texts, first, missing, instruction, route):
                 known.vectors[rows], known.flags[rows] = encoded.vectors, encoded.flags
                 self.encoded += len(rows)
                 if self._store:
@@ -66,7 +69,7 @@ class Embedder:
         )
 
     def _encode(
-        self, texts: Sequence[str], first: Ints, missing: Ints, instruction: str
+        self, texts: Sequence[str], first: Ints, missing: Ints, instruction: str, route: Side | None
     ) -> Iterator[tuple[Ints, Encoded]]:
         """Encode the missing texts chunk by chunk; the next chunk is tokenised while the model has this one.
 
@@ -77,7 +80,7 @@ class Embedder:
         chosen = [[texts[i] for i in first[chunk]] for chunk in chunks]
         start = 0
         with ThreadPoolExecutor(1) as ahead:
-            jobs = (ahead.submit(self.encoder.tokenise, part, instruction) for part in chosen)
+            jobs = (ahead.submit(self.encoder.tokenise, part, instruction, route) for part in chosen)
             upcoming = next(jobs)
             for chunk, part in zip(chunks, chosen, strict=True):
                 tokens, upcoming = upcoming.result(), next(jobs, upcoming)

@@ -1,10 +1,12 @@
-"""Linear layers made ready for 16-bit passes, once, when the model is loaded.
+"""Linear layers made ready for 16-bit passes: once when a model is loaded, or in a copy for as long as a call lasts.
 
 Autocast casts a layer's weights in every pass. On the CPU the library underneath (oneDNN) also brings them into the
 order that its kernels read, in every pass again; kept in that order they cost nothing more, and the activation behind
 the layer can be part of the same kernel. Norms, embeddings and the sums around a layer stay in float32.
 """
 
+import copy
+from itertools import chain
 from typing import Any
 
 import torch
@@ -33,18 +35,53 @@ class PackedLinear(nn.Module):
         return packed
 
 
+def narrowed(transformer: Any, dtype: torch.dtype, device: torch.device) -> Any:
+    """A copy of a Transformer whose linear layers compute in ``dtype``; it shares all else that is large.
+
+    The given one stays as it is. Copying costs what one pass spends on casting its weights.
+    """
+    shared = [*chain(transformer.parameters(), transformer.buffers()), transformer.processor, transformer.config]
+    copied = copy.deepcopy(transformer, {id(one): one for one in shared})
+    narrow_linears(copied, dtype, device)
+    return copied
+
+
+def can_narrow(model: nn.Module) -> bool:
+    """Whether all weights are float32: nothing is int8, or in 16 bits already."""
+    return not has_int8(model) and all(weights.dtype == torch.float32 for weights in model.parameters())
+
+
+def has_int8(model: nn.Module) -> bool:
+    """Whether torch.ao or torchao have made int8 layers of some."""
+    theirs = (type(weights).__module__.startswith("torchao.") for weights in model.parameters())
+    return scales_by_pass(model) or any(theirs)
+
+
+def scales_by_pass(model: nn.Module) -> bool:
+    """Whether int8 layers scale all numbers of a pass by the largest, so that texts of a pass change each other."""
+    return any(isinstance(module, torch.ao.nn.quantized.dynamic.Linear) for module in model.modules())
+
+
 def narrow_linears(transformer: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
     """Make every linear layer of a module compute in ``dtype``, float16 or bfloat16; its results are of that dtype."""
     packs = device.type == "cpu" and dtype == torch.bfloat16 and _can_pack()
     for module in list(transformer.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.Linear) and not packs:
-                child.to(dtype)
+                setattr(module, name, _cast(child, dtype))
             elif isinstance(child, nn.Linear):
                 gelu = name == "dense" and _is_gelu(getattr(module, "intermediate_act_fn", None))
                 setattr(module, name, PackedLinear(child, gelu=gelu))
                 if gelu:
                     module.intermediate_act_fn = nn.Identity()
+
+
+def _cast(linear: nn.Linear, dtype: torch.dtype) -> nn.Linear:
+    """The same layer in another dtype; a layer of its own, as others may hold the given one's weights."""
+    cast = nn.Linear(linear.in_features, linear.out_features, bias=linear.bias is not None, device="meta")
+    for name, weights in linear.named_parameters():
+        setattr(cast, name, nn.Parameter(weights.detach().to(dtype), requires_grad=False))
+    return cast
 
 
 def _is_gelu(activation: Any) -> bool:

@@ -5,6 +5,7 @@ length of instruction that all rows share; where a mask leaves the instructions 
 first token of the text.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,17 +14,19 @@ if TYPE_CHECKING:
 MODE = "weightedmean"
 
 
-def weigh_by_place(pooling: Any) -> None:
-    """Have a pooling with that mode count the places right under a mask without the instruction.
+def weigh_by_place(model: Iterable[Any]) -> None:
+    """Have a model's poolings with that mode count the places right under a mask without the instruction.
 
-    By a hook, which is not saved; poolings without that mode get none. Rows have to be padded on the right.
+    By a hook, which is not saved, and once, however often it is asked for. Rows have to be padded on the right.
     """
-    if MODE in _modes(pooling):
-        pooling.register_forward_hook(_count_from_the_row)
+    for module in model:
+        if MODE in _modes(module) and not hasattr(module, "weighs_by_place"):
+            module.weighs_by_place = module.register_forward_hook(_count_from_the_row)
 
 
-def _modes(pooling: Any) -> tuple[str, ...]:
-    return (pooling.pooling_mode,) if isinstance(pooling.pooling_mode, str) else tuple(pooling.pooling_mode)
+def _modes(module: Any) -> tuple[str, ...]:
+    modes = getattr(module, "pooling_mode", ())
+    return (modes,) if isinstance(modes, str) else tuple(modes)
 
 
 def _count_from_the_row(pooling: Any, inputs: tuple[dict[str, Any], ...], features: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medi_build.embedding import Prompt
-from medi_build.encode.encoder import Progress
+from medi_build.encode.engine import Progress
 from medi_build.encode.instructor import Instructor
 from medi_build.encode.pair_tokens import TRUNCATED
 from medi_build.encode.prompts import Prompts
@@ -63,19 +63,19 @@ def encode_file(
     if out.exists() and source.exists() and out.samefile(source):
         raise TrainError(f"{out}: is the file to encode; name another one for the vectors")
     instruction = Prompts(model.prompts, model.default_prompt_name).text(Prompt(instruction))
-    if instruction and model.tokenise([(instruction, "")]).lengths[0] >= model.max_seq_length:
+    if instruction and model.plain and model.tokenise([(instruction, "")]).lengths[0] >= model.max_seq_length:
         raise TrainError(
             f"the instruction leaves no room for text in the window of {model.max_seq_length} tokens: "
             f"{instruction[:80]!r}; shorten it"
         )
     ledger = Ledger(dataset=source.name)
-    vector = pa.list_(pa.float32(), model.get_sentence_embedding_dimension())
+    vector = pa.list_(pa.float32(), model.get_embedding_dimension())
     schema = pa.schema([("row", pa.int64()), ("text", pa.string()), ("vector", vector)])
     with atomic_file(out) as file, pq.ParquetWriter(pa.PythonFile(file, mode="w"), schema) as writer:
         for rows, texts in _steps(_texts(source, column, ledger), ledger):
-            tokens = model.tokenise([(instruction, _beginning(model, instruction, text)) for text in texts])
-            ledger.note("truncated", int((tokens.flags & TRUNCATED).astype(bool).sum()))
-            vectors = model.encode_tokens(tokens, progress)
+            beginnings = [(instruction, _beginning(model, instruction, text)) for text in texts]
+            vectors, truncated = model.encode_counted(beginnings, progress)
+            ledger.note("truncated", truncated)
             flat = pa.array(vectors.reshape(-1), pa.float32())
             arrays = [pa.array(rows), pa.array(texts), pa.FixedSizeListArray.from_arrays(flat, type=vector)]
             writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
@@ -88,6 +88,8 @@ def encode_file(
 
 def _beginning(model: Instructor, instruction: str, text: str) -> str:
     """As much of a text as decides its tokens in the window: twice what fills it, for a tokenizer looks around."""
+    if not model.plain:
+        return text
     length = CHARACTERS_PER_TOKEN * model.max_seq_length
     while 2 * length < len(text):
         if model.tokenise([(instruction, text[:length])]).flags[0] & TRUNCATED:

@@ -28,6 +28,7 @@ class BuildOptions:
         encoder: mining encoder in place of the pipeline's.
         device: "cpu", "cuda" (all GPUs), "cuda:1"; None for the GPUs if there are any.
         dtype: arithmetic of the encoder in place of the pipeline's.
+        trust_remote_code: let code that comes with the encoders run.
         limit_per_dataset: most examples per dataset; 0 lifts every cap.
         seed: in place of the pipeline's.
         batch_multiple: cut every dataset to a multiple of this many records.
@@ -45,6 +46,7 @@ class BuildOptions:
     encoder: str | None = None
     device: str | None = None
     dtype: str | None = None
+    trust_remote_code: bool = False
     limit_per_dataset: int | None = None
     seed: int | None = None
     batch_multiple: int = 1
@@ -70,8 +72,9 @@ def pipeline_of(content: Content, options: BuildOptions) -> Pipeline:
     """The pipeline with the user's overrides."""
     pipeline = find_pipeline(content, options.pipeline)
     encoder = pipeline.encoder.model_dump()
-    encoder |= {"model": options.encoder, "revision": None} if options.encoder else {}
+    encoder |= {"model": options.encoder, "revision": None, "trust_remote_code": False} if options.encoder else {}
     encoder |= {"dtype": options.dtype} if options.dtype else {}
+    encoder |= {"trust_remote_code": True} if options.trust_remote_code else {}
     try:
         spec = EncoderSpec.model_validate(encoder)
     except ValidationError as error:

@@ -109,7 +109,8 @@ def opened_embedders() -> "Iterator[Callable[[Pipeline, str | None, Path], list[
 
 def _embedders(pipeline: Pipeline, device: str | None, vectors: Path) -> "list[Embedder]":
     """The encoder that mines, then the others that the pipeline's rule names, in its order."""
-    others = (EncoderSpec(model=name) for name in pipeline.mining.others)
+    trust = pipeline.encoder.trust_remote_code
+    others = (EncoderSpec(model=name, trust_remote_code=trust) for name in pipeline.mining.others)
     return [_opened(spec, device, vectors) for spec in (pipeline.encoder, *others)]
 
 

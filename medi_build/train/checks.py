@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from medi_build.encode.int8 import is_quantized
 from medi_build.encode.load import ModelFiles, find_model, not_finite, window_of
 from medi_build.errors import MediError, TrainError
 from medi_build.train.export import not_for_instructor
@@ -100,26 +99,15 @@ def trainable_files(settings: TrainSettings) -> ModelFiles:
         EncoderError: there is none.
         TrainError: it is int8, which cannot be trained.
     """
-    files = find_model(settings.model_name_or_path, settings.model_revision)
-    if is_quantized(files.folder):
+    files = find_model(
+        settings.model_name_or_path, settings.model_revision, trust_remote_code=settings.trust_remote_code
+    )
+    if files.int8:
         raise TrainError(
             f"{settings.model_name_or_path}: its weights are int8, which cannot be trained; start from the model that "
             "it was quantized from, and quantize what comes out"
         )
     return files
-
-
-def shape_faults(model: Any, name: str) -> Iterator[str]:
-    """Whether the model is made as training needs it."""
-    from sentence_transformers.sentence_transformer.modules import Pooling
-
-    poolings = [module for module in model if isinstance(module, Pooling)]
-    if not hasattr(model[0], "auto_model") or len(poolings) != 1:
-        kinds = ", ".join(type(module).__name__ for module in model)
-        yield (
-            f"{name}: is made of {kinds}; medi trains a transformer followed by one pooling, and optionally Dense and "
-            "Normalize: name such a model, or train this one with sentence-transformers"
-        )
 
 
 def model_faults(settings: TrainSettings, model: Any, args: Any) -> Iterator[str]:

@@ -38,6 +38,7 @@ class TrainSettings:
         model_name_or_path: encoder to start from.
         output_dir: gets the model, its card, the plot, and the checkpoints.
         model_revision: commit of a model from the hub.
+        trust_remote_code: let code that comes with the model run.
         loss: one of `LOSSES`, or `CUSTOM`.
         cl_temperature: divides the cosines; the paper's 0.01.
         hard_negatives: how many negatives of a row are used, ``neg`` first; all there are if not given (TripletLoss
@@ -78,6 +79,7 @@ class TrainSettings:
     model_name_or_path: str
     output_dir: Path
     model_revision: str | None = None
+    trust_remote_code: bool = False
     loss: str = INSTRUCTOR
     cl_temperature: float = 0.01
     hard_negatives: int | None = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,13 +114,12 @@ def _check(settings: TrainSettings) -> _Start:
 def _load(settings: TrainSettings, args: Any, faults: checks.Faults) -> tuple[ModelFiles, Any, int] | None:
     """The model, ready for our collator, and its window in tokens; what is wrong with it goes to ``faults``."""
     files = faults.of(checks.trainable_files, settings)
-    model = None if files is None else faults.of(load_model, files)
+    trust = settings.trust_remote_code
+    model = None if files is None else faults.of(partial(load_model, trust_remote_code=trust), files)
     if files is None or model is None:
         return None
     before = len(faults.found)
-    faults.add(checks.shape_faults(model, settings.model_name_or_path))
-    if len(faults.found) == before:
-        faults.add(checks.model_faults(settings, model, args))
+    faults.add(checks.model_faults(settings, model, args))
     if len(faults.found) > before:
         return None
     window = window_of(model, files.name, settings.max_source_length)

@@ -82,19 +82,20 @@ def test_kinds_of_output(model: Instructor) -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        "a text",
-        ["two", "texts"],
         [["Represent;", "a", 0]],
         [["Represent;", 5]],
         [{"text": "a"}],
         [{"instruction": "a", "text": None}],
-        {"instruction": "a", "text": "b"},
         [["Represent;", "good"], None],
+        [["Represent;", "good"], "a text"],
+        ["a text", ["Represent;", "good"]],
         5,
         [[b"Represent;", b"a"]],
         [{"instruction": "a", "text": "b", "label": 1}],
         iter([["Represent;", "a"]]),
-        np.array(["Represent;", "a"]),
+        None,
+        {"a text", "another"},
+        np.array([[1, 2]]),
     ],
 )
 def test_anything_else_is_refused(model: Instructor, bad: Any) -> None:
@@ -122,9 +123,8 @@ def test_unknown_outputs_devices_and_models_are_refused(model: Instructor, tmp_p
 
 def test_broken_weights_are_named(tmp_path: Path) -> None:
     model = Instructor(TINY, "cpu")
-    encoder = model._encoder("cpu")
     with torch.no_grad():
-        encoder.model[0].auto_model.shared.weight[:] = float("nan")
+        model[0].auto_model.shared.weight[:] = float("nan")
     with pytest.raises(EncoderError, match=r"sentence 0 .* NaN .*; check the model's weights"):
         model.encode([["", "text"]])
 

@@ -35,7 +35,7 @@ def test_int8_loads_and_stays_close(tmp_path: Path, backend: str) -> None:
 
 def test_int8_weights_are_within_half_a_step(tmp_path: Path) -> None:
     quantize(str(TINY), tmp_path / "q")
-    original = dict(Instructor(TINY, "cpu")._encoder("cpu").model[0].auto_model.named_parameters())
+    original = dict(Instructor(TINY, "cpu")[0].auto_model.named_parameters())
     for name, weight in _expanded(tmp_path / "q" / WEIGHTS).items():
         step = original[name].abs().amax(dim=-1, keepdim=True) / 127
         assert ((weight - original[name]).abs() <= step / 2 + 1e-7).all(), name

@@ -1,0 +1,224 @@
+"""Token ids through a model: many short fixed-shape passes side by side.
+
+On the CPU each pass runs on one thread and several passes run at once, one per core. Kernels then see the same shapes
+on the same single thread whatever the number of cores, so a text's vector is the same bit for bit; and no core waits
+for another inside a kernel. Nothing of the model is kept between two runs.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from medi_build.arrays import Ints
+from medi_build.encode.pair_tokens import Tokens
+from medi_build.encode.passes import ForwardPass, plan
+from medi_build.errors import EncoderError
+
+CPU_BUDGET = 1024
+"""Padded tokens of a pass on one core: the activations stay near its cache, and little is filler."""
+CUDA_BUDGET = 1 << 16
+"""Padded tokens of a pass on a GPU, to begin with; halved when memory runs out."""
+
+Features = dict[str, Any]
+Progress = Callable[[int, int], None]
+"""Called with (texts done, texts in all)."""
+Keep = Callable[[Ints, Features], None]
+
+
+class Replica(NamedTuple):
+    """The modules of a model, the transformer first, and the device that all of them are on."""
+
+    modules: Sequence[nn.Module]
+    device: torch.device
+
+
+class Budget:
+    """Padded tokens of a pass at most; halved when a device's memory runs out.
+
+    Attributes:
+        tokens: the number now.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.tokens = CUDA_BUDGET if device.type == "cuda" else CPU_BUDGET
+
+
+class Arithmetic(NamedTuple):
+    """How a pass computes.
+
+    Attributes:
+        window: tokens of a text at most.
+        dtype: of the transformer's linear layers and attention (autocast), the rest in float32; float32 leaves every
+            module as it is.
+        numbers: of a vector, the first so many; None for all.
+    """
+
+    window: int
+    dtype: torch.dtype = torch.float32
+    numbers: int | None = None
+
+
+def run(
+    replicas: Sequence[Replica],
+    tokens: Tokens,
+    keep: Keep,
+    how: Arithmetic,
+    budget: Budget,
+    progress: Progress | None = None,
+) -> None:
+    """Send all texts through the model and hand each pass's features to ``keep``, from several threads.
+
+    Args:
+        replicas: the model on each device, all of one kind.
+        tokens: the texts.
+        keep: called with the rows (indices into ``tokens``) and the features of exactly those rows:
+            ``sentence_embedding`` and (normalised) ``unit_embedding`` [k, d], ``token_embeddings`` [k, width, h], and
+            ``attention_mask`` [k, width], 0 on padding and on the tokens that the pooling leaves out.
+        how: dtype, window and length of the vectors.
+        budget: how much a pass may hold.
+        progress: told after each pass.
+
+    Raises:
+        EncoderError: a single text does not fit in a device's memory.
+    """
+    kind = replicas[0].device
+    passes = plan(tokens.lengths, how.window, budget.tokens, fixed=kind.type == "cpu")
+    lock = threading.Lock()
+    done = 0
+
+    def take() -> ForwardPass | None:
+        with lock:
+            return next(passes, None)
+
+    def work(replica: Replica) -> None:
+        nonlocal done
+        while planned := take():
+            for rows, features in _passes(replica, tokens, planned, how, budget):
+                keep(rows, features)
+                with lock:
+                    done += len(rows)
+                    if progress:
+                        progress(done, len(tokens.skip))
+
+    def stop() -> None:
+        with lock:
+            passes.close()
+
+    side_by_side(work, replicas, kind, stop)
+
+
+def side_by_side(
+    work: Callable[[Any], None], replicas: Sequence[Any], kind: torch.device, stop: Callable[[], None]
+) -> None:
+    """Call ``work`` with every replica of a model; on the CPU in a thread for each core, which computes on that alone.
+
+    After an error or an interrupt ``stop`` is called, after which nobody may begin anything.
+    """
+    with one_thread_each(kind) as workers:
+        jobs = list(replicas) * workers
+        with ThreadPoolExecutor(len(jobs)) as pool:
+            futures = [pool.submit(_alone, kind, work, job) for job in jobs]
+            try:
+                wait(futures, return_when=FIRST_EXCEPTION)
+            finally:
+                stop()
+        for future in futures:
+            future.result()
+
+
+def _passes(
+    replica: Replica, tokens: Tokens, planned: ForwardPass, how: Arithmetic, budget: Budget
+) -> Iterator[tuple[Ints, Features]]:
+    """Run one pass, in smaller pieces once memory has run out."""
+    start = 0
+    while start < len(planned.rows):
+        capacity = min(planned.capacity, max(1, budget.tokens // planned.width))
+        rows = planned.rows[start : start + capacity]
+        features: Features | None = None
+        try:
+            features = _forward(replica, how, _pad(tokens, rows, planned.width, capacity))
+        except torch.OutOfMemoryError as error:
+            if capacity == 1:
+                raise EncoderError(
+                    f"out of memory on {replica.device} with a single text of {planned.width} tokens; lower "
+                    "max_tokens, or use a smaller model or dtype"
+                ) from error
+        if features is None:  # outside the handler, whose traceback keeps the failed pass's tensors alive
+            budget.tokens = min(budget.tokens, capacity * planned.width) // 2
+            torch.cuda.empty_cache()
+            continue
+        yield rows, {name: value[: len(rows)] for name, value in features.items()}
+        start += len(rows)
+
+
+class _Padded(NamedTuple):
+    """A pass's input: int64 [capacity, width] ids and mask, int64 [capacity] tokens to leave out of the pooling."""
+
+    ids: Ints
+    mask: Ints
+    skip: Ints
+
+
+def _pad(tokens: Tokens, rows: Ints, width: int, capacity: int) -> _Padded:
+    """Lay texts out in a rectangle; missing rows repeat the last text."""
+    filled = np.concatenate([rows, np.repeat(rows[-1:], max(0, capacity - len(rows)))])
+    places = np.arange(width)
+    inside = places < tokens.lengths[filled][:, None]
+    index = np.where(inside, tokens.offsets[filled][:, None] + places, 0)
+    return _Padded(np.where(inside, tokens.ids[index], 0), inside.astype(np.int64), tokens.skip[filled])
+
+
+@torch.inference_mode()
+def _forward(replica: Replica, how: Arithmetic, padded: _Padded) -> Features:
+    """Transformer in ``how.dtype``; pooling and what follows in fp32 (bf16 pooling costs two digits of the cosine)."""
+    (transformer, *later), device = replica
+    narrow = how.dtype != torch.float32
+    mask = torch.from_numpy(padded.mask).to(device)
+    features: Features = {"input_ids": torch.from_numpy(padded.ids).to(device), "attention_mask": mask}
+    with torch.autocast(device.type, how.dtype, enabled=narrow):
+        features = transformer(features)
+    places = torch.arange(mask.shape[1], device=device)
+    pooled = mask * (places >= torch.from_numpy(padded.skip).to(device)[:, None])
+    found = features["token_embeddings"]
+    features = {"token_embeddings": found.float() if narrow else found, "attention_mask": pooled}
+    for module in later:
+        features = module(features)
+    features["sentence_embedding"] = features["sentence_embedding"][..., : how.numbers]
+    features["unit_embedding"] = nn.functional.normalize(features["sentence_embedding"])
+    return features
+
+
+def _alone(kind: torch.device, work: Callable[[Any], None], job: Any) -> None:
+    """Run a worker; on the CPU its kernels stay on its own thread."""
+    if kind.type == "cpu":
+        torch.set_num_threads(1)
+    work(job)
+
+
+_LOCK = threading.Lock()
+_COUNTS: list[int] = []
+"""For each run under way the threads that this process had before the first of them."""
+
+
+@contextmanager
+def one_thread_each(kind: torch.device) -> Iterator[int]:
+    """Yield how many passes to run at once; after the last of several such blocks the thread count is as before."""
+    if kind.type != "cpu":
+        yield 1
+        return
+    with _LOCK:  # while another caller's workers are at it, torch tells their count, 1, to new threads
+        _COUNTS.append(_COUNTS[0] if _COUNTS else torch.get_num_threads())
+        threads = _COUNTS[0]
+    try:
+        yield threads
+    finally:
+        with _LOCK:
+            _COUNTS.pop()
+            if not _COUNTS:
+                torch.set_num_threads(threads)
