@@ -299,10 +299,13 @@ class Instructor(SentenceTransformer):  # type: ignore[misc]  # to mypy that cla
         return window_of(self, "the model", None) if is_limited(self) else NO_WINDOW
 
     def _tokens(self, inputs: Sequence[Any], prompt: str | None) -> Tokens:
-        """Texts under one prompt, or pairs under their own instructions."""
-        prompts, texts = zip(*inputs, strict=True) if are_pairs(inputs) else ([prompt or ""] * len(inputs), inputs)
+        """Texts under one prompt, as sentence-transformers has them, or pairs under their own instructions."""
+        paired = are_pairs(inputs)
+        prompts, texts = zip(*inputs, strict=True) if paired else ([prompt or ""] * len(inputs), inputs)
         with _TOKENIZER:
-            return tokenise(self.tokenizer, texts, prompts, self._window, skip_instruction=self._skips)
+            return tokenise(
+                self.tokenizer, texts, prompts, self._window, skip_instruction=self._skips, exact=not paired
+            )
 
     def _run(self, tokens: Tokens, keep: Keep, numbers: int | None, progress: Progress | None) -> None:
         modules, dtype, window = list(self), torch.float32, self._window

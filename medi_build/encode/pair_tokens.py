@@ -35,7 +35,13 @@ class Tokens(NamedTuple):
 
 
 def tokenise(
-    tokenizer: Any, texts: Sequence[str], instructions: Sequence[str], window: int, *, skip_instruction: bool
+    tokenizer: Any,
+    texts: Sequence[str],
+    instructions: Sequence[str],
+    window: int,
+    *,
+    skip_instruction: bool,
+    exact: bool = False,
 ) -> Tokens:
     """Tokenise each instruction with its text, cut to ``window`` tokens: the one place that says what white space does.
 
@@ -51,12 +57,13 @@ def tokenise(
         instructions: n instructions, mostly the same few.
         window: tokens per text at most.
         skip_instruction: whether the pooling leaves the instruction out; if not, ``skip`` is 0 throughout.
+        exact: take both to the letter in any case, as sentence-transformers' ``encode(texts, prompt=)`` does.
     """
     if not texts:
         none = np.empty(0, dtype=np.int64)
         return Tokens(none.astype(np.int32), np.zeros(1, dtype=np.int64), none, none.astype(np.uint8))
     pairs = zip(instructions, texts, strict=True)
-    if skip_instruction:
+    if skip_instruction and not exact:
         joined = [(instruction + text.strip()).strip() for instruction, text in pairs]
     else:
         joined = [instruction + text for instruction, text in pairs]
@@ -66,7 +73,8 @@ def tokenise(
     skip = np.zeros(len(rows), dtype=np.int64)
     flags = np.zeros(len(rows), dtype=np.uint8)
     if skip_instruction:
-        prefixes = {text: _prefix(tokenizer, text.strip(), window) for text in dict.fromkeys(instructions)}
+        heads = {text: text if exact else text.strip() for text in instructions}
+        prefixes = {text: _prefix(tokenizer, head, window) for text, head in heads.items()}
         for i, (row, instruction) in enumerate(zip(rows, instructions, strict=True)):
             prefix = prefixes[instruction]
             skip[i] = len(prefix)

@@ -182,7 +182,7 @@ def test_int8_folders_say_what_they_cannot(int8: Path, tmp_path: Path) -> None:
         Instructor(int8, "cuda")
     with pytest.raises(EncoderError, match="loads in one way only; leave out model_kwargs"):
         Instructor(int8, model_kwargs={"attn_implementation": "eager"})
-    with pytest.raises(TrainError, match="is an int8 folder, whose weights cannot be trained; train the model that"):
+    with pytest.raises(TrainError, match="its weights are int8, which cannot be trained; start from the model that"):
         load_for_training(TrainSettings(tmp_path, str(int8), tmp_path / "out"))
     with pytest.raises(EncoderError, match="cannot be saved again"):
         Instructor(int8).save(tmp_path / "again")
