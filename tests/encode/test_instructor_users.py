@@ -234,7 +234,7 @@ class Hub(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path.endswith("/repos/create"):
-            return self.answer({"url": "http://hub/team/model"})
+            return self.answer({"url": f"http://{self.headers['Host']}/team/model"})
         if "/preupload/" in self.path:
             paths = [file["path"] for file in json.loads(body)["files"]]
             return self.answer(
@@ -244,9 +244,8 @@ class Hub(BaseHTTPRequestHandler):
             for line in map(json.loads, body.splitlines()):
                 if line["key"] == "file":
                     type(self).files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-            return self.answer(
-                {"success": True, "commitOid": COMMIT, "commitUrl": f"http://hub/team/model/commit/{COMMIT}"}
-            )
+            url = f"http://{self.headers['Host']}/team/model/commit/{COMMIT}"
+            return self.answer({"success": True, "commitOid": COMMIT, "commitUrl": url})
         return self.answer({"errors": [], "warnings": []})
 
     def do_HEAD(self) -> None:
