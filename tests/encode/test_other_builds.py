@@ -13,7 +13,6 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Router, 
 
 from medi_build.content.pipelines import EncoderSpec
 from medi_build.encode.embedder import open_embedder
-from medi_build.encode.embedder import open_embedder
 from medi_build.encode.encoder import Encoder
 from medi_build.encode.instructor import Instructor
 from medi_build.encode.load import find_model, load_model
