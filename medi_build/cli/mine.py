@@ -97,8 +97,7 @@ def mine_command(
 
     The knobs of the rule, with their defaults and what each preset sets: docs/knobs.md.
 
-    All forms are what `medi train` reads. Killed half-way, the same command finds its vectors stored and writes the
-    same files.
+    `medi train` reads all forms. Killed half-way, the same command finds its vectors stored and writes the same files.
 
     Example: `medi mine pairs.jsonl --out out/mined --format triplet --format flagembedding --set num_negatives=5`
     """

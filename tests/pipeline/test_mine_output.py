@@ -124,21 +124,17 @@ def random_vectors(texts: Sequence[str], instruction: str = "") -> Embedded:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["triplet", "flagembedding"])
-def test_more_than_two_gigabytes_are_mined_and_written(tmp_path: Path, form: Format) -> None:
+def test_more_than_two_gigabytes_are_mined_and_written(tmp_path: Path) -> None:
     count, negatives, length = 400, 60, 99_000
     assert count * negatives * length > LIMIT
     source = tmp_path / "pairs.jsonl"
     source.write_text("\n".join(json.dumps([f"query {i}", f"{i} " + "x" * length]) for i in range(count)))
-    rule = MiningRule(num_negatives=negatives)
-    ledger = mine_file(str(source), tmp_path / "out", embed=random_vectors, rule=rule, formats=[form])
-    path = tmp_path / "out" / FILES[form]
+    rule, forms = MiningRule(num_negatives=negatives), ("triplet", "flagembedding")
+    ledger = mine_file(str(source), tmp_path / "out", embed=random_vectors, rule=rule, formats=forms)
     assert ledger.written == count
-    if form == "triplet":
-        assert pq.read_metadata(path).num_rows == count * negatives
-        assert pq.read_schema(path).types == [pa.string()] * 3  # what other tools expect
-    else:
-        assert path.stat().st_size > LIMIT
+    assert pq.read_metadata(tmp_path / "out" / "triplet.parquet").num_rows == count * negatives
+    assert pq.read_schema(tmp_path / "out" / "triplet.parquet").types == [pa.string()] * 3  # what other tools expect
+    assert (tmp_path / "out" / "flagembedding.jsonl").stat().st_size > LIMIT
 
 
 DYING = """
@@ -165,7 +161,17 @@ def test_killed_while_writing_nothing_looks_whole_and_the_next_run_gives_the_sam
     source = write_pairs(tmp_path / "pairs.jsonl", 60)
     forms = [word for form in FILES for word in ("--format", form)]
     command = ["mine", str(source), "--encoder", TINY, "--query-instruction", "Represent it:", "--document-instruction"]
-    command += ["Represent it:", "--set", "num_negatives=3", "--store", str(tmp_path / "store"), *forms, "--out"]
+    command += [
+        "Represent it:",
+        "--preset",
+        "paper",
+        "--set",
+        "num_negatives=3",
+        "--store",
+        str(tmp_path / "store"),
+        *forms,
+        "--out",
+    ]
 
     def run(*start: str, out: Path) -> int:
         done = subprocess.run(
