@@ -13,7 +13,8 @@ from rich import progress as rich_progress
 from medi_build.arrays import Floats32, Ints
 from medi_build.content.pipelines import EncoderSpec
 from medi_build.encode.encoder import Encoder, Features, Progress
-from medi_build.encode.int8 import is_quantized, load_quantized
+from medi_build.encode.int8 import is_quantized, load_quantized, multiplies_in_int8
+from medi_build.encode.linears import narrow_linears
 from medi_build.encode.pair_tokens import Tokens, tokenise_pairs
 from medi_build.errors import EncoderError, TrainError
 
@@ -65,9 +66,13 @@ class Instructor:
         """The encoder on a device, loaded on first use."""
         if device not in self._encoders:
             quantized = is_quantized(Path(self._name))
-            encoder = Encoder(self._spec, "cpu" if quantized and device is None else device)
+            on_cpu = device is None and multiplies_in_int8(Path(self._name))
+            encoder = Encoder(self._spec, "cpu" if on_cpu else device)
             if quantized:
-                encoder.model = load_quantized(Path(self._name)).to(encoder.device)
+                model = load_quantized(Path(self._name))
+                if encoder.dtype != torch.float32:
+                    narrow_linears(model[0], encoder.dtype, encoder.device)
+                encoder.model = model.to(encoder.device)
             self._encoders[device] = encoder
         return self._encoders[device]
 
