@@ -24,7 +24,7 @@ ALLOWED = {
     # Where it is not called any more, a full disk is told in torch's words, not in ours.
     "medi_build.train.trainer": {"_save_checkpoint"},
     # Where _load_model is not called any more, an int8 folder is refused with an error; the cap keeps that off. Without
-    # _int_mm weights are expanded in every pass: tests/encode/test_quantize.py.
+    # _int_mm weights are expanded in every pass: tests/encode/test_int8.py.
     "medi_build.encode.int8": {"_load_model", "_int_mm"},
 }
 PUBLIC = {"_replace", "_asdict", "_fields", "_make", "_exit"}

@@ -25,7 +25,7 @@ WEIGHTS = "quantized.safetensors"
 FORMAT = 2
 """Of the folder; 1 had no tables in int8, and was computed with by torchao or torch.ao."""
 _SCALE = ".int8_scale"
-_int_mm = getattr(torch, "_int_mm", None)
+_INT8_PRODUCT = getattr(torch, "_int_mm", None)
 """int8 [m, k] times int8 [k, n] to int32; without it layers are expanded in every pass."""
 
 
@@ -65,12 +65,12 @@ class Int8Linear(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[..., in] of any float dtype to float32 [..., out]; a row's result depends on that row alone."""
-        if _int_mm is None or inputs.device.type != "cpu":
+        if _INT8_PRODUCT is None or inputs.device.type != "cpu":
             return nn.functional.linear(inputs.float(), self.weight * self.scale, self.bias)
         rows = inputs.reshape(-1, inputs.shape[-1]).float()
         largest = torch.maximum(rows.amax(1, keepdim=True), -rows.amin(1, keepdim=True))
         steps = largest.clamp_min_(1e-12).div_(127)
-        products = _int_mm((rows / steps).round_().to(torch.int8), self.weight.t())
+        products = _INT8_PRODUCT((rows / steps).round_().to(torch.int8), self.weight.t())
         outputs: Tensor = products.float().mul_(steps).mul_(self.scale[:, 0])
         if self.bias is not None:
             outputs += self.bias
@@ -144,7 +144,7 @@ def _quantizable(network: nn.Module) -> Iterator[nn.Linear | nn.Embedding]:
     Relative positions of T5's kind have a column for each head: small, and what they hold goes into a softmax.
     Subclasses that do more than look up or multiply are left alone.
     """
-    width = network.get_input_embeddings().weight.shape[1]  # type: ignore[operator, union-attr]
+    width = network.get_input_embeddings().weight.shape[1]  # type: ignore[operator]
     for module in network.modules():
         if type(module) is nn.Linear or (
             type(module) is nn.Embedding and module.max_norm is None and module.embedding_dim == width
@@ -175,6 +175,9 @@ def _fill(network: nn.Module, path: Path, method: Arithmetic) -> None:
     wanted = _distinct(network)
     if differing := wanted.keys() ^ {name for name in stored if not name.endswith(_SCALE)}:
         raise ValueError(f"{len(differing)} weights are missing or unknown: {min(differing)} and others")
+    for name, weight in wanted.items():
+        if stored[name].shape != weight.shape:
+            raise ValueError(f"{name} is {list(stored[name].shape)}, not {list(weight.shape)}")
     ready: dict[int, nn.Module] = {}
     with torch.no_grad():
         for module in list(_quantizable(network)):
@@ -186,8 +189,7 @@ def _fill(network: nn.Module, path: Path, method: Arithmetic) -> None:
                 ready[id(module.weight)] = Int8Linear(weight, scale, module.bias)
         for name, weight in wanted.items():
             if id(weight) not in ready:
-                scale = stored.get(name + _SCALE)
-                weight.copy_(stored[name] if scale is None else stored[name] * scale)
+                weight.copy_(stored[name] * stored.get(name + _SCALE, 1))
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if (replacement := ready.get(id(getattr(child, "weight", None)))) is not None:

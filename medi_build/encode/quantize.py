@@ -27,7 +27,7 @@ METHODS: Sequence[Method] = ("int8", "int8-weights", "float16", "bfloat16")
 MIN_COSINE = 0.95
 MEASURED = "medi-quantize-measured.jsonl"
 """What was measured, a line each. Not JSON by its name: times are no part of an encoder's identity."""
-_RUNS = 5
+_RUNS = 3
 _ENOUGH_SECONDS = 1.0
 _SLOWER = 0.9
 """Speeds from here up to that of float32 may be noise."""
@@ -41,8 +41,8 @@ class Measured:
         method: how the weights are saved; "original" for the model itself.
         arithmetic: what the linear layers compute in: "float32", "bfloat16" or "int8".
         bytes: size of the weight files.
-        seconds: of all cores together, for encoding the sample, the fastest of some runs; NaN where it failed. What else
-            the machine does hardly counts in them.
+        seconds: of all cores together, for encoding the sample, the fastest of some runs; NaN where it failed. They
+            hardly depend on what else the machine does.
         cosine_mean: mean cosine of its vectors and those of the original in float32; NaN where it failed.
         cosine_min: lowest of them.
         fault: why it cannot be used here; None if it can.
@@ -116,11 +116,11 @@ def quantize(
 
     Raises:
         TrainError: `out` cannot be a new folder, the model is int8 already or has NaN in its weights, `min_cosine` is
-            not between 0 and 1, or nothing that was tried keeps to it.
+            not from -1 to 1, or nothing that was tried keeps to it.
         EncoderError: the model cannot be loaded.
     """
-    if not 0 <= min_cosine <= 1:
-        raise TrainError(f"min_cosine is {min_cosine}, but must be from 0 to 1")
+    if not -1 <= min_cosine <= 1:
+        raise TrainError(f"min_cosine is {min_cosine}, but must be from -1 to 1")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise TrainError(f"{out}: is {'not empty' if out.is_dir() else 'a file'}; name a new folder")
     files = find_model(model_name_or_path)
