@@ -14,6 +14,7 @@ from medi_build.content.pipelines import EncoderSpec
 from medi_build.devices import devices, has_fast_bfloat16
 from medi_build.encode import engine
 from medi_build.encode.engine import Arithmetic, Budget, Features, Progress, Replica
+from medi_build.encode.int8 import multiplies_in_int8
 from medi_build.encode.linears import narrow_linears, scales_by_pass
 from medi_build.encode.load import ModelFiles, find_model, is_plain, load_any, set_window, window_of
 from medi_build.encode.pair_tokens import Tokens, tokenise
@@ -202,12 +203,12 @@ class Encoder:
 
 
 def as_int8_can(files: ModelFiles, dtype: str, device: str | None) -> tuple[str, str | None]:
-    """The dtype and device that were asked for; of an int8 folder those that it computes in.
+    """The dtype and device that were asked for; of a folder that multiplies in int8 those that it does so in.
 
     Raises:
         EncoderError: an int8 folder cannot be as asked.
     """
-    if not files.int8:
+    if not multiplies_in_int8(files.folder):
         return dtype, device
     for name, value, good in (("dtype", dtype, ("auto", "float32")), ("device", device, (None, "cpu"))):
         if value not in good:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medi_build.encode.int8 import Int8Embedding, Int8Linear
+
 ROWS = 1024
 """Rows of a usual pass, for which the order is chosen."""
 
@@ -47,14 +49,20 @@ def narrowed(transformer: Any, dtype: torch.dtype, device: torch.device) -> Any:
 
 
 def can_narrow(model: nn.Module) -> bool:
-    """Whether all weights are float32: nothing is int8, or in 16 bits already."""
-    return not has_int8(model) and all(weights.dtype == torch.float32 for weights in model.parameters())
+    """Whether linear layers are float32: none multiplies in int8, or is in 16 bits already."""
+    ours = any(isinstance(module, Int8Linear) for module in model.modules())
+    return not ours and not _theirs(model) and all(weights.dtype == torch.float32 for weights in model.parameters())
 
 
 def has_int8(model: nn.Module) -> bool:
-    """Whether torch.ao or torchao have made int8 layers of some."""
-    theirs = (type(weights).__module__.startswith("torchao.") for weights in model.parameters())
-    return scales_by_pass(model) or any(theirs)
+    """Whether layers or tables are int8, of our making or of torch.ao's or torchao's."""
+    ours = (isinstance(module, Int8Linear | Int8Embedding) for module in model.modules())
+    return any(ours) or _theirs(model)
+
+
+def _theirs(model: nn.Module) -> bool:
+    of_torchao = (type(weights).__module__.startswith("torchao.") for weights in model.parameters())
+    return scales_by_pass(model) or any(of_torchao)
 
 
 def scales_by_pass(model: nn.Module) -> bool:

@@ -372,7 +372,6 @@ def _from_int8(files: ModelFiles, settings: dict[str, Any]) -> "SentenceTransfor
         TrainError: it is broken.
     """
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Transformer
 
     if fixed := [name for name in _OF_LOADING if settings.get(name)]:
         raise EncoderError(
@@ -381,7 +380,6 @@ def _from_int8(files: ModelFiles, settings: dict[str, Any]) -> "SentenceTransfor
         )
     with quiet():
         loaded = load_quantized(files.folder)
-    loaded[0].__class__ = Transformer  # as saved; only the loading differs, and a class inside a function has no name
     model = SentenceTransformer(modules=list(loaded), device="cpu", **_with_saved(files.folder, settings))
     weigh_by_place(model)
     return model.eval()
