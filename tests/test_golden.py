@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import xxhash
 
-from medi_build.content.cards import Card, InstructionSpec, PairsOptions
+from medi_build.content.cards import Card, InstructionSpec, PairsOptions, SuperNiOptions
 from medi_build.content.instructions import render
 from medi_build.content.load import Content, load_content
 from medi_build.content.mining_rule import MiningRule
@@ -84,6 +84,13 @@ def cases(content: Content) -> Iterator[Case]:
     task = content.cards["super_ni/task9001_sample_note_mood"]
     for name in ("task9001_ferry_mood_classification", "task9002_lantern_story_titles"):
         yield Case(task.model_copy(update={"name": f"super_ni/{name}"}), (f"super_ni/{name}.json",), {}, paper)
+    choices = task.model_copy(
+        update={
+            "name": "super_ni/task9004_harbour_choices",
+            "options": SuperNiOptions(adapter="super_ni", outputs="option"),
+        }
+    )
+    yield Case(choices, ("super_ni/task9004_harbour_choices.json",), {}, paper)
     pages = ("kilt/pages.jsonl",)
     for task_name, file in (
         ("nq", "nq-dev-kilt.jsonl"),

@@ -66,7 +66,9 @@ def show_command(
             f"{ledger.adapted:,}, written {ledger.written:,}, dropped {ledger.to_dict()['dropped']}",
             highlight=False,
         )
-        OUT.print("\n[bold]Records[/]")
+        fallback = ", of which there is none, so first" if "no_definition" in ledger.notes else ""
+        phrasing = f"{chosen.instructions.phrasing}{fallback}"
+        OUT.print(f"\n[bold]Records[/]  instructions: phrasing {phrasing}", highlight=False)
         for record in open_dataset(out).sample(3):
             print_record(record)
 

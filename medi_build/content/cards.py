@@ -9,7 +9,7 @@ Unconfirmed = Literal["unconfirmed"]
 """Written where no public reference confirms a value; the first fetch records what it got."""
 
 
-RENAMED = {"judged_negatives": "verified_negatives"}
+RENAMED = {"judged_negatives": "verified_negatives", "kind": "outputs"}
 """Keys of a card by the name that they had once: an error tells the one they have."""
 
 
@@ -44,11 +44,22 @@ class InstructionSpec(_Strict):
     fields: dict[str, str] = Field(default_factory=dict)
 
 
+Outputs = Literal["class", "text", "option", "count", "wrong"]
+"""What the outputs of a Super-NaturalInstructions task are:
+
+class: labels that mean the same in every row; inputs that share one belong together.
+text: free text, or values that are no classes.
+option: a letter, number or ordinal that points at an option in the input; the option's text takes its place.
+count: a number of things, a place, or another output that two rows often share by chance; treated as text.
+wrong: answers that are wrong on purpose, so that equal ones say nothing of the inputs; treated as text.
+"""
+
+
 class SuperNiOptions(_Strict):
     """A Super-NaturalInstructions task file."""
 
     adapter: Literal["super_ni"]
-    kind: Literal["auto", "classification", "text2text"] = Field("auto", description="override of what the data says")
+    outputs: Literal["auto"] | Outputs = Field("auto", description="what the task's outputs are; auto: by rule")
 
 
 class KiltOptions(_Strict):

@@ -52,10 +52,13 @@ class Template(BaseModel):
         default_factory=dict, description="field -> default; null: the card must give it"
     )
     phrasings: tuple[Phrasing, ...] = Field(..., min_length=1)
+    definition: Phrasing | None = Field(
+        None, description="for the setting `phrasing: definition`: quotes the field `definition` of the task's own file"
+    )
 
     @model_validator(mode="after")
     def _parse(self) -> "Template":
-        for phrasing in self.phrasings:
+        for phrasing in (*self.phrasings, *((self.definition,) if self.definition else ())):
             for source in (phrasing.query, phrasing.document):
                 if source is not None:
                     _check_source(source, self.fields)
@@ -100,6 +103,27 @@ def render(
     Raises:
         ContentError: a field is unknown or missing, or the result breaks the grammar.
     """
+    values = _values(template, card_fields, found_fields)
+    return [_instructions(template.name, phrasing, values, separator) for phrasing in template.phrasings]
+
+
+def render_definition(
+    template: Template, card_fields: Mapping[str, str], found_fields: Mapping[str, str], separator: str
+) -> Instructions | None:
+    """Render the form that quotes the task's own definition; arguments as for `render`.
+
+    The definition is a value, never a template: braces in it stay braces. Returns None where the template has no such
+    form or nothing is defined.
+    """
+    values = _values(template, card_fields, found_fields)
+    if template.definition is None or not values.get("definition"):
+        return None
+    return _instructions(template.name, template.definition, values, separator)
+
+
+def _values(
+    template: Template, card_fields: Mapping[str, str], found_fields: Mapping[str, str]
+) -> Mapping[str, str | None]:
     for name in card_fields:
         if name not in template.fields:
             raise ContentError(
@@ -111,14 +135,13 @@ def render(
     missing = sorted(name for name, value in values.items() if value is None)
     if missing:
         raise ContentError(f"template {template.name!r} needs a value for {', '.join(missing)}; add it to the card")
-    rendered = []
-    for phrasing in template.phrasings:
-        query = _render_one(template.name, phrasing.query, values, separator)
-        document = phrasing.document
-        rendered.append(
-            Instructions(query, query if document is None else _render_one(template.name, document, values, separator))
-        )
-    return rendered
+    return values
+
+
+def _instructions(name: str, phrasing: Phrasing, values: Mapping[str, str | None], separator: str) -> Instructions:
+    query = _render_one(name, phrasing.query, values, separator)
+    document = phrasing.document
+    return Instructions(query, query if document is None else _render_one(name, document, values, separator))
 
 
 @lru_cache(maxsize=1024)

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from medi_build.content.cards import RENAMED, Card
-from medi_build.content.instructions import Template, render
+from medi_build.content.instructions import Template, render, render_definition
 from medi_build.content.pipelines import Pipeline
 from medi_build.content.super_ni_tasks import TaskFacts, load_overrides, load_tasks
 from medi_build.errors import ContentError, did_you_mean
@@ -176,7 +176,7 @@ def _super_ni_cards(root: Path, faults: list[str]) -> dict[str, Card]:
             cards[own["name"]] = checked.model_copy(update=own)
             continue
         if override:
-            own["options"] = {**shared["options"], "kind": override.kind or "auto"}
+            own["options"] = {**shared["options"], "outputs": override.outputs or "auto"}
             own["instruction"] = {**shared["instruction"], "fields": override.fields}
         try:
             card = Card.model_validate({**shared, **own})
@@ -257,6 +257,7 @@ def _fault_of_rendering(template: Template, fields: Mapping[str, str], finds_fie
     open_fields = {field: "text" for field, value in template.fields.items() if value is None}
     try:
         render(template, fields, open_fields if finds_fields else {}, ";")
+        render_definition(template, fields, {**open_fields, "definition": "text"} if finds_fields else {}, ";")
     except ContentError as error:
         return str(error)
     return None

@@ -28,8 +28,10 @@ class InstructionSettings(_Strict):
     """How instructions are rendered."""
 
     separator: Literal[";", ":"] = ";"
-    phrasing: Literal["first", "seeded"] = Field(
-        "first", description="the template's first phrasing, or one chosen per record by the seed"
+    phrasing: Literal["first", "seeded", "definition"] = Field(
+        "first",
+        description="the template's first phrasing, one chosen per record by the seed, or the first sentence of a "
+        "Super-NI task's own definition (the first phrasing where there is none)",
     )
 
 

@@ -1,4 +1,4 @@
-"""The table of facts about every Super-NaturalInstructions task, ``sources/super_ni_tasks.tsv``."""
+"""The tables about Super-NaturalInstructions tasks: facts (``super_ni_tasks.tsv``), and what a person says of them."""
 
 import csv
 import re
@@ -7,10 +7,12 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
 
+from medi_build.content.cards import RENAMED, Outputs
 from medi_build.errors import ContentError, did_you_mean
 
 Split = Literal["train", "test", "excluded"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+OVERRIDABLE: tuple[Outputs | Literal[""], ...] = ("", *get_args(Outputs))
 TASK_PATTERN = re.compile(r"task(\d+)_[A-Za-z0-9_.\-]+")
 
 
@@ -102,23 +104,22 @@ def save_tasks(path: Path, tasks: Iterable[TaskFacts]) -> None:
             writer.writerow([*texts, int(medi)])
 
 
-OverrideKind = Literal["", "classification", "text2text"]
-
-
 @dataclass(frozen=True)
 class Override:
-    """What a person says of a task where the rules say it wrong. An empty text means: by rule.
+    """What a person says of a task. An empty text means: by rule.
+
+    The instruction of each of the 300 chosen tasks is written by hand here; of other tasks, what the rules say wrong.
 
     Attributes:
         task: file name without ``.json``.
-        kind: ``classification`` or ``text2text``.
+        outputs: what its outputs are, as `medi_build.content.cards.SuperNiOptions` says.
         domain: instruction field; ``-`` means none at all.
         text_type: instruction field.
         objective: instruction field; ``-`` means none at all.
     """
 
     task: str
-    kind: OverrideKind
+    outputs: Outputs | Literal[""]
     domain: str
     text_type: str
     objective: str
@@ -135,7 +136,7 @@ def load_overrides(path: Path) -> dict[str, Override]:
 
     Raises:
         ContentError: telling every fault of the file: other columns, a row of another length, a bad name, an
-            unknown kind, a task that stands twice, or no such file.
+            unknown value of ``outputs``, a task that stands twice, or no such file.
     """
     if not path.is_file():
         raise ContentError(f"{path}: no such file; the table of overrides belongs to the content")
@@ -144,7 +145,11 @@ def load_overrides(path: Path) -> dict[str, Override]:
     columns = tuple(field.name for field in fields(Override))
     header = tuple(rows[0]) if rows else ()
     if header != columns:
-        unknown = [f"{name!r}{did_you_mean(name, columns)}" for name in header if name not in columns]
+        unknown = [
+            f"{name!r} is called {RENAMED[name]} now" if name in RENAMED else f"{name!r}{did_you_mean(name, columns)}"
+            for name in header
+            if name not in columns
+        ]
         told = f"unknown column {unknown[0]}" if unknown else f"columns {list(header)}"
         raise ContentError(f"{path}:1: {told}; the columns are, in this order: {', '.join(columns)}")
     overrides: dict[str, Override] = {}
@@ -154,15 +159,15 @@ def load_overrides(path: Path) -> dict[str, Override]:
             faults.append(f"{path}:{line}: {len(row)} cells, {len(columns)} are needed, saw {row!r}")
             continue
         task, name, domain, text_type, objective = row
-        kind = next((known for known in get_args(OverrideKind) if known == name), None)
+        outputs = next((known for known in OVERRIDABLE if known == name), None)
         if not TASK_PATTERN.fullmatch(task):
             faults.append(f"{path}:{line}: task {task!r} is not a name like task875_emotion_classification")
         elif task in overrides:
             faults.append(f"{path}:{line}: {task} stands twice; keep one")
-        elif kind is None:
-            faults.append(f"{path}:{line}: kind {name!r}; allowed: classification, text2text, or empty")
+        elif outputs is None:
+            faults.append(f"{path}:{line}: outputs {name!r}; allowed: {', '.join(filter(None, OVERRIDABLE))}, or empty")
         else:
-            overrides[task] = Override(task, kind, domain, text_type, objective)
+            overrides[task] = Override(task, outputs, domain, text_type, objective)
     if faults:
         raise ContentError(f"{len(faults)} fault(s) in the table of overrides:\n  " + "\n  ".join(faults))
     return overrides

@@ -48,12 +48,14 @@ def dataset_card(pipeline: Pipeline, receipts: Sequence[Receipt], cards: Mapping
         "",
         "## Datasets",
         "",
+        _phrasing(pipeline, receipts),
+        "",
         "| id | dataset | records | licence | commercial use | query instruction | document instruction |",
         "|---:|---|---:|---|---|---|---|",
     ]
     for r in receipts:
         licence = cards[r.dataset].licence
-        query, document = r.instructions[0]
+        query, document = (text.replace("|", "\\|") for text in r.instructions[0])
         lines.append(
             f"| {r.task_id} | {r.dataset} | {r.rows:,} | {licence.spdx} | {licence.commercial_use} "
             f"| {query} | {document} |"
@@ -61,6 +63,20 @@ def dataset_card(pipeline: Pipeline, receipts: Sequence[Receipt], cards: Mapping
     lines += ["", "## Shortcuts", "", *_shortcuts(receipts), "", "## Sources", ""]
     lines += [f"- **{r.dataset}**: {cards[r.dataset].citation}" for r in receipts]
     return "\n".join(lines) + "\n"
+
+
+def _phrasing(pipeline: Pipeline, receipts: Sequence[Receipt]) -> str:
+    """Which phrasing of the instructions the records have."""
+    chosen = pipeline.instructions.phrasing
+    if chosen == "seeded":
+        return "Instructions: phrasing `seeded`, one of the family's for each record by the seed; the first is shown."
+    if chosen == "first":
+        return "Instructions: phrasing `first`, the published form of each family."
+    without = sum("no_definition" in r.ledger["notes"] for r in receipts)
+    return (
+        f"Instructions: phrasing `definition`, the first sentence of a task's own definition; {without} of "
+        f"{len(receipts)} datasets have none and the phrasing `first`."
+    )
 
 
 def _shortcuts(receipts: Sequence[Receipt]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from medi_build.content.instructions import Instructions, render
+from medi_build.content.instructions import Instructions, render, render_definition
 from medi_build.content.pipelines import EncoderSpec, Pipeline
 from medi_build.dataset.assemble import assemble
 from medi_build.dataset.receipt import Receipt
@@ -71,7 +71,7 @@ def build_unit(job: UnitJob, watcher: Silent) -> Receipt:
     adapted = adapt(AdaptJob(unit.card, job.inputs, unit.cap, pipeline.seed, job.work))
     ledger = Ledger.from_dict(adapted.ledger)
     check_loss(unit, ledger)
-    phrasings = _phrasings(job, adapted)
+    phrasings = _phrasings(job, adapted, ledger)
     watcher.stage(name, "mine")
     examples = adapted.examples()
     try:
@@ -122,11 +122,20 @@ def _opened(spec: EncoderSpec, device: str | None, vectors: Path) -> "Embedder":
     return open_embedder(spec, device, vectors)
 
 
-def _phrasings(job: UnitJob, adapted: AdaptResult) -> Sequence[Instructions]:
-    """The instructions of the dataset: one phrasing, or all among which the records choose."""
+def _phrasings(job: UnitJob, adapted: AdaptResult, ledger: Ledger) -> Sequence[Instructions]:
+    """The instructions of the dataset: one phrasing, or all among which the records choose.
+
+    A dataset without a definition gets the first phrasing and the note ``no_definition``.
+    """
     rules, unit = job.pipeline.instructions, job.unit
-    phrasings = render(unit.template, unit.card.instruction.fields, adapted.fields, rules.separator)
-    return phrasings[:1] if rules.phrasing == "first" else phrasings
+    arguments = (unit.template, unit.card.instruction.fields, adapted.fields, rules.separator)
+    if rules.phrasing == "definition":
+        quoted = render_definition(*arguments)
+        if quoted:
+            return [quoted]
+        ledger.note("no_definition")
+    phrasings = render(*arguments)
+    return phrasings if rules.phrasing == "seeded" else phrasings[:1]
 
 
 def _mine(

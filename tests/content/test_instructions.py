@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from medi_build.content.instructions import Template, render
+from medi_build.content.instructions import Template, render, render_definition
 from medi_build.errors import ContentError
 
 
@@ -60,6 +60,36 @@ def test_a_field_that_the_template_does_not_declare_is_an_error() -> None:
 def test_the_grammar_is_enforced() -> None:
     with pytest.raises(ContentError, match="starts with 'Represent '"):
         render(template("Embed the sentence"), {}, {}, ";")
+
+
+QUOTING = Template.model_validate(
+    {
+        "name": "t",
+        "description": "d",
+        "fields": {"definition": "", "text_type": "text"},
+        "phrasings": [{"query": "Represent the {{ text_type }}"}],
+        "definition": {"query": "Represent the {{ text_type }} for the following task: {{ definition }}"},
+    }
+)
+
+
+def test_a_definition_is_quoted_and_never_run() -> None:
+    found = {"definition": "Fill {{ 7 * 7 }} {% for x in y %} {# in #}", "text_type": "post"}
+    quoted = render_definition(QUOTING, {}, found, ";")
+    assert quoted is not None
+    assert quoted.query == f"Represent the post for the following task: {found['definition']};"
+    assert quoted.document == quoted.query
+    assert render(QUOTING, {}, found, ";")[0].query == "Represent the post;"
+
+
+def test_without_a_definition_nothing_is_quoted() -> None:
+    assert render_definition(QUOTING, {}, {"definition": ""}, ";") is None
+    assert render_definition(RETRIEVAL, {"unit": "claim"}, {"definition": "Do it"}, ";") is None
+
+
+def test_the_form_that_quotes_is_checked_as_others_are() -> None:
+    with pytest.raises(ValidationError, match="unknown field 'definiton'"):
+        Template.model_validate(QUOTING.model_dump() | {"definition": {"query": "Represent {{ definiton }}"}})
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ def test_the_shipped_content_is_whole() -> None:
     medi = select_names(content.cards, ("medi",))
     assert len(medi) == 330
     assert sum(name.startswith("super_ni/") for name in medi) == 300
-    assert [content.task_ids[name] for name in medi] == list(range(1, 331)), "ids 1 to 330 are the paper's datasets"
+    ids = {content.task_ids[name] for name in medi}
+    assert len(ids & set(range(1, 331))) == 320, "ids 1 to 330 were given to the first choice, of which ten have left"
     assert list(content.cards) == sorted(content.cards, key=content.task_ids.__getitem__)
     assert len(set(content.task_ids.values())) == len(content.task_ids)
     assert {"quickstart", "devdata", "medi", "medi-instructor"} <= set(content.pipelines)
@@ -77,6 +78,11 @@ def test_all_faults_of_all_files_come_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("card", "ids", "message"),
     [
+        (
+            CARD.replace("{adapter: pairs}", "{adapter: super_ni, kind: auto}"),
+            "100000\tour_team/tickets\n",
+            r"tickets\.yaml: options\.super_ni\.kind: is called outputs now; write the new name",
+        ),
         (
             f"{CARD}judged_negatives: true\n",
             "100000\tour_team/tickets\n",

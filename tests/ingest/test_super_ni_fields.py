@@ -79,9 +79,11 @@ def test_every_real_task_gets_a_grammatical_instruction(shared_data: Path):
         told = fields({**json.loads(path.read_bytes()), "task": path.stem})
         told |= overrides[path.stem].fields if path.stem in overrides else {}
         instruction = say(told)
-        assert re.fullmatch(r"Represent the [\w'\- ]+? for ([a-z]+ing\b|translation )[\w'\- ]*", instruction), path
+        assert re.fullmatch(
+            r"Represent the [\w'\-, /]+? for (minimally )?([a-z]+ing\b|translation )[\w'\-, /.]*", instruction
+        ), instruction
         words = instruction.split()
-        assert len(words) <= 16, instruction
+        assert len(words) <= 22, instruction
         assert all(a != b for a, b in pairwise(words)), instruction
 
 
@@ -91,16 +93,16 @@ def test_shipped_overrides_name_known_tasks_once():
     assert set(load_overrides(OVERRIDES)) <= known
 
 
-def write(folder: Path, *lines: str, header: str = "task\tkind\tdomain\ttext_type\tobjective") -> Path:
+def write(folder: Path, *lines: str, header: str = "task\toutputs\tdomain\ttext_type\tobjective") -> Path:
     path = folder / "overrides.tsv"
     path.write_text("\n".join([header, *lines]) + "\n")
     return path
 
 
 def test_overrides_replace_what_they_name(tmp_path: Path):
-    path = write(tmp_path, "task1_a\ttext2text\t-\tsaying\t", "task2_b\t\t\t\tdoing it")
+    path = write(tmp_path, "task1_a\tcount\t-\tsaying\t", "task2_b\t\t\t\tdoing it")
     overrides = load_overrides(path)
-    assert overrides["task1_a"] == Override("task1_a", "text2text", "-", "saying", "")
+    assert overrides["task1_a"] == Override("task1_a", "count", "-", "saying", "")
     assert overrides["task1_a"].fields == {"domain": "", "text_type": "saying"}
     assert overrides["task2_b"].fields == {"objective": "doing it"}
 
@@ -108,9 +110,10 @@ def test_overrides_replace_what_they_name(tmp_path: Path):
 @pytest.mark.parametrize(
     ("lines", "header", "told"),
     [
-        ([], "task\tkinds\tdomain\ttext_type\tobjective", r"unknown column 'kinds'; did you mean 'kind'\?"),
-        ([], "task\tkind", "columns are, in this order"),
-        (["task1_a\tpairs\t\t\t"], None, "kind 'pairs'"),
+        ([], "task\toutput\tdomain\ttext_type\tobjective", r"unknown column 'output'; did you mean 'outputs'\?"),
+        ([], "task\tkind\tdomain\ttext_type\tobjective", "unknown column 'kind' is called outputs now"),
+        ([], "task\toutputs", "columns are, in this order"),
+        (["task1_a\tpairs\t\t\t"], None, "outputs 'pairs'; allowed: class, text, option, count, wrong, or empty"),
         (["tusk\t\t\t\t"], None, "not a name like"),
         (["task1_a\t\t\t\t", "task1_a\t\t\t\t"], None, ":3: task1_a stands twice"),
         (["task1_a\t\t"], None, "3 cells, 5 are needed"),

@@ -5,8 +5,9 @@ A task file is one JSON object with ``Instances`` (``id``, ``input``, ``output``
 row per output with ``task_name, id, definition, inputs, targets`` and may hold many tasks in one file; it tells
 neither categories nor domains, so the words of the task's name stand in for the category.
 
-An example is one input with all its outputs: as labels where the task is a classification, as answers otherwise.
-A task is small (a few MB), so it is read whole: its kind depends on all its outputs.
+An example is one input with all its outputs: as labels where the task is a classification, as answers otherwise. An
+output that points at an option of its input gives way to the option's text (`super_ni_options`). A task is small (a
+few MB), so it is read whole: its kind depends on all its outputs.
 """
 
 import codecs
@@ -31,7 +32,9 @@ from medi_build.ingest.adapters.base import (
     example_batches,
     source_names,
 )
+from medi_build.ingest.adapters.super_ni_definition import first_sentence
 from medi_build.ingest.adapters.super_ni_fields import fields
+from medi_build.ingest.adapters.super_ni_options import option_text, pointer
 from medi_build.ingest.rows import json_lines
 from medi_build.ledger import Ledger
 
@@ -42,6 +45,12 @@ MANY_CLASSES = 100
 """More distinct outputs than this are never classes."""
 LABEL_CHARACTERS = 60
 """The longest text that may be a label where there are more than `FEW_CLASSES`."""
+OPTION_SHARE = 0.95
+"""Outputs of which the card says nothing are pointers if all look so and so many rows have the option."""
+_KINDS: Mapping[str, Kind] = {
+    "class": "classification", "text": "text2text", "count": "text2text", "wrong": "text2text"
+}  # fmt: skip
+"""The pair rule of outputs that a card tells; of others the outputs themselves decide."""
 _LABELLING = re.compile(r"classif|detect|identif|recogni|tagging|categori|sentiment|relation|prediction", re.IGNORECASE)
 
 
@@ -85,7 +94,8 @@ def adapt(card: Card, inputs: Inputs, ledger: Ledger) -> Adapted:
     Ids are ``{card.name}/{upstream id}``; an instance without one is told by its input, of which a task keeps one.
 
     Drops: ``wrong_type``, ``no_output``, ``duplicate_id``, ``duplicate_input`` (its outputs go to the first row with
-    that input), ``too_few_rows``, ``one_class``, and the reasons of `clean` for the input.
+    that input), ``option_not_found``, ``too_few_rows``, ``one_class``, and the reasons of `clean` for the input. Notes
+    ``options_resolved``: rows whose output pointed at an option and is now the option's text.
 
     Raises:
         InputError: a file is neither of the forms, or is damaged.
@@ -99,34 +109,73 @@ def adapt(card: Card, inputs: Inputs, ledger: Ledger) -> Adapted:
         facts = {**known, **facts}
         raws += ((source, raw) for raw in found)
     rows = _cleaned(raws, card.name, ledger)
+    rows = _with_options(rows, card.options.outputs, ledger)
     category = " ".join(text for text in _list(facts.get("Categories")) if isinstance(text, str)) or task
-    kind = decide_kind([row.outputs for row in rows], category) if card.options.kind == "auto" else card.options.kind
+    kind = _KINDS.get(card.options.outputs) or decide_kind([row.outputs for row in rows], category, task)
     rows = _usable(_merged(rows, ledger), kind, ledger)
-    return Adapted(kind, fields({**facts, "kind": kind}), example_batches(_examples(rows, kind), ledger))
+    told = {**fields({**facts, "kind": kind}), "definition": first_sentence(facts.get("Definition"))}
+    return Adapted(kind, told, example_batches(_examples(rows, kind), ledger))
 
 
-def decide_kind(outputs_by_row: Sequence[Sequence[str]], category: str) -> Kind:
-    """Tell classification from text-to-text by the outputs, with the category's help where they leave it open.
+def _with_options(rows: list[_Row], told: str, ledger: Ledger) -> list[_Row]:
+    """Put the options' texts in place of outputs that point at them; rows without such an option are dropped.
 
-    1. At most 20 distinct outputs with two rows or more for each: classes.
-    2. Up to 100 distinct outputs, none over 60 characters: classes if each has ten rows on average and the
-       category names a labelling task (classification, detection, identification, tagging, ...), or 50 rows
-       on average whatever the category.
-    3. Anything else is text.
+    Args:
+        rows: of one task; changed.
+        told: what the card says of the outputs. ``auto``: they are pointers if all of them look like pointers and
+            the option is found in `OPTION_SHARE` of the rows.
+        ledger: for what is dropped and what was resolved.
+    """
+    if told == "auto":
+        if not all(pointer(output) for row in rows for output in row.outputs):
+            return rows
+    elif told != "option":
+        return rows
+    texts = [_option_texts(row) for row in rows]
+    found = sum(map(bool, texts))
+    if told == "auto" and found < OPTION_SHARE * len(rows):
+        return rows
+    ledger.note("options_resolved", found)
+    kept = []
+    for row, options in zip(rows, texts, strict=True):
+        if options:
+            row.outputs = options
+            kept.append(row)
+        else:
+            ledger.drop("adapt", "option_not_found", where=row.raw.where)
+    return kept
+
+
+def _option_texts(row: _Row) -> list[str]:
+    """Texts of the options that a row's outputs point at, without repeats."""
+    targets = [target for output in row.outputs if (target := pointer(output))]
+    return list(dict.fromkeys(text for target in targets if (text := option_text(row.input, target))))
+
+
+def decide_kind(outputs_by_row: Sequence[Sequence[str]], category: str, task: str = "") -> Kind:
+    """Tell classification from text-to-text by the outputs, with category and name to help where they leave it open.
+
+    1. Where most of the distinct outputs are questions, they are text.
+    2. At most 20 distinct outputs with two rows or more for each: classes.
+    3. Up to 100 distinct outputs, none over 60 characters: classes if each has on average two rows and the task's own
+       name says classification, ten rows and the category names a labelling task (classification, detection,
+       identification, tagging, ...), or 50 rows whatever the category.
+    4. Anything else is text.
 
     Args:
         outputs_by_row: the distinct outputs of every row, stripped.
         category: the task's category, e.g. ``Sentiment Analysis``.
+        task: its name.
     """
     vocabulary = {output for outputs in outputs_by_row for output in outputs}
-    if not vocabulary:
+    if 2 * sum(output.endswith("?") for output in vocabulary) >= len(vocabulary):  # true of none at all, too
         return "text2text"
     rows_per_class = len(outputs_by_row) / len(vocabulary)
     if len(vocabulary) <= FEW_CLASSES:
         return "classification" if rows_per_class >= 2 else "text2text"
     if len(vocabulary) > MANY_CLASSES or max(map(len, vocabulary)) > LABEL_CHARACTERS:
         return "text2text"
-    enough = 10 if _LABELLING.search(category) else 50
+    enough = 2 if "classif" in task else 10 if _LABELLING.search(category) else 50
     return "classification" if rows_per_class >= enough else "text2text"
 
 
