@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -28,6 +29,7 @@ class BuildOptions:
         encoder: mining encoder in place of the pipeline's.
         device: "cpu", "cuda" (all GPUs), "cuda:1"; None for the GPUs if there are any.
         dtype: arithmetic of the encoder in place of the pipeline's.
+        licence_policy: "any", or "commercial" to leave out what is not known to allow commercial use.
         limit_per_dataset: most examples per dataset; 0 lifts every cap.
         seed: in place of the pipeline's.
         batch_multiple: cut every dataset to a multiple of this many records.
@@ -45,6 +47,7 @@ class BuildOptions:
     encoder: str | None = None
     device: str | None = None
     dtype: str | None = None
+    licence_policy: Literal["any", "commercial"] | None = None
     limit_per_dataset: int | None = None
     seed: int | None = None
     batch_multiple: int = 1
@@ -82,6 +85,7 @@ def pipeline_of(content: Content, options: BuildOptions) -> Pipeline:
             "encoder": spec,
             "seed": pipeline.seed if options.seed is None else options.seed,
             "allow_missing": pipeline.allow_missing or options.allow_missing,
+            "licence_policy": options.licence_policy or pipeline.licence_policy,
             "offline": pipeline.offline or options.offline,
         }
     )

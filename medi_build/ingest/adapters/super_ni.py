@@ -32,6 +32,7 @@ from medi_build.ingest.adapters.base import (
     source_names,
 )
 from medi_build.ingest.adapters.super_ni_fields import fields
+from medi_build.ingest.adapters.super_ni_licence import licence_of
 from medi_build.ingest.rows import json_lines
 from medi_build.ledger import Ledger
 
@@ -102,7 +103,12 @@ def adapt(card: Card, inputs: Inputs, ledger: Ledger) -> Adapted:
     category = " ".join(text for text in _list(facts.get("Categories")) if isinstance(text, str)) or task
     kind = decide_kind([row.outputs for row in rows], category) if card.options.kind == "auto" else card.options.kind
     rows = _usable(_merged(rows, ledger), kind, ledger)
-    return Adapted(kind, fields({**facts, "kind": kind}), example_batches(_examples(rows, kind), ledger))
+    return Adapted(
+        kind,
+        fields({**facts, "kind": kind}),
+        example_batches(_examples(rows, kind), ledger),
+        licence=licence_of(facts.get("Instance License")),
+    )
 
 
 def decide_kind(outputs_by_row: Sequence[Sequence[str]], category: str) -> Kind:
