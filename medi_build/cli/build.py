@@ -1,5 +1,7 @@
 """``medi build``."""
 
+from collections import Counter
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +26,13 @@ REAL_MEDI = "medi build --pipeline medi --data DIR --out out/medi"
 _SAMPLES_ONLY = (
     f"These are the samples that come along (pipeline {SAMPLES}). The real MEDI, from raw files in DIR: {REAL_MEDI}"
 )
+
+
+class LicencePolicy(StrEnum):
+    """Which datasets may go in."""
+
+    any = "any"
+    commercial = "commercial"
 
 
 def build_command(
@@ -54,6 +63,10 @@ def build_command(
     device: DeviceOption = None,
     dtype: Annotated[Dtype | None, typer.Option(help="Arithmetic of the encoder.")] = None,
     trust_remote_code: TrustOption = False,
+    licence_policy: Annotated[
+        LicencePolicy | None,
+        typer.Option(help="`commercial` leaves out what is not known to allow commercial use.  [default: any]"),
+    ] = None,
     limit_per_dataset: Annotated[
         int | None, typer.Option(min=0, help="Most examples per dataset; 0 lifts every cap.")
     ] = None,
@@ -93,6 +106,7 @@ def build_command(
         device=device,
         dtype=dtype.value if dtype else None,
         trust_remote_code=trust_remote_code,
+        licence_policy=licence_policy.value if licence_policy else None,
         limit_per_dataset=limit_per_dataset,
         seed=seed,
         batch_multiple=batch_multiple,
@@ -103,6 +117,10 @@ def build_command(
         some = [f"{name} ({', '.join(missing)})" for name, missing in list(result.left_out.items())[:5]]
         more = f" and {len(result.left_out) - 5:,} more" if len(result.left_out) > 5 else ""
         CONSOLE.print(f"left out, no files: {'; '.join(some)}{more}", markup=False, highlight=False)
+    if result.not_commercial:
+        licences = Counter(result.not_commercial.values()).most_common()
+        told = ", ".join(f"{count} {spdx}" for spdx, count in licences)
+        CONSOLE.print(f"left out, not known to allow commercial use: {told}", markup=False, highlight=False)
     for record in open_dataset(out).sample(show):
         print_record(record)
     OUT.print(ledger_table(result.ledgers, result.seconds))

@@ -37,6 +37,15 @@ class Licence(_Strict):
     note: str = ""
 
 
+class Published(_Strict):
+    """Rows that the dataset has in MEDI as the paper publishes it: the cap of pipelines of that size."""
+
+    rows: int = Field(..., ge=1)
+    known: Literal["confirmed", "recalled", "ours"] = Field(
+        ..., description="confirmed by a public reference; recalled, seen once and not at hand; ours, for want of one"
+    )
+
+
 class InstructionSpec(_Strict):
     """Which template renders the instructions, and the values its fields take for this dataset."""
 
@@ -117,6 +126,7 @@ class Card(_Strict):
     verified_negatives: bool = Field(
         False, description="the given negatives are known to be wrong, so no filter of mining touches them"
     )
+    published: Published | None = Field(None, description="rows in MEDI as published")
     cap: int = Field(200_000, ge=0, description="most examples kept before mining; 0: all")
     max_loss: float = Field(
         0.5, ge=0.0, le=1.0, description="share of raw rows that may be dropped as bad; more fails the build"

@@ -198,6 +198,7 @@ def _task_fields(facts: TaskFacts) -> dict[str, Any]:
         "name": f"super_ni/{facts.task}",
         "description": f"{facts.category or 'category unconfirmed'}, {facts.split} split",
         "files": dict.fromkeys(("train", "dev", "test"), (file,)),
+        "expected_rows": {"train": "unconfirmed" if facts.rows is None else facts.rows},
         "collections": tuple(collections),
     }
 

@@ -43,8 +43,11 @@ class Pipeline(_Strict):
     sources: tuple[str, ...] = Field(..., min_length=1, description="names, globs, collections; -name leaves out")
     split: str = Field("train", description="split of the cards' files to read")
     bundled_data: bool = Field(False, description="read the sample data that ships with the package")
+    size: Literal["cards", "published"] = Field(
+        "cards", description="caps: the cards' own, or the rows of MEDI as published where a card tells them"
+    )
     caps: dict[str, Annotated[int, Field(ge=0)]] = Field(
-        default_factory=dict, description="glob -> cap, first match wins over the card's"
+        default_factory=dict, description="glob -> cap, first match wins over both"
     )
     encoder: EncoderSpec
     mining: MiningRule
@@ -53,6 +56,9 @@ class Pipeline(_Strict):
     seed: int = Field(42, ge=0, le=MAX_SEED)
     rows_per_shard: int = Field(100_000, ge=1)
     allow_missing: bool = Field(False, description="leave out datasets whose files are not there instead of stopping")
+    licence_policy: Literal["any", "commercial"] = Field(
+        "any", description="commercial leaves out every dataset that is not known to allow commercial use"
+    )
     offline: bool = Field(False, description="use local files only, never download")
     max_loss: dict[str, Annotated[float, Field(ge=0.0, le=1.0)]] = Field(
         default_factory=dict,

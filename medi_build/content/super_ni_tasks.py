@@ -27,6 +27,7 @@ class TaskFacts:
         input_language: languages of the inputs, several joined by ``", "``.
         output_language: languages of the outputs, likewise.
         domain: domains, joined by ``", "``; ``A -> B`` is B within A.
+        rows: instances in the task file; None where nobody counted (the largest files, of over 4 MiB).
         medi: whether the task is among the 300 that stand for the paper's (`tools/choose_super_ni_tasks.py`).
     """
 
@@ -36,6 +37,7 @@ class TaskFacts:
     input_language: str
     output_language: str
     domain: str
+    rows: int | None
     medi: bool
 
     @property
@@ -77,21 +79,25 @@ def load_tasks(path: Path) -> list[TaskFacts]:
 def _faults(row: Sequence[str]) -> list[str]:
     if len(row) != len(COLUMNS):
         return [f"{len(row)} cells, {len(COLUMNS)} are needed ({', '.join(COLUMNS)}), saw {row!r}"]
-    task, split, medi = row[0], row[1], row[-1]
+    task, split, rows, medi = row[0], row[1], row[-2], row[-1]
     faults = []
     if not TASK_PATTERN.fullmatch(task):
         faults.append(f"task {task!r} is not a name like task875_emotion_classification")
     if split not in SPLITS:
         faults.append(f"split {split!r}{did_you_mean(split, SPLITS)}; allowed: {', '.join(SPLITS)}")
+    if rows and not rows.isdecimal():
+        faults.append(f"rows {rows!r}; a number, or empty where it is not known")
     if medi not in ("0", "1"):
         faults.append(f"medi {medi!r}; allowed: 0, 1")
     return faults
 
 
 def _facts(row: Sequence[str]) -> TaskFacts:
-    task, name, category, input_language, output_language, domain, medi = row
+    task, name, category, input_language, output_language, domain, rows, medi = row
     split = next(known for known in SPLITS if known == name)
-    return TaskFacts(task, split, category, input_language, output_language, domain, medi == "1")
+    return TaskFacts(
+        task, split, category, input_language, output_language, domain, int(rows) if rows else None, medi == "1"
+    )
 
 
 def save_tasks(path: Path, tasks: Iterable[TaskFacts]) -> None:
@@ -100,8 +106,8 @@ def save_tasks(path: Path, tasks: Iterable[TaskFacts]) -> None:
         writer = csv.writer(file, delimiter="\t", quoting=csv.QUOTE_NONE, quotechar=None, lineterminator="\n")
         writer.writerow(COLUMNS)
         for facts in sorted(tasks, key=lambda facts: (facts.number, facts.task)):
-            *texts, medi = astuple(facts)
-            writer.writerow([*texts, int(medi)])
+            *texts, rows, medi = astuple(facts)
+            writer.writerow([*texts, "" if rows is None else rows, int(medi)])
 
 
 @dataclass(frozen=True)

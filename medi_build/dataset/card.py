@@ -54,7 +54,7 @@ def dataset_card(pipeline: Pipeline, receipts: Sequence[Receipt], cards: Mapping
         "|---:|---|---:|---|---|---|---|",
     ]
     for r in receipts:
-        licence = cards[r.dataset].licence
+        licence = r.licence
         query, document = (text.replace("|", "\\|") for text in r.instructions[0])
         lines.append(
             f"| {r.task_id} | {r.dataset} | {r.rows:,} | {licence.spdx} | {licence.commercial_use} "

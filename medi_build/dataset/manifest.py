@@ -56,7 +56,7 @@ def publish(
         prompts=prompts,
         rows=sum(r.rows for r in receipts),
         digest=content_digest(receipts),
-        datasets=[_entry(r, cards[r.dataset]) for r in receipts],
+        datasets=[_entry(r) for r in receipts],
         files=[],
     )
     finished = output.finished()
@@ -67,7 +67,7 @@ def publish(
     out = output.root
     files = [
         _join_json(out, receipts),
-        _tasks_table(out, receipts, cards),
+        _tasks_table(out, receipts),
         write_bytes(out / "README.md", dataset_card(pipeline, receipts, cards).encode(), out),
     ]
     manifest = manifest.model_copy(update={"files": files})
@@ -82,14 +82,14 @@ def content_digest(receipts: Sequence[Receipt]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _entry(receipt: Receipt, card: Card) -> DatasetEntry:
+def _entry(receipt: Receipt) -> DatasetEntry:
     return DatasetEntry(
         name=receipt.dataset,
         task_id=receipt.task_id,
         kind=receipt.kind,
         rows=receipt.rows,
-        licence=card.licence.spdx,
-        commercial_use=card.licence.commercial_use,
+        licence=receipt.licence.spdx,
+        commercial_use=receipt.licence.commercial_use,
         instructions=receipt.instructions,
         rows_sha256=receipt.fragment.sha256,
         shards=receipt.shards,
@@ -119,14 +119,13 @@ def _join_json(out: Path, receipts: Sequence[Receipt]) -> FileEntry:
     return entry(path, out, file, sum(r.rows for r in receipts))
 
 
-def _tasks_table(out: Path, receipts: Sequence[Receipt], cards: Mapping[str, Card]) -> FileEntry:
+def _tasks_table(out: Path, receipts: Sequence[Receipt]) -> FileEntry:
     """``tasks.csv``: which id is which dataset, and under what terms."""
     buffer = io.StringIO()
     table = csv.writer(buffer, lineterminator="\n")
     header = ("task_id", "task_name", "kind", "rows", "licence", "commercial_use")
     table.writerow((*header, "query_instruction", "document_instruction"))
     for r in receipts:
-        licence = cards[r.dataset].licence
-        about = (r.task_id, r.dataset, r.kind, r.rows, licence.spdx, licence.commercial_use)
+        about = (r.task_id, r.dataset, r.kind, r.rows, r.licence.spdx, r.licence.commercial_use)
         table.writerow((*about, *r.instructions[0]))
     return write_bytes(out / "tasks.csv", buffer.getvalue().encode(), out, len(receipts))

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from medi_build.content.cards import Licence
 from medi_build.dataset.schema import Kind
 from medi_build.files import FileEntry
 
@@ -16,6 +17,7 @@ class Receipt(BaseModel):
         dataset: name.
         task_id: its id.
         kind: pair rule used.
+        licence: of the rows: what the data states, else what the card does.
         instructions: every phrasing as ``[query side, document side]``.
         shards: Parquet files.
         fragment: its part of ``medi-data.json``; the digest is one over the rows, whatever the Parquet library.
@@ -28,6 +30,7 @@ class Receipt(BaseModel):
     dataset: str
     task_id: int
     kind: Kind
+    licence: Licence
     instructions: list[tuple[str, str]]
     shards: list[FileEntry]
     fragment: FileEntry

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
-from medi_build.content.cards import Card
+from medi_build.content.cards import Card, Licence
 from medi_build.dataset.schema import DOCUMENTS, EXAMPLES, Kind
 from medi_build.errors import OutputError
 from medi_build.ingest.adapters import kilt, medmcqa, pairs, super_ni
@@ -57,6 +57,7 @@ class AdaptResult:
         ledger: counts up to and including sampling.
         examples_path: Arrow file of schema ``EXAMPLES``.
         documents_path: Arrow file of schema ``DOCUMENTS``.
+        licence: of the rows: what the data states, else what the card does.
     """
 
     kind: Kind
@@ -64,6 +65,7 @@ class AdaptResult:
     ledger: dict[str, Any]
     examples_path: Path
     documents_path: Path
+    licence: Licence
 
     def examples(self) -> pa.Table:
         """The kept examples, memory-mapped."""
@@ -95,7 +97,8 @@ def adapt(job: AdaptJob) -> AdaptResult:
         kept = keep_whole_queries(adapted.examples, job.cap, job.seed, ledger)
         rows = _write(examples_path, EXAMPLES, number_repeats(kept))
         _write(documents_path, DOCUMENTS, adapted.documents if rows else ())  # nobody is there to choose among them
-    return AdaptResult(adapted.kind, dict(adapted.fields), ledger.to_dict(), examples_path, documents_path)
+    licence = adapted.licence or job.card.licence
+    return AdaptResult(adapted.kind, dict(adapted.fields), ledger.to_dict(), examples_path, documents_path, licence)
 
 
 @contextmanager

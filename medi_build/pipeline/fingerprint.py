@@ -34,6 +34,7 @@ def of_unit(unit: Unit, pipeline: Pipeline, inputs: Inputs, encoders: Sequence[s
             "mining": pipeline.mining.model_dump(mode="json"),
             "mine_with_instructions": pipeline.mine_with_instructions,
             "instructions": pipeline.instructions.model_dump(mode="json"),
+            "licence_policy": pipeline.licence_policy,
             "seed": pipeline.seed,
             "rows_per_shard": pipeline.rows_per_shard,
             "batch_multiple": batch_multiple,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -29,6 +30,7 @@ class BuildOptions:
         device: "cpu", "cuda" (all GPUs), "cuda:1"; None for the GPUs if there are any.
         dtype: arithmetic of the encoder in place of the pipeline's.
         trust_remote_code: let code that comes with the encoders run.
+        licence_policy: "any", or "commercial" to leave out what is not known to allow commercial use.
         limit_per_dataset: most examples per dataset; 0 lifts every cap.
         seed: in place of the pipeline's.
         batch_multiple: cut every dataset to a multiple of this many records.
@@ -47,6 +49,7 @@ class BuildOptions:
     device: str | None = None
     dtype: str | None = None
     trust_remote_code: bool = False
+    licence_policy: Literal["any", "commercial"] | None = None
     limit_per_dataset: int | None = None
     seed: int | None = None
     batch_multiple: int = 1
@@ -85,6 +88,7 @@ def pipeline_of(content: Content, options: BuildOptions) -> Pipeline:
             "encoder": spec,
             "seed": pipeline.seed if options.seed is None else options.seed,
             "allow_missing": pipeline.allow_missing or options.allow_missing,
+            "licence_policy": options.licence_policy or pipeline.licence_policy,
             "offline": pipeline.offline or options.offline,
         }
     )

@@ -46,11 +46,13 @@ class Plan:
         pipeline: with all overrides applied.
         units: datasets in the order of task ids.
         left_out: datasets without files, name -> what is missing (only where that is allowed).
+        not_commercial: datasets that the licence policy leaves out, name -> SPDX id.
     """
 
     pipeline: Pipeline
     units: tuple[Unit, ...]
     left_out: Mapping[str, tuple[str, ...]]
+    not_commercial: Mapping[str, str]
 
 
 def find_pipeline(content: Content, name: str) -> Pipeline:
@@ -99,8 +101,12 @@ def resolve(
     units: list[Unit] = []
     listings: Listings = {}
     left_out: dict[str, tuple[str, ...]] = {}
+    not_commercial: dict[str, str] = {}
     for name in names:
         card = content.cards[name]
+        if pipeline.licence_policy == "commercial" and not _may_be_commercial(card):
+            not_commercial[name] = card.licence.spdx
+            continue
         if pipeline.split not in card.files:
             left_out[name] = (f"no split {pipeline.split!r} (has {', '.join(card.files)})",)
             continue
@@ -113,14 +119,25 @@ def resolve(
                 card=card,
                 task_id=content.task_ids[name],
                 template=content.templates[card.instruction.template],
-                cap=_first_match(pipeline.caps, name, card.cap) if limit_per_dataset is None else limit_per_dataset,
+                cap=_cap(card, pipeline) if limit_per_dataset is None else limit_per_dataset,
                 max_loss=_first_match(pipeline.max_loss, name, card.max_loss),
                 located=located,
             )
         )
     if left_out and not pipeline.allow_missing:
         raise MissingInputError(_list_missing(left_out, folder, pipeline.offline))
-    return Plan(pipeline, tuple(units), left_out)
+    return Plan(pipeline, tuple(units), left_out, not_commercial)
+
+
+def _may_be_commercial(card: Card) -> bool:
+    """Whether commercial use is allowed, or only the files tell (those of Super-NI name a licence for each task)."""
+    use = card.licence.commercial_use
+    return use == "allowed" or (use == "unknown" and card.options.adapter == "super_ni")
+
+
+def _cap(card: Card, pipeline: Pipeline) -> int:
+    published = card.published if pipeline.size == "published" else None
+    return _first_match(pipeline.caps, card.name, published.rows if published else card.cap)
 
 
 def _first_match(rules: Mapping[str, _T], name: str, default: _T) -> _T:

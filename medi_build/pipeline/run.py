@@ -41,6 +41,7 @@ class BuildResult:
         ledgers: one per dataset, in the order of task ids.
         seconds: dataset -> time spent on it in this run; absent if it was there already.
         left_out: dataset -> missing files, where that was allowed.
+        not_commercial: dataset -> SPDX id, of those that the licence policy leaves out by their cards.
     """
 
     out: Path
@@ -48,6 +49,7 @@ class BuildResult:
     ledgers: list[Ledger]
     seconds: dict[str, float]
     left_out: dict[str, tuple[str, ...]]
+    not_commercial: dict[str, str]
 
 
 def build(options: BuildOptions, watcher: Silent | None = None) -> BuildResult:
@@ -64,7 +66,10 @@ def build(options: BuildOptions, watcher: Silent | None = None) -> BuildResult:
             content, pipeline, options.sources, options.data, options.limit_per_dataset, options.cache / "downloads"
         )
         if not plan.units:
-            raise MissingInputError(f"nothing to build: no files of {len(plan.left_out)} datasets in {options.data}")
+            raise MissingInputError(
+                f"nothing to build: no files of {len(plan.left_out)} datasets in {options.data}, and "
+                f"{len(plan.not_commercial)} are not known to allow commercial use"
+            )
         progress.start(len(plan.units))
         with open_output(options.out) as output, opened_embedders() as opened:
             inputs = [_inputs(unit, options.cache, pipeline.offline, progress) for unit in plan.units]
@@ -78,7 +83,7 @@ def build(options: BuildOptions, watcher: Silent | None = None) -> BuildResult:
                 output, pipeline, encoders[0].encoder.identity, _prompts(pipeline, encoders), receipts, content.cards
             )
     ledgers = [Ledger.from_dict(receipt.ledger) for receipt in receipts]
-    return BuildResult(options.out, manifest, ledgers, seconds, dict(plan.left_out))
+    return BuildResult(options.out, manifest, ledgers, seconds, dict(plan.left_out), dict(plan.not_commercial))
 
 
 def _inputs(unit: Unit, cache: Path, offline: bool, progress: Silent) -> Inputs:

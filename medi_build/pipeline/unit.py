@@ -73,7 +73,7 @@ def build_unit(job: UnitJob, watcher: Silent) -> Receipt:
     check_loss(unit, ledger)
     phrasings = _phrasings(job, adapted, ledger)
     watcher.stage(name, "mine")
-    examples = adapted.examples()
+    examples = _licensed(adapted, pipeline, ledger)
     try:
         mined = _mine(job, adapted, examples, phrasings[0], ledger, watcher)
     except MiningError as error:
@@ -91,11 +91,21 @@ def build_unit(job: UnitJob, watcher: Silent) -> Receipt:
         dataset=name,
         task_id=unit.task_id,
         kind=adapted.kind,
+        licence=adapted.licence,
         instructions=[(p.query, p.document) for p in phrasings],
         shards=written.shards,
         fragment=written.fragment,
         ledger=ledger.to_dict(),
     )
+
+
+def _licensed(adapted: AdaptResult, pipeline: Pipeline, ledger: Ledger) -> pa.Table:
+    """The examples, or none of them where the licence in the data does not do for the policy."""
+    examples = adapted.examples()
+    if pipeline.licence_policy == "any" or adapted.licence.commercial_use == "allowed":
+        return examples
+    ledger.drop("sample", f"commercial_use_{adapted.licence.commercial_use.replace('-', '_')}", examples.num_rows)
+    return examples.slice(0, 0)
 
 
 @contextmanager

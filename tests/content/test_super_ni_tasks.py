@@ -143,7 +143,9 @@ def test_hash_order_is_that_of_another_blake2b() -> None:
 
 def _facts(number: int, category: str, split: str = "train", language: str = "English") -> TaskFacts:
     known = next(name for name in SPLITS if name == split)
-    return TaskFacts(f"task{number:03}_made_up", known, category, language, "English", "Letters", False)
+    return TaskFacts(
+        f"task{number:03}_made_up", known, category, language, "English", "Letters", number % 3 * 500 or None, False
+    )
 
 
 @st.composite
@@ -199,18 +201,19 @@ def test_what_is_saved_is_loaded(tmp_path_factory: pytest.TempPathFactory, tasks
     assert load_tasks(path) == marked
 
 
-GOOD = "task001_a\ttrain\tQuestion Answering\tEnglish\tEnglish\tNews, Law\t1"
+GOOD = "task001_a\ttrain\tQuestion Answering\tEnglish\tEnglish\tNews, Law\t6500\t1"
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (["task001_a\ttrain"], r":2: 2 cells, 7 are needed"),
+        (["task001_a\ttrain"], r":2: 2 cells, 8 are needed"),
         (
             [GOOD.replace("train", "trian")],
             r"split 'trian'; did you mean 'train'\?; allowed: train, test, excluded",
         ),
         ([GOOD[:-1] + "yes"], r"medi 'yes'; allowed: 0, 1"),
+        ([GOOD.replace("6500", "6.5k")], r"rows '6.5k'; a number, or empty"),
         ([GOOD.replace("task001_a", "a")], r"task 'a' is not a name like"),
         ([GOOD, GOOD], r":3: task001_a stands in line 2 already"),
         ([GOOD, ""], r":3: 0 cells"),

@@ -1,5 +1,6 @@
 """What the README.md of a built dataset says about the build."""
 
+from medi_build.content.cards import Licence
 from medi_build.content.load import load_content
 from medi_build.dataset.card import dataset_card
 from medi_build.dataset.receipt import Receipt
@@ -16,6 +17,7 @@ def receipt(name: str, length_auc: float, shortcut: int) -> Receipt:
         dataset=name,
         task_id=1,
         kind="pairs",
+        licence=Licence(spdx="MIT", commercial_use="allowed"),
         instructions=[("Represent the question;", "Represent the answer;")],
         shards=[],
         fragment=FileEntry(path="part.json", size=1, rows=3, sha256="0"),

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from medi_build.content.cards import Card
+from medi_build.content.cards import Card, Licence
 from medi_build.dataset.schema import EXAMPLES, Kind
 from medi_build.ledger import Ledger
 
@@ -56,12 +56,14 @@ class Adapted:
         fields: instruction fields found in the data; they fill what the card leaves open.
         examples: batches of schema ``EXAMPLES``.
         documents: batches of schema ``DOCUMENTS``.
+        licence: of the rows, where the data states it; else the card's holds.
     """
 
     kind: Kind
     fields: Mapping[str, str]
     examples: Iterator[pa.RecordBatch]
     documents: Iterator[pa.RecordBatch] = field(default_factory=lambda: iter(()))
+    licence: Licence | None = None
 
 
 Adapter = Callable[[Card, Inputs, Ledger], Adapted]

@@ -34,6 +34,7 @@ from medi_build.ingest.adapters.base import (
 )
 from medi_build.ingest.adapters.super_ni_definition import first_sentence
 from medi_build.ingest.adapters.super_ni_fields import fields
+from medi_build.ingest.adapters.super_ni_licence import licence_of
 from medi_build.ingest.adapters.super_ni_options import option_text, pointer
 from medi_build.ingest.rows import json_lines
 from medi_build.ledger import Ledger
@@ -114,7 +115,8 @@ def adapt(card: Card, inputs: Inputs, ledger: Ledger) -> Adapted:
     kind = _KINDS.get(card.options.outputs) or decide_kind([row.outputs for row in rows], category, task)
     rows = _usable(_merged(rows, ledger), kind, ledger)
     told = {**fields({**facts, "kind": kind}), "definition": first_sentence(facts.get("Definition"))}
-    return Adapted(kind, told, example_batches(_examples(rows, kind), ledger))
+    licence = licence_of(facts.get("Instance License"))
+    return Adapted(kind, told, example_batches(_examples(rows, kind), ledger), licence=licence)
 
 
 def _with_options(rows: list[_Row], told: str, ledger: Ledger) -> list[_Row]:
