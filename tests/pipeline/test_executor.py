@@ -38,7 +38,7 @@ def test_each_item_is_done_once_and_shares_the_threads(jobs: int, monkeypatch: p
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     try:
-        found = list(LocalExecutor(jobs).map(look, range(100, 100 + 12 * jobs)))
+        found = list(LocalExecutor(jobs).map(look, range(100, 100 + 12 * jobs), 12 * jobs))
         assert torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(before)
@@ -58,14 +58,14 @@ def test_each_other_process_sees_a_gpu_of_its_own(
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    found = [one.result for one in LocalExecutor(2, range(2)).map(look, range(24))]
+    found = [one.result for one in LocalExecutor(2, range(2)).map(look, range(24), 24)]
     assert {seen.gpus for seen in found} == wanted
     assert {seen.gpus for seen in found if seen.process == os.getpid()} == {visible}
 
 
 def test_fewer_items_than_jobs_start_no_process_in_vain() -> None:
-    assert [one.result.process for one in LocalExecutor(8).map(look, [1])] == [os.getpid()]
-    assert list(LocalExecutor(2).map(look, [])) == []
+    assert [one.result.process for one in LocalExecutor(8).map(look, [1], 1)] == [os.getpid()]
+    assert list(LocalExecutor(2).map(look, [], 0)) == []
 
 
 def fail_at_seven(item: int) -> int:
@@ -99,13 +99,13 @@ def test_an_error_ends_all_processes(
 ) -> None:
     before = children()
     with pytest.raises(error, match=message):
-        list(LocalExecutor(2).map(function, items))
+        list(LocalExecutor(2).map(function, items, len(items)))
     assert [child for child in children() if child not in before and _is_worker(child)] == []
 
 
 def test_whoever_stops_listening_ends_all_processes() -> None:
     before = children()
-    with closing(LocalExecutor(2).map(look, range(50))) as results:
+    with closing(LocalExecutor(2).map(look, range(50), 50)) as results:
         next(results)
     assert [child for child in children() if child not in before and _is_worker(child)] == []
 
