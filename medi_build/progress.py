@@ -73,15 +73,15 @@ class Lines(Silent):
             self._console.print(f"[{self._done}/{self._total}] {dataset}: {rows:,} records, {how}", markup=False)
 
     def downloaded(self, done: int, total: int) -> None:
-        """Print how far downloads are, if that was not said lately."""
+        """Print how far downloads are and how fast, if that was not said lately."""
         with self._lock:
             now = time.monotonic()
-            took = now - self._told_at
-            if took < LINE_SECONDS:
-                return
-            speed = f", {(done - self._told_bytes) / took / 1e6:,.1f} MB/s" if self._told_at else ""
-            self._told_at, self._told_bytes = now, done
-            self._console.print(f"downloads: {done / 1e6:,.1f} of {total / 1e6:,.1f} MB{speed}", markup=False)
+            took = now - (self._told_at or now)
+            if took >= LINE_SECONDS:
+                speed = (done - self._told_bytes) / took / 1e6
+                self._console.print(f"downloads: {done / 1e6:,.1f} of {total / 1e6:,.1f} MB, {speed:,.1f} MB/s")
+            if took >= LINE_SECONDS or not self._told_at:
+                self._told_at, self._told_bytes = now, done
 
     def say(self, message: str) -> None:
         """Print it."""

@@ -145,7 +145,8 @@ def _attempt(url: str, part: Path, watch: Watch, digest_known: bool) -> bool:
     if start and (validator or digest_known):
         headers |= {"Range": f"bytes={start}-"} | ({"If-Range": validator} if validator else {})
     try:
-        response = _opener().open(Request(url, headers=headers), timeout=TIMEOUT_SECONDS)
+        opener, request = _opener(), Request(url, headers=headers)
+        response = opener.open(request, timeout=TIMEOUT_SECONDS)
     except HTTPError as error:
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise

@@ -2,8 +2,9 @@
 
 import os
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -66,6 +67,38 @@ def test_each_other_process_sees_a_gpu_of_its_own(
 def test_fewer_items_than_jobs_start_no_process_in_vain() -> None:
     assert [one.result.process for one in LocalExecutor(8).map(look, [1], 1)] == [os.getpid()]
     assert list(LocalExecutor(2).map(look, [], 0)) == []
+
+
+def echo(item: int) -> tuple[int, int]:
+    return item, os.getpid()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_is_there_is_done_while_the_rest_is_waited_for(jobs: int) -> None:
+    """The last item comes only once the others are done: whoever waits for all items first waits for ever."""
+    seen = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield from range(4)
+        assert seen.wait(60)
+        yield 4
+
+    done = []
+    for one in LocalExecutor(jobs).map(echo, items(), 9):  # four that were counted on never come
+        done.append(one.result[0])
+        if len(done) == 4:
+            seen.set()
+    assert done[-1] == 4 and sorted(done) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_error_of_the_items_is_raised(jobs: int) -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise InputError("a bad item")
+
+    with pytest.raises(InputError, match="a bad item"):
+        list(LocalExecutor(jobs).map(echo, items(), 3))
 
 
 def fail_at_seven(item: int) -> int:
