@@ -13,6 +13,7 @@ from medi_build.ingest.fetch import fetch
 from medi_build.ingest.http import Stopped, Watch
 from medi_build.ingest.remotes import Remote
 from medi_build.progress import Silent
+from medi_build.waiting import next_of
 
 AT_ONCE = 4
 AT_ONCE_PER_HOST = 2
@@ -93,7 +94,7 @@ class Downloads:
         """Datasets as soon as their last file is there, each once; ends when all came or will not come."""
         left = len(self._all)
         while left:
-            name = self._arrived.get()
+            name = next_of(self._arrived)
             if isinstance(name, Exception):
                 raise name
             if name is None:

@@ -55,6 +55,10 @@ def unpacked(folder: Path, content: bytes, *names: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
 
 
+def zstd(content: bytes) -> bytes:
+    return pa.compress(content, codec="zstd", asbytes=True)
+
+
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress, zstd])
 def test_only_what_is_wanted_is_written_however_it_is_packed(tmp_path: Path, pack: Callable[[bytes], bytes]):
     link = special("repo-abc/link", tarfile.SYMTYPE, "/etc/passwd")
@@ -63,10 +67,6 @@ def test_only_what_is_wanted_is_written_however_it_is_packed(tmp_path: Path, pac
         "one.json": FILES[names[0]],
         "two.json": FILES[names[1]],
     }
-
-
-def zstd(content: bytes) -> bytes:
-    return pa.compress(content, codec="zstd", asbytes=True)
 
 
 NAME = "repo-abc/tasks/one.json"

@@ -64,9 +64,7 @@ def test_a_dataset_arrives_with_its_last_file_and_shared_files_come_once(server:
     assert any(message.startswith("one and 1 more: fetched http://") for message in heard.said)
 
 
-def test_what_cannot_be_had_keeps_nothing_else_from_coming_and_is_told_with_its_datasets(
-    server: Server, tmp_path: Path
-):
+def test_what_cannot_be_had_keeps_nothing_else_from_coming_and_is_told(server: Server, tmp_path: Path):
     del server.files["/b"], server.files["/d"]
     wanted = {"one": remotes(server, "ab"), "two": remotes(server, "b"), "three": remotes(server, "c"),
               "four": remotes(server, "de")}  # fmt: skip

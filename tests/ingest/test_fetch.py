@@ -359,9 +359,11 @@ def test_hub_troubles_are_one_clear_error(server: Server, tmp_path: Path):
 
 @pytest.mark.slow
 def test_the_hub_s_busy_answers_are_waited_for(server: Server, tmp_path: Path):
-    server.files[f"/datasets/someone/pairs/resolve/{COMMIT}/data/a.jsonl"] = BODY
-    server.refuse = [503]
+    path = f"/datasets/someone/pairs/resolve/{COMMIT}/data/a.jsonl"
+    server.files[path] = BODY
+    server.faults[path] = [Fault(code=503), Fault(code=503, retry_after="700")]
     told = in_process(from_hub(revision=COMMIT), tmp_path, HF_ENDPOINT=server.url)
-    waits, done = told.splitlines()
-    assert waits.startswith("waits 1.0 ") and "503" in waits
+    first, second, done = told.splitlines()
+    assert first.startswith("waits 1.0 ") and "503" in first
+    assert second.startswith("waits 700.0 ") and second.endswith(", the server asks for it")
     assert json.loads(done)[1] == [len(BODY), len(BODY)]

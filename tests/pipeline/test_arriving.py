@@ -145,19 +145,35 @@ def test_files_that_nobody_can_fetch_are_told_before_any_work(server: Server, tm
     assert server.asked == []
 
 
-def test_ctrl_c_ends_a_build_that_waits_for_its_files(server: Server, tmp_path: Path, cache: Path) -> None:
-    server.faults = {f"/{name}.jsonl": [Fault(gate=threading.Event())] for name in SETS[:2]}
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_ends_a_build_that_waits_for_its_last_file(
+    server: Server, tmp_path: Path, cache: Path, jobs: str
+) -> None:
     server.faults["/pumps.jsonl"] = [Fault(code=429, retry_after="3000")]
     own = options(tmp_path, server.url, cache)
-    arguments = ["--sources", "our_team/*", "--content", own.content, "--cache", own.cache, "--out", own.out, "-j", "2"]
+    arguments = [
+        "--sources",
+        "our_team/*",
+        "--content",
+        own.content,
+        "--cache",
+        own.cache,
+        "--out",
+        own.out,
+        "-j",
+        jobs,
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "medi_build", "build", *map(str, arguments)],
         env={**os.environ, "COLUMNS": "200"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stderr is not None
-    assert any("our_team/pumps: waiting 3,000 s" in line for line in process.stderr)
+    told = ""
+    while "[2/3]" not in told:
+        told += process.stderr.readline()
+    assert "our_team/pumps: waiting 3,000 s" in told
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=300)
     assert process.returncode == 128 + signal.SIGINT, stderr
     assert "the same command goes on from there" in stderr
     assert "Traceback" not in stderr

@@ -20,6 +20,7 @@ from multiprocessing.queues import SimpleQueue
 from typing import Generic, NamedTuple, TypeVar
 
 from medi_build.errors import WorkerError
+from medi_build.waiting import next_of
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -125,7 +126,7 @@ class _Hand(Generic[Item, Result]):
             if taken is not None:
                 yield _timed(self._function, *taken)
                 finished += 1
-            elif (event := self._events.get()) is not None:
+            elif (event := next_of(self._events)) is not None:
                 yield event.result()
                 finished += 1
 
