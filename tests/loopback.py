@@ -155,7 +155,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Retry-After", fault.retry_after)
         if fault.location:
             self.send_header("Location", fault.location)
-        self.send_header("X-Error-Code", self.server.error_code)
+        if fault.code in (0, 403, 404):
+            self.send_header("X-Error-Code", self.server.error_code)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
