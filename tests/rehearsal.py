@@ -7,8 +7,11 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import random
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -289,3 +292,14 @@ def break_things(server: Server, rehearsal: Rehearsal) -> None:
     if moved in server.files:
         server.files[new] = server.files.pop(moved)
     server.faults[moved] = [Fault(code=301, location=new) for _ in range(100)]
+
+
+def medi(folder: Path, content: Path, endpoint: str, out: str) -> subprocess.Popen[str]:
+    """The build in a process of its own, with downloads and vectors of its own."""
+    arguments = ["--pipeline", "medi", "--content", content, "--encoder", folder / "encoder", "--device", "cpu",
+                 "--out", folder / out, "--cache", folder / f"{out}-cache", "-j", "2"]  # fmt: skip
+    environment = {"HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": "0", "HF_HOME": str(folder / "hub"), "COLUMNS": "200"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "medi_build", "build", *map(str, arguments)],
+        env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=(folder / f"{out}.log").open("w"), text=True,
+    )  # fmt: skip

@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from threading import Event
@@ -15,24 +12,14 @@ import pytest
 from medi_build.dataset.verify import verify
 from tests.encode.tiny_models import save_t5, unigram_tokenizer
 from tests.loopback import Fault, serving
-from tests.rehearsal import break_things, lay_out
+from tests.rehearsal import break_things, lay_out, medi
 
 pytestmark = pytest.mark.slow
 
 SCALE = 2e-6
 KILLED_AFTER = 40
 """Finished datasets."""
-
-
-def medi(folder: Path, content: Path, endpoint: str, out: str) -> subprocess.Popen[str]:
-    """The build in a process of its own, with downloads and vectors of its own."""
-    arguments = ["--pipeline", "medi", "--content", content, "--encoder", folder / "encoder", "--device", "cpu",
-                 "--out", folder / out, "--cache", folder / f"{out}-cache", "-j", "2"]  # fmt: skip
-    environment = {"HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": "0", "HF_HOME": str(folder / "hub"), "COLUMNS": "200"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "medi_build", "build", *map(str, arguments)],
-        env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=(folder / f"{out}.log").open("w"), text=True,
-    )  # fmt: skip
+FEWEST_RECORDS = 5000
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -81,6 +68,3 @@ def test_from_nothing_to_the_whole_and_again_after_a_kill(tmp_path: Path) -> Non
         assert {path: path.stat().st_mtime_ns for path in kept} == kept, "a finished dataset was made again"
         assert any(span for method, path, span in server.asked if path == pages and method == "GET")
         assert digests(tmp_path / "killed") == digests(tmp_path / "unbroken")
-
-
-FEWEST_RECORDS = 5000
