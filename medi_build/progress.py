@@ -1,14 +1,26 @@
 """Tells a person how far a build is: bars on a terminal, plain lines elsewhere, nothing when used as a library."""
 
+import time
+from threading import Lock
+
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
+from rich.text import Text
+
+LINE_SECONDS = 30.0
+"""A log gets a line about running downloads this often."""
 
 
 class Silent:
@@ -22,10 +34,16 @@ class Silent:
         """A build of that many datasets begins."""
 
     def stage(self, dataset: str, stage: str) -> None:
-        """A dataset enters a stage (fetch, adapt, mine, write)."""
+        """A dataset enters a stage (adapt, mine, write)."""
 
     def advance(self, done: int, total: int) -> None:
-        """Inside the current stage, ``done`` of ``total`` steps are made (texts encoded, bytes fetched)."""
+        """Inside the current stage, ``done`` of ``total`` steps are made (texts encoded)."""
+
+    def downloaded(self, done: int, total: int) -> None:
+        """Beside all that, so many bytes are fetched of as many as are known to come; from any thread."""
+
+    def say(self, message: str) -> None:
+        """Something that a person should know; from any thread."""
 
     def finish(self, dataset: str, rows: int, seconds: float, resumed: bool) -> None:
         """A dataset is written, or was found written by an earlier run."""
@@ -35,11 +53,13 @@ class Silent:
 
 
 class Lines(Silent):
-    """One line per finished dataset, for logs."""
+    """One line per finished dataset, and now and then one about downloads, for logs."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._total = self._done = 0
+        self._lock = Lock()
+        self._told_at, self._told_bytes = 0.0, 0
 
     def start(self, datasets: int) -> None:
         """Remember how many there are."""
@@ -47,19 +67,49 @@ class Lines(Silent):
 
     def finish(self, dataset: str, rows: int, seconds: float, resumed: bool) -> None:
         """Print the line."""
-        self._done += 1
-        how = "already built" if resumed else f"{seconds:.1f} s"
-        self._console.print(f"[{self._done}/{self._total}] {dataset}: {rows:,} records, {how}", markup=False)
+        with self._lock:
+            self._done += 1
+            how = "already built" if resumed else f"{seconds:.1f} s"
+            self._console.print(f"[{self._done}/{self._total}] {dataset}: {rows:,} records, {how}", markup=False)
+
+    def downloaded(self, done: int, total: int) -> None:
+        """Print how far downloads are and how fast, if that was not said lately."""
+        with self._lock:
+            now = time.monotonic()
+            took = now - (self._told_at or now)
+            if took >= LINE_SECONDS:
+                speed = (done - self._told_bytes) / took / 1e6
+                self._console.print(f"downloads: {done / 1e6:,.1f} of {total / 1e6:,.1f} MB, {speed:,.1f} MB/s")
+            if took >= LINE_SECONDS or not self._told_at:
+                self._told_at, self._told_bytes = now, done
+
+    def say(self, message: str) -> None:
+        """Print it."""
+        self._console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+class _Count(ProgressColumn):
+    """How many of how many; for the bar of the downloads in bytes, and how fast."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counted, self._bytes, self._speed = MofNCompleteColumn(), DownloadColumn(), TransferSpeedColumn()
+
+    def render(self, task: Task) -> Text:
+        """The cell of one bar."""
+        if not task.fields.get("bytes"):
+            return self._counted.render(task)
+        return Text(" ").join([self._bytes.render(task), self._speed.render(task)])
 
 
 class Bars(Silent):
-    """Two live bars: the datasets, and the current stage."""
+    """Live bars: the datasets, the current stage, and the downloads where there are any."""
 
     def __init__(self, console: Console) -> None:
         self._bars = Progress(
             TextColumn("{task.description:<58.58}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            _Count(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
@@ -67,6 +117,7 @@ class Bars(Silent):
         )
         self._all = self._bars.add_task("datasets", total=None)
         self._stage = self._bars.add_task("", total=None)
+        self._downloads: TaskID | None = None
 
     def start(self, datasets: int) -> None:
         """Show the bars."""
@@ -85,6 +136,16 @@ class Bars(Silent):
     def finish(self, dataset: str, rows: int, seconds: float, resumed: bool) -> None:
         """Move the datasets' bar."""
         self._bars.advance(self._all)
+
+    def downloaded(self, done: int, total: int) -> None:
+        """Move the downloads' bar."""
+        if self._downloads is None:
+            self._downloads = self._bars.add_task("downloads", total=total, bytes=True)
+        self._bars.update(self._downloads, completed=done, total=total)
+
+    def say(self, message: str) -> None:
+        """Print it above the bars."""
+        self._bars.console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Take the bars away."""

@@ -102,7 +102,7 @@ def look(_):
     return os.getpid(), signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 if __name__ == "__main__":
-    seen = {one.result for one in LocalExecutor(2).map(look, range(24))}
+    seen = {one.result for one in LocalExecutor(2).map(look, range(24), 24)}
     print(sorted(ignores for _, ignores in seen))
 """
 

@@ -54,7 +54,7 @@ def _revision(card: "Card") -> str:
         return "local files only"
     if card.download.revision != "unconfirmed":
         return card.download.revision[:12]
-    from medi_build.ingest.fetch import pinned
+    from medi_build.ingest.remotes import pinned
 
     pins = pinned(card, cache_folder() / "downloads").values()
     got = ", ".join(sorted({pin.revision[:12] or pin.sha256[:12] for pin in pins}))

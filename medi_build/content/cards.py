@@ -1,8 +1,8 @@
 """Cards: what a dataset is, where it comes from, and how its rows become records. One YAML file each."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 NAME_PATTERN = r"^[a-z0-9_]+(/[A-Za-z0-9_.\-]+)?$"
 Unconfirmed = Literal["unconfirmed"]
@@ -17,16 +17,39 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Archive(_Strict):
+    """A tar file, plain or compressed, that is fetched once for all cards that want members of it."""
+
+    url: str
+    members: str = Field("", description="prefix of the members' names; the file's name is appended")
+
+
 class Download(_Strict):
-    """Where the files come from when they are not in ``--data``: a hub dataset repository or a URL prefix."""
+    """Where the files come from when they are not in ``--data``: a hub dataset repository, a URL prefix or an archive.
+
+    A file of ``extra_files`` is fetched only if ``paths`` names it: the others may be given in ``--data``.
+    """
 
     hub: str | None = Field(None, description="dataset repository on the Hugging Face hub")
     url: str | None = Field(None, description="URL prefix; the file's name is appended")
+    archive: Archive | None = None
     paths: dict[str, str] = Field(
-        default_factory=dict, description="file name here -> path in the repository or full URL"
+        default_factory=dict,
+        description="file name here -> path in the repository or archive, full URL, or "
+        "hf://datasets/OWNER/NAME[@COMMIT]/PATH for another repository of the hub",
     )
     revision: str = Field("unconfirmed", description="commit of the repository")
     sha256: dict[str, str] = Field(default_factory=dict, description="file name -> digest")
+    size: dict[str, Annotated[int, Field(gt=0)]] = Field(
+        default_factory=dict, description="file name -> bytes to expect; the digest is what is checked"
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        places = [name for name in ("hub", "url", "archive") if getattr(self, name)]
+        if len(places) > 1:
+            raise ValueError(f"names {' and '.join(places)}; name one, and other files in paths")
+        return self
 
 
 class Licence(_Strict):

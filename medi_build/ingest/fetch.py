@@ -1,28 +1,37 @@
-"""Finds a dataset's files on disk and fetches the others: local folder, hub or URL -> verified local files.
+"""Finds a dataset's files on disk and fetches the others: local folder, hub, URL or archive -> verified local files.
 
 A downloaded file gets its name only after its digest is right. Where the card pins no digest, what the first fetch got
-is recorded in ``pins.json`` of the cache folder; a later fetch that gets something else is an error.
+is recorded in ``pins.json`` of the cache folder; a later fetch that gets something else is an error. The members of an
+archive are pinned one by one: an archive that is packed for whoever asks has no digest that lasts.
 """
 
 import fnmatch
-import hashlib
 import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from medi_build.content.cards import Card
-from medi_build.errors import ContentError, FetchError, InputError, OutputError
-from medi_build.files import atomic_file, file_digest, put_in_place
-
-if TYPE_CHECKING:
-    from medi_build.ingest.http import Advance
+from medi_build.errors import ContentError, FetchError, InputError
+from medi_build.files import file_digest, put_in_place
+from medi_build.ingest.archive import BrokenArchiveError, unpack
+from medi_build.ingest.http import Watch, download
+from medi_build.ingest.hub import download_from_hub
+from medi_build.ingest.remotes import (
+    PINS,
+    Pin,
+    Remote,
+    downloaded,
+    is_glob,
+    is_whole,
+    place_of,
+    read_pins,
+    record_pins,
+    remotes_of,
+)
 
 
 @dataclass(frozen=True)
@@ -38,47 +47,6 @@ class Located:
     missing: tuple[str, ...]
 
 
-class Pin(BaseModel):
-    """What a fetch got.
-
-    Attributes:
-        sha256: hex digest of the file.
-        size: bytes.
-        revision: commit of the hub's repository; empty for a URL.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    sha256: str
-    size: int
-    revision: str = ""
-
-
-PINS = "pins.json"
-_PINS = TypeAdapter(dict[str, Pin])
-
-
-@dataclass(frozen=True)
-class _Remote:
-    """One file to fetch: ``path`` in the ``hub`` repository, or a URL where ``hub`` is empty."""
-
-    name: str
-    source: str
-    hub: str
-    path: str
-    revision: str
-    sha256: str
-
-    @property
-    def key(self) -> str:
-        return f"hub:{self.hub}@{self.revision}:{self.path}" if self.hub else self.path
-
-    def local(self, cache_dir: Path) -> Path:
-        """Cards that name the same remote file share it; other files of the same name do not collide."""
-        place = hashlib.sha256(self.key.encode()).hexdigest()[:12]
-        return cache_dir / self.source / place / PurePosixPath(self.name).name
-
-
 Listings = dict[Path, dict[str, list[tuple[tuple[str, ...], Path]]]]
 """Folder -> file name -> the files of that name below it, with the parts of their relative path: made once for many
 cards."""
@@ -90,7 +58,8 @@ def locate(
     """Look for a dataset's files in ``data_dir/<source>/`` and below, then among the downloads in ``cache_dir``.
 
     A name or glob may have folders in it. Of several matches the one nearest to the top wins; a glob takes all matches
-    of that depth, sorted. The patterns of an extra role are alternatives: one that matches is enough.
+    of that depth, sorted. The patterns of an extra role are alternatives: one that matches in ``data_dir`` is enough;
+    else all that can be downloaded are wanted.
 
     Args:
         card: the dataset.
@@ -109,33 +78,26 @@ def locate(
     folder = data_dir / card.source if data_dir else None
     listings = {} if listings is None else listings
 
-    def lookup(pattern: str) -> list[Path]:
-        local = _search(folder, pattern, listings)
-        return local or (_downloaded(_remotes(card, pattern), cache_dir) if cache_dir else [])
+    def local(pattern: str) -> list[Path]:
+        return _search(folder, pattern, listings)
 
-    rows = {pattern: lookup(pattern) for pattern in card.files[split]}
-    found = {"rows": tuple(dict.fromkeys(path for paths in rows.values() for path in paths))}
+    def cached(pattern: str) -> list[Path]:
+        return downloaded(remotes_of(card, pattern), cache_dir) if cache_dir else []
+
+    rows = {pattern: local(pattern) or cached(pattern) for pattern in card.files[split]}
+    found = {"rows": _together(rows.values())}
     missing = [pattern for pattern, paths in rows.items() if not paths]
     for role, patterns in card.extra_files.items():
-        found[role] = tuple(dict.fromkeys(path for pattern in patterns for path in lookup(pattern)))
+        found[role] = _together(map(local, patterns))
         if not found[role]:
-            missing += [pattern for pattern in patterns if _remotes(card, pattern)] or patterns
+            remote = {pattern: cached(pattern) for pattern in patterns if remotes_of(card, pattern)}
+            found[role] = _together(remote.values())
+            missing += [pattern for pattern, paths in remote.items() if not paths] if remote else patterns
     return Located(found, tuple(missing))
 
 
-def _downloaded(remotes: list[_Remote], cache_dir: Path) -> list[Path]:
-    """Local files of all the remotes, or none if one of them is not there."""
-    pins = _read_pins(cache_dir) if remotes else {}
-    paths = [remote.local(cache_dir) for remote in remotes]
-    whole = all(map(_is_whole, paths, remotes, [pins.get(remote.key) for remote in remotes]))
-    return paths if whole else []
-
-
-def _is_whole(path: Path, remote: _Remote, pin: Pin | None) -> bool:
-    """Whether an earlier fetch finished the file: it is there, of the recorded size, and what the card pins."""
-    if pin is None or not path.is_file():
-        return False
-    return path.stat().st_size == pin.size and remote.sha256 in ("", pin.sha256)
+def _together(paths: Iterable[list[Path]]) -> tuple[Path, ...]:
+    return tuple(dict.fromkeys(chain.from_iterable(paths)))
 
 
 def _search(folder: Path | None, pattern: str, listings: Listings) -> list[Path]:
@@ -146,12 +108,12 @@ def _search(folder: Path | None, pattern: str, listings: Listings) -> list[Path]
         for path in _files_below(folder):
             listing.setdefault(path.name, []).append((path.relative_to(folder).parts, path))
     parts = pattern.split("/")
-    names = listings[folder] if _is_glob(parts[-1]) else [parts[-1]]
+    names = listings[folder] if is_glob(parts[-1]) else [parts[-1]]
     files = chain.from_iterable(listings[folder].get(name, ()) for name in names)
     matches = [path for relative, path in files if _ends_with(relative, parts)]
     top = min((len(path.parts) for path in matches), default=0)
     matches = sorted(path for path in matches if len(path.parts) == top)
-    if len(matches) > 1 and not _is_glob(pattern):
+    if len(matches) > 1 and not is_glob(pattern):
         raise InputError(
             f"{folder}: {pattern} stands {len(matches)} times at the same depth "
             f"({', '.join(str(path.relative_to(folder)) for path in matches[:3])}); keep one"
@@ -177,157 +139,111 @@ def _files_below(folder: Path) -> Iterator[Path]:
         yield from (Path(here, name) for name in files if not name.startswith("."))
 
 
-def _is_glob(pattern: str) -> bool:
-    return any(sign in pattern for sign in "*?[")
+# --- fetching
 
 
-def fetch_missing(
-    card: Card, missing: tuple[str, ...], cache_dir: Path, advance: "Advance", offline: bool = False
-) -> dict[str, tuple[Path, ...]]:
-    """Download what `locate` did not find, or take it from the cache of earlier downloads.
+def lacking(card: Card, missing: Sequence[str]) -> list[Remote]:
+    """The remote files behind what `locate` did not find.
+
+    Raises:
+        FetchError: the card does not say where one of them is to be had.
+    """
+    remotes = []
+    for name in missing:
+        behind = remotes_of(card, name)
+        if not behind:
+            raise FetchError(f"{card.name}: its card names no download for {name}; put the file into --data by hand")
+        remotes += behind
+    return remotes
+
+
+class _WrongBytesError(FetchError):
+    """What arrived is not what was to come; fetching it once more may help."""
+
+
+def fetch(remotes: Sequence[Remote], cache_dir: Path, watch: Watch) -> None:
+    """Bring one file, or those members of one archive that are not there, to where `locate` finds them.
+
+    What an interrupted fetch left is gone on with. Wrong bytes are removed and fetched once more.
 
     Args:
-        card: the dataset.
-        missing: names or globs, as `Located.missing` lists them.
+        remotes: of the same ``transfer``.
         cache_dir: where downloads and ``pins.json`` are kept.
-        advance: called with bytes done and bytes in all.
-        offline: use the cache only.
-
-    Returns:
-        Role -> files, as in `Located.found`.
+        watch: told how far it is.
 
     Raises:
         FetchError: the network, the server, the disk, or a digest that is not the pinned one.
     """
-    fetched: dict[str, list[Path]] = {}
-    for name in missing:
-        remotes = _remotes(card, name)
-        if not remotes:
-            raise FetchError(f"{card.name}: its card names no download for {name}; put the file into --data by hand")
-        role = next((role for role, patterns in card.extra_files.items() if name in patterns), "rows")
-        fetched.setdefault(role, []).extend(_fetch(remote, cache_dir, advance, offline) for remote in remotes)
-    return {role: tuple(paths) for role, paths in fetched.items()}
-
-
-def pinned(card: Card, cache_dir: Path) -> dict[str, Pin]:
-    """What earlier fetches got for this card: file name -> pin."""
-    pins = _read_pins(cache_dir)
-    patterns = [*card.files.values(), *card.extra_files.values()]
-    remotes = {remote.name: remote for names in patterns for name in names for remote in _remotes(card, name)}
-    return {name: pins[remote.key] for name, remote in sorted(remotes.items()) if remote.key in pins}
-
-
-def _remotes(card: Card, pattern: str) -> list[_Remote]:
-    """The remote files behind a name or glob of the card; none if the card does not say where they are."""
-    place = card.download
-    if place is None:
-        return []
-    listed = [name for name in place.paths if fnmatch.fnmatchcase(name, pattern)]
-    names = listed or ([] if _is_glob(pattern) or not (place.hub or place.url) else [pattern])
-    remotes = []
-    for name in names:
-        path = place.paths.get(name, name)
-        on_hub = bool(place.hub) and "://" not in path
-        if not on_hub and "://" not in path:
-            path = f"{(place.url or '').rstrip('/')}/{path}"
-        hub, revision = (place.hub or "", place.revision) if on_hub else ("", "")
-        remotes.append(_Remote(name, card.source, hub, path, revision, place.sha256.get(name, "")))
-    return remotes
-
-
-def _fetch(remote: _Remote, cache_dir: Path, advance: "Advance", offline: bool) -> Path:
-    """One verified file; taken from the cache if an earlier fetch finished it."""
-    target = remote.local(cache_dir)
-    if offline and not target.is_file():
-        raise FetchError(f"{remote.key}: not downloaded before, and --offline forbids it; put the file into --data")
+    transfer = remotes[0].transfer
+    folder = cache_dir / remotes[0].source / place_of(transfer)
+    bring = _bring_members if remotes[0].archive else _bring_file
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.parent / ".lock"):
-            pin = _read_pins(cache_dir).get(remote.key)
-            wanted = remote.sha256 or (pin.sha256 if pin else "")
-            if _is_whole(target, remote, pin):
-                return target
-            if offline:
-                raise FetchError(f"{target}: not what {PINS} records, and --offline forbids fetching it again")
-            part = target.with_name(target.name + ".part")
-            got = _download(remote, part, bool(wanted), advance)
-            if wanted and got.sha256 != wanted:
-                part.unlink()
-                raise FetchError(_mismatch(remote, got, pin, cache_dir))
-            _record(cache_dir, remote.key, got)
-            put_in_place(part, target)
-            return target
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            pins = read_pins(cache_dir)
+            left = [remote for remote in remotes if not is_whole(remote, pins, cache_dir)]
+            if not left:
+                return
+            try:
+                bring(left, cache_dir, folder, watch)
+            except _WrongBytesError as error:
+                watch.say(f"{transfer}: not what was to come ({error}); fetched once more")
+                bring(left, cache_dir, folder, watch)
     except OSError as error:
-        raise FetchError(f"{target}: cannot be written ({error.strerror or error})") from error
+        raise FetchError(f"{folder}: cannot be written ({error.strerror or error})") from error
 
 
-def _download(remote: _Remote, part: Path, digest_known: bool, advance: "Advance") -> Pin:
-    """Bring the remote file into ``part`` and tell what came."""
+def _bring_file(remotes: Sequence[Remote], cache_dir: Path, folder: Path, watch: Watch) -> None:
+    (remote,) = remotes
+    part = folder / f"{remote.local(cache_dir).name}.part"
     if remote.hub:
-        revision = _from_hub(remote, part, advance)
+        revision = download_from_hub(remote, part, watch)
     else:
-        from medi_build.ingest.http import download
-
         revision = ""
-        download(remote.path, part, advance, digest_known)
-    return Pin(sha256=file_digest(part), size=part.stat().st_size, revision=revision)
-
-
-def _from_hub(remote: _Remote, part: Path, advance: "Advance") -> str:
-    """Bring a file of a hub repository into ``part``; returns the commit that was read. Honours ``HF_ENDPOINT``."""
-    from huggingface_hub import DryRunFileInfo, errors, hf_hub_download
-
-    folder = part.with_name("hub")
-    known = None if remote.revision == "unconfirmed" else remote.revision
+        known = bool(remote.sha256) or remote.key in read_pins(cache_dir)
+        download(remote.path, part, watch, digest_known=known)
+    pin = Pin(sha256=file_digest(part), size=part.stat().st_size, revision=revision)
     try:
-        info = hf_hub_download(
-            remote.hub, remote.path, repo_type="dataset", revision=known, local_dir=folder, dry_run=True
-        )
-        assert isinstance(info, DryRunFileInfo)
-        path = hf_hub_download(
-            remote.hub, remote.path, repo_type="dataset", revision=info.commit_hash, local_dir=folder,
-            tqdm_class=_reporting(advance),
-        )  # fmt: skip
-    except errors.GatedRepoError as error:
-        raise FetchError(
-            f"{remote.key}: the repository is gated; accept its terms on the hub and log in with `hf auth login`"
-        ) from error
-    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.RemoteEntryNotFoundError) as error:
-        why = type(error).__name__.removesuffix("Error")
-        raise FetchError(f"{remote.key}: {why} ({_first_line(error)}); the card may be out of date") from error
-    except Exception as error:  # the hub's library lets those of its HTTP client through, whichever it uses
-        raise FetchError(
-            f"{remote.key}: {_first_line(error)}; run the same command again, or put the file into --data by hand"
-        ) from error
-    Path(path).replace(part)
-    shutil.rmtree(folder)
-    return info.commit_hash
+        _keep({remote: (part, pin)}, cache_dir)
+    except _WrongBytesError:
+        part.unlink()
+        raise
 
 
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def _bring_members(remotes: Sequence[Remote], cache_dir: Path, folder: Path, watch: Watch) -> None:
+    """Fetch the archive, take out what is wanted, and let the archive go."""
+    archive = folder / "archive.part"
+    parts = {remote: remote.local(cache_dir).with_name(f"{remote.local(cache_dir).name}.part") for remote in remotes}
+    download(remotes[0].archive, archive, watch, digest_known=False)
+    try:
+        unpacked = unpack(archive, {remote.path: part for remote, part in parts.items()})
+        _keep({remote: (part, Pin(**unpacked[remote.path]._asdict())) for remote, part in parts.items()}, cache_dir)
+    except BrokenArchiveError as error:
+        raise _WrongBytesError(f"{remotes[0].archive}: {error}; the file was removed") from error
+    finally:
+        archive.unlink(missing_ok=True)
+        for part in parts.values():
+            part.unlink(missing_ok=True)
 
 
-def _reporting(advance: "Advance") -> type[Any]:
-    """A progress bar class for the hub's library that draws nothing and calls ``advance``."""
-    from tqdm import tqdm
-
-    class Reporting(tqdm):  # type: ignore[misc]
-        def __init__(self, *_: Any, total: float | None = None, initial: float = 0, **__: Any) -> None:
-            super().__init__(disable=True, total=total, initial=initial)
-
-        def update(self, n: float | None = 1) -> None:
-            self.n += n or 0
-            advance(int(self.n), int(self.total or 0))
-
-    return Reporting
+def _keep(arrived: Mapping[Remote, tuple[Path, Pin]], cache_dir: Path) -> None:
+    """Give files that arrived their names, if they are what was to come, and pin them."""
+    pins = read_pins(cache_dir)
+    for remote, (_, got) in arrived.items():
+        pin = pins.get(remote.key)
+        wanted = remote.sha256 or (pin.sha256 if pin else "")
+        if wanted and got.sha256 != wanted:
+            raise _WrongBytesError(_mismatch(remote, got, pin, cache_dir))
+    record_pins(cache_dir, {remote.key: got for remote, (_, got) in arrived.items()})
+    for remote, (part, _) in arrived.items():
+        put_in_place(part, remote.local(cache_dir))
 
 
-def _mismatch(remote: _Remote, got: Pin, pin: Pin | None, cache_dir: Path) -> str:
+def _mismatch(remote: Remote, got: Pin, pin: Pin | None, cache_dir: Path) -> str:
     if remote.sha256 or pin is None:
         return (
-            f"{remote.key}: sha256 is {got.sha256}, its card pins {remote.sha256}; the file was removed. Run the same "
-            "command again; if it stays so, the file was changed upstream: check it, then change the card"
+            f"{remote.key}: sha256 is {got.sha256}, its card pins {remote.sha256}; the file was removed. If it stays "
+            "so, the file was changed upstream: check it, then change the card"
         )
     at = f" (commit {pin.revision})" if pin.revision else ""
     now = f" (commit {got.revision})" if got.revision else ""
@@ -335,24 +251,3 @@ def _mismatch(remote: _Remote, got: Pin, pin: Pin | None, cache_dir: Path) -> st
         f"{remote.key}: sha256 is {got.sha256}{now}, the first fetch got {pin.sha256}{at}; the file was changed "
         f"upstream. To accept the new one remove its entry from {cache_dir / PINS}"
     )
-
-
-def _read_pins(cache_dir: Path) -> dict[str, Pin]:
-    path = cache_dir / PINS
-    if not path.is_file():
-        return {}
-    try:
-        return _PINS.validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise FetchError(f"{path}: damaged ({error.error_count()} faults); remove it and fetch again") from error
-
-
-def _record(cache_dir: Path, key: str, pin: Pin) -> None:
-    """Add a pin to ``pins.json``, which several processes may write."""
-    with FileLock(cache_dir / ".pins.lock"):
-        pins = {**_read_pins(cache_dir), key: pin}
-        try:
-            with atomic_file(cache_dir / PINS) as file:
-                file.write(_PINS.dump_json(dict(sorted(pins.items())), indent=1))
-        except OutputError as error:
-            raise FetchError(str(error)) from error

@@ -2,27 +2,89 @@
 
 import http.client
 import time
-from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+    UnknownHandler,
+)
 
 from medi_build.errors import FetchError
 
-Advance = Callable[[int, int], None]
-"""Called with bytes done and bytes in all (0 where the server does not tell)."""
-
 TIMEOUT_SECONDS = 60
-ATTEMPTS = 4
+ATTEMPTS = 6
 """A transfer is given up after so many tries in a row that brought no new byte."""
 PAUSE_SECONDS = 1.0
-"""Before the second fruitless try; twice and three times that before the next."""
+"""Before the second of such tries; before the next twice as much each time."""
+MOST_WAITING_SECONDS = 3600.0
+"""All pauses of a transfer together; a server that asks for more is not waited for."""
 _BLOCK_BYTES = 1 << 20
 _PASSING = (408, 425, 429)
 
 
-def download(url: str, part: Path, advance: Advance, digest_known: bool) -> None:
+class Stopped(BaseException):
+    """Raised by a `Watch` to end a transfer; not an Exception, so that nothing on the way takes it for an error."""
+
+
+class Watch:
+    """What a transfer tells while it runs. One that wants to know, or to stop it, has methods of its own."""
+
+    def advance(self, done: int, total: int) -> None:
+        """So many bytes are done of so many (0 where the server does not tell). May raise `Stopped`."""
+
+    def wait(self, seconds: float, why: str) -> None:
+        """Let some time pass before the next try. May raise `Stopped`."""
+        time.sleep(seconds)
+
+    def say(self, message: str) -> None:
+        """Something that a person should know."""
+
+
+class Patience:
+    """How often and how long one transfer tries again: the same pauses every time, as long as the server asks for."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._fruitless = 0
+        self._waited = 0.0
+
+    def again(self, problem: str, progressed: bool, asked: float | None = None) -> None:
+        """Wait before the next try.
+
+        Args:
+            problem: why the last one ended.
+            progressed: whether it brought bytes.
+            asked: seconds that the server wants to be left alone; None if it says nothing.
+
+        Raises:
+            FetchError: it was tried often enough, or the server asks for too long a wait.
+        """
+        self._fruitless = 0 if progressed else self._fruitless + 1
+        if self._fruitless == ATTEMPTS:
+            raise FetchError(f"{problem}; {ATTEMPTS} tries brought nothing more")
+        pause = max(PAUSE_SECONDS * 2 ** (self._fruitless - 1) if self._fruitless else 0.0, asked or 0.0)
+        left = MOST_WAITING_SECONDS - self._waited
+        if pause > left:
+            raise FetchError(
+                f"{problem}; the server asks to wait {pause:,.0f} s, of {MOST_WAITING_SECONDS:,.0f} s that a file is "
+                f"waited for {left:,.0f} are left"
+            )
+        self._waited += pause
+        why = f"{problem}, the server asks for it" if asked and asked >= pause else problem
+        self._watch.wait(pause, why)
+
+
+def download(url: str, part: Path, watch: Watch, digest_known: bool) -> None:
     """Bring the whole of ``url`` into ``part``, going on from the bytes that are there already.
 
     What is there is only kept if it belongs to the same file: the server's validator (``ETag`` or
@@ -34,30 +96,48 @@ def download(url: str, part: Path, advance: Advance, digest_known: bool) -> None
     """
     if urlsplit(url).scheme not in ("http", "https"):
         raise FetchError(f"{url}: only http:// and https:// can be fetched; put the file into --data by hand")
-    failures = 0
+    patience = Patience(watch)
     while True:
         before = _size(part)
+        asked = None
         try:
-            if _attempt(url, part, advance, digest_known):
+            if _attempt(url, part, watch, digest_known):
                 _validator_file(part).unlink(missing_ok=True)
                 return
             problem = f"the connection closed after {_size(part)} bytes"
         except HTTPError as error:
-            if error.code < 500 and error.code not in _PASSING:
+            if not is_passing(error.code):
                 raise FetchError(f"{url}: HTTP {error.code} {error.reason}; {_advice(error.code)}") from error
-            problem = f"HTTP {error.code} {error.reason}"
+            problem, asked = f"HTTP {error.code} {error.reason}", retry_after(error.headers.get("Retry-After"))
         except (URLError, http.client.HTTPException, OSError) as error:
             problem = str(getattr(error, "reason", error)) or type(error).__name__
-        failures = 0 if _size(part) > before else failures + 1
-        if failures == ATTEMPTS:
+        try:
+            patience.again(problem, _size(part) > before, asked)
+        except FetchError as error:
             raise FetchError(
-                f"{url}: {problem}; {ATTEMPTS} tries brought nothing more. Run the same command again to go on from "
-                f"{_size(part)} bytes, or put the file into --data by hand"
-            )
-        time.sleep(PAUSE_SECONDS * failures)
+                f"{url}: {error}. Run the same command again to go on from {_size(part)} bytes, or put the file into "
+                "--data by hand"
+            ) from error
 
 
-def _attempt(url: str, part: Path, advance: Advance, digest_known: bool) -> bool:
+def is_passing(code: int) -> bool:
+    """Whether an answer of this code may be another one after a while."""
+    return code >= 500 or code in _PASSING
+
+
+def retry_after(header: str | None) -> float | None:
+    """Seconds that ``Retry-After`` asks for, a number or a date (RFC 9110, 10.2.3); None if it says nothing."""
+    text = (header or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+
+
+def _attempt(url: str, part: Path, watch: Watch, digest_known: bool) -> bool:
     """One request; tell whether ``part`` is complete now."""
     start = _size(part)
     validator = _validator_file(part).read_text(encoding="utf-8") if _validator_file(part).is_file() else ""
@@ -65,7 +145,8 @@ def _attempt(url: str, part: Path, advance: Advance, digest_known: bool) -> bool
     if start and (validator or digest_known):
         headers |= {"Range": f"bytes={start}-"} | ({"If-Range": validator} if validator else {})
     try:
-        response = urlopen(Request(url, headers=headers), timeout=TIMEOUT_SECONDS)
+        opener, request = _opener(), Request(url, headers=headers)
+        response = opener.open(request, timeout=TIMEOUT_SECONDS)
     except HTTPError as error:
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
@@ -78,14 +159,27 @@ def _attempt(url: str, part: Path, advance: Advance, digest_known: bool) -> bool
         done = start if resumed else 0
         length = response.headers.get("Content-Length")
         total = done + int(length) if length else 0
-        if not resumed:
-            _write(_validator_file(part), "wb", _validator(response.headers).encode())
+        watch.advance(done, total)
+        if not resumed:  # in this order: bytes of one version must never stand beside the validator of another
             _write(part, "wb", b"")
+            _write(_validator_file(part), "wb", _validator(response.headers).encode())
         while block := response.read(_BLOCK_BYTES):
             _write(part, "ab", block)
             done += len(block)
-            advance(done, total)
+            watch.advance(done, total)
     return total in (0, done)
+
+
+def _opener() -> OpenerDirector:
+    """Follows what was moved, through the environment's proxies, to nowhere but http and https."""
+    opener = OpenerDirector()
+    handlers = (
+        ProxyHandler, HTTPHandler, HTTPSHandler, HTTPRedirectHandler, HTTPDefaultErrorHandler, HTTPErrorProcessor,
+        UnknownHandler,
+    )  # fmt: skip
+    for handler in handlers:
+        opener.add_handler(handler())
+    return opener
 
 
 def _write(path: Path, mode: str, data: bytes) -> None:

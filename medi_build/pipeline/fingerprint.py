@@ -25,7 +25,8 @@ def of_unit(unit: Unit, pipeline: Pipeline, inputs: Inputs, encoders: Sequence[s
     return of(
         {
             "stages": STAGE_VERSIONS,
-            "card": unit.card.model_dump(mode="json"),
+            # Where files came from decides nothing: what they hold is digested below.
+            "card": unit.card.model_dump(mode="json", exclude={"download"}),
             "task_id": unit.task_id,
             "template": unit.template.model_dump(mode="json"),
             "cap": unit.cap,

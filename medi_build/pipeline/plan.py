@@ -13,6 +13,7 @@ from medi_build.content.pipelines import Pipeline
 from medi_build.errors import ContentError, MissingInputError, did_you_mean
 from medi_build.ingest.adapters.base import Inputs
 from medi_build.ingest.fetch import Listings, Located, locate
+from medi_build.ingest.remotes import remotes_of
 
 _T = TypeVar("_T")
 
@@ -47,12 +48,14 @@ class Plan:
         units: datasets in the order of task ids.
         left_out: datasets without files, name -> what is missing (only where that is allowed).
         not_commercial: datasets that the licence policy leaves out, name -> SPDX id.
+        data: folder of raw files, if there is one.
     """
 
     pipeline: Pipeline
     units: tuple[Unit, ...]
     left_out: Mapping[str, tuple[str, ...]]
     not_commercial: Mapping[str, str]
+    data: Path | None
 
 
 def find_pipeline(content: Content, name: str) -> Pipeline:
@@ -111,8 +114,9 @@ def resolve(
             left_out[name] = (f"no split {pipeline.split!r} (has {', '.join(card.files)})",)
             continue
         located = locate(card, pipeline.split, folder, downloads, listings)
-        if located.missing and (pipeline.offline or card.download is None):
-            left_out[name] = located.missing
+        nowhere = tuple(n for n in located.missing if pipeline.offline or not remotes_of(card, n))
+        if nowhere:
+            left_out[name] = nowhere
             continue
         units.append(
             Unit(
@@ -126,7 +130,7 @@ def resolve(
         )
     if left_out and not pipeline.allow_missing:
         raise MissingInputError(_list_missing(left_out, folder, pipeline.offline))
-    return Plan(pipeline, tuple(units), left_out, not_commercial)
+    return Plan(pipeline, tuple(units), left_out, not_commercial, folder)
 
 
 def _may_be_commercial(card: Card) -> bool:
@@ -155,9 +159,7 @@ def _list_missing(left_out: Mapping[str, tuple[str, ...]], folder: Path | None, 
     )
 
 
-def inputs_of(unit: Unit, fetched: Mapping[str, tuple[Path, ...]], cache: Path) -> Inputs:
-    """The adapter's inputs: what was found plus what was fetched, role by role."""
-    names = [*unit.located.found, *(role for role in fetched if role not in unit.located.found)]
-    roles = {role: (*unit.located.found.get(role, ()), *fetched.get(role, ())) for role in names}
-    rows = roles.pop("rows", ())
-    return Inputs(rows=rows, extra=roles, cache=cache)
+def inputs_of(unit: Unit, cache: Path) -> Inputs:
+    """The adapter's inputs: what was found, role by role."""
+    roles = dict(unit.located.found)
+    return Inputs(rows=roles.pop("rows", ()), extra=roles, cache=cache)

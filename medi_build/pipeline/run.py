@@ -1,9 +1,10 @@
-"""The whole flow on one screen: resolve, fetch, build each dataset where there is room for it, publish at the end."""
+"""The whole flow on one screen: resolve, fetch beside building what is there, publish at the end."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,10 @@ from medi_build.dataset.reader import Manifest, SidePrompts
 from medi_build.dataset.receipt import Receipt
 from medi_build.devices import devices
 from medi_build.embedding import Prompt
-from medi_build.errors import MissingInputError
-from medi_build.ingest.adapters.base import Inputs
-from medi_build.ingest.fetch import fetch_missing
+from medi_build.errors import FetchError, MissingInputError
+from medi_build.ingest.downloads import Downloads
+from medi_build.ingest.fetch import Listings, lacking, locate
+from medi_build.ingest.remotes import Remote
 from medi_build.ledger import Ledger
 from medi_build.pipeline import fingerprint
 from medi_build.pipeline.executor.local import LocalExecutor
@@ -71,13 +73,19 @@ def build(options: BuildOptions, watcher: Silent | None = None) -> BuildResult:
                 f"{len(plan.not_commercial)} are not known to allow commercial use"
             )
         progress.start(len(plan.units))
-        with open_output(options.out) as output, opened_embedders() as opened:
-            inputs = [_inputs(unit, options.cache, pipeline.offline, progress) for unit in plan.units]
+        with (
+            open_output(options.out) as output,
+            opened_embedders() as opened,
+            Downloads(_lacking(plan), options.cache / "downloads", progress) as downloads,
+        ):
             encoders = opened(pipeline, options.device, options.cache / "vectors")
             executor, device = _executor(options)
             identities = [one.encoder.identity for one in encoders]
-            jobs = list(_jobs(plan, inputs, identities, output, options, device))
-            receipts, seconds = _build_all(executor, jobs, output, progress)
+            job = partial(_job, pipeline=pipeline, encoders=identities, output=output, options=options, device=device)
+            there = [job(unit) for unit in plan.units if not unit.located.missing]
+            coming = map(job, _arriving(plan, downloads, options.cache / "downloads"))
+            receipts, seconds = _build_all(executor, there, coming, len(plan.units), output, progress)
+            downloads.check()
             check_something_left(receipts)
             manifest = publish(
                 output, pipeline, encoders[0].encoder.identity, _prompts(pipeline, encoders), receipts, content.cards
@@ -86,14 +94,20 @@ def build(options: BuildOptions, watcher: Silent | None = None) -> BuildResult:
     return BuildResult(options.out, manifest, ledgers, seconds, dict(plan.left_out), dict(plan.not_commercial))
 
 
-def _inputs(unit: Unit, cache: Path, offline: bool, progress: Silent) -> Inputs:
-    """A dataset's files, downloaded where they are not there."""
-    fetched = {}
-    if unit.located.missing:
-        progress.stage(unit.card.name, "fetch")
-        missing = unit.located.missing
-        fetched = fetch_missing(unit.card, missing, cache / "downloads", progress.advance, offline)
-    return inputs_of(unit, fetched, cache / "indexes")
+def _lacking(plan: Plan) -> dict[str, list[Remote]]:
+    """The files to fetch for each dataset that is not whole."""
+    return {u.card.name: lacking(u.card, u.located.missing) for u in plan.units if u.located.missing}
+
+
+def _arriving(plan: Plan, downloads: Downloads, cache: Path) -> Iterator[Unit]:
+    """Datasets as soon as what they lacked has arrived."""
+    by_name = {unit.card.name: unit for unit in plan.units}
+    listings: Listings = {}
+    for name in downloads.arrivals():
+        located = locate(by_name[name].card, plan.pipeline.split, plan.data, cache, listings)
+        if located.missing:
+            raise FetchError(f"{name}: {', '.join(located.missing)} arrived and went away; run the same command again")
+        yield replace(by_name[name], located=located)
 
 
 def _prompts(pipeline: Pipeline, encoders: "Sequence[Embedder]") -> dict[str, SidePrompts]:
@@ -119,48 +133,64 @@ def _executor(options: BuildOptions) -> tuple[LocalExecutor, str | None]:
     return LocalExecutor(max(options.jobs, len(names)), range(len(names))), "cuda:0"
 
 
-def _jobs(
-    plan: Plan,
-    inputs: Sequence[Inputs],
+def _job(
+    unit: Unit,
+    pipeline: Pipeline,
     encoders: Sequence[str],
     output: OutputFolder,
     options: BuildOptions,
     device: str | None,
-) -> Iterator[UnitJob]:
-    """The datasets of a plan as work to hand out, in the order of task ids."""
-    for unit, files in zip(plan.units, inputs, strict=True):
-        yield UnitJob(
-            unit=unit,
-            inputs=files,
-            pipeline=plan.pipeline,
-            fingerprint=fingerprint.of_unit(unit, plan.pipeline, files, encoders, options.batch_multiple),
-            out=output.root,
-            work=output.work,
-            vectors=options.cache / "vectors",
-            device=device,
-            batch_multiple=options.batch_multiple,
-            # A card's promise is for its own pool, not for a handful of rows.
-            check_mining_loss=options.limit_per_dataset is None,
-        )
+) -> UnitJob:
+    """One dataset as work to hand out."""
+    files = inputs_of(unit, options.cache / "indexes")
+    return UnitJob(
+        unit=unit,
+        inputs=files,
+        pipeline=pipeline,
+        fingerprint=fingerprint.of_unit(unit, pipeline, files, encoders, options.batch_multiple),
+        out=output.root,
+        work=output.work,
+        vectors=options.cache / "vectors",
+        device=device,
+        batch_multiple=options.batch_multiple,
+        # A card's promise is for its own pool, not for a handful of rows.
+        check_mining_loss=options.limit_per_dataset is None,
+    )
 
 
 def _build_all(
-    executor: LocalExecutor, jobs: Sequence[UnitJob], output: OutputFolder, progress: Silent
+    executor: LocalExecutor,
+    there: Sequence[UnitJob],
+    coming: Iterable[UnitJob],
+    count: int,
+    output: OutputFolder,
+    progress: Silent,
 ) -> tuple[list[Receipt], dict[str, float]]:
-    """Finish every dataset: the receipts in the order of the jobs, and the seconds of those that had to be built."""
-    receipts = {job.unit.task_id: output.receipt(job.unit.task_id, job.fingerprint) for job in jobs}
-    pending = [job for job in jobs if receipts[job.unit.task_id] is None]
-    for job in jobs:
-        if (receipt := receipts[job.unit.task_id]) is not None:
-            progress.finish(job.unit.card.name, receipt.rows, 0.0, resumed=True)
-    if pending:
+    """Finish every dataset: the receipts in the order of task ids, and the seconds of those that had to be built.
+
+    ``count`` is how many of ``there`` and ``coming`` there are; fewer come where downloads fail.
+    """
+    receipts: dict[int, Receipt] = {}
+    seconds = {}
+
+    def unfinished(job: UnitJob) -> bool:
+        """Whether no earlier run finished it."""
+        if (receipt := output.receipt(job.unit.task_id, job.fingerprint)) is None:
+            return True
+        receipts[receipt.task_id] = receipt
+        progress.finish(receipt.dataset, receipt.rows, 0.0, resumed=True)
+        return False
+
+    pending = list(filter(unfinished, there))
+    if pending or len(there) < count:
         output.invalidate()  # from here on the folder is not a finished dataset
     # The largest first, so that in the end no process works alone on one while the others have nothing left to do.
     pending.sort(key=lambda job: -sum(path.stat().st_size for path in job.inputs.rows))
-    seconds = {}
-    with closing(executor.map(partial(build_unit, watcher=progress), pending)) as results:
-        for place, receipt, took in results:
+    jobs = chain(pending, filter(unfinished, coming))
+    most = len(pending) + count - len(there)
+    with closing(executor.map(partial(build_unit, watcher=progress), jobs, most)) as results:
+        for _, receipt, took in results:
             output.commit(receipt)
             receipts[receipt.task_id], seconds[receipt.dataset] = receipt, took
-            progress.finish(pending[place].unit.card.name, receipt.rows, took, resumed=False)
-    return [receipt for receipt in receipts.values() if receipt is not None], seconds
+            progress.finish(receipt.dataset, receipt.rows, took, resumed=False)
+    return [receipts[task_id] for task_id in sorted(receipts)], seconds

@@ -48,7 +48,7 @@ def validate(overlay: Path | None, data: Path | None) -> Validated:
     with tempfile.TemporaryDirectory() as folder:
         for plan in plans:
             for unit in plan.units:
-                inputs = inputs_of(unit, {}, cache_folder() / "indexes")
+                inputs = inputs_of(unit, cache_folder() / "indexes")
                 try:
                     result = adapt(AdaptJob(unit.card, inputs, unit.cap, pipeline.seed, Path(folder)))
                     render(unit.template, unit.card.instruction.fields, result.fields, ";")

@@ -135,9 +135,9 @@ def test_card_claims_only_what_is_confirmed(path: Path) -> None:
         assert card.licence.spdx != "unconfirmed"
     if card.download is not None:
         assert re.fullmatch("unconfirmed|[0-9a-f]{40}", card.download.revision)
-        assert bool(card.download.hub) != bool(card.download.url)
+        assert sum(map(bool, (card.download.hub, card.download.url, card.download.archive))) == 1
         patterns = [pattern for files in (*card.files.values(), *card.extra_files.values()) for pattern in files]
-        for file in (*card.download.sha256, *card.download.paths):
+        for file in (*card.download.sha256, *card.download.paths, *card.download.size):
             assert any(fnmatch.fnmatchcase(file, pattern) for pattern in patterns), file
         assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in card.download.sha256.values())
 

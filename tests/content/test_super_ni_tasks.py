@@ -257,6 +257,7 @@ def test_shared_card_makes_a_card_for_a_task() -> None:
     shared = yaml.safe_load((ROOT / "sources" / "super_ni.yaml").read_text(encoding="utf-8"))
     own = {"name": "super_ni/task001_a", "files": {"train": ("task001_a.json",)}}
     card = Card.model_validate({**shared, **own})
-    assert card.download is not None and card.download.url is not None
-    assert f"/{card.download.revision}/" in card.download.url
+    assert card.download is not None and card.download.archive is not None
+    assert card.download.archive.url.endswith(f"/{card.download.revision}.tar.gz")
+    assert card.download.archive.members == f"natural-instructions-{card.download.revision}/tasks/"
     assert len(card.download.revision) == 40

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,26 +11,13 @@ import pytest
 
 from medi_build.content.cards import Card
 from medi_build.errors import ContentError, FetchError, InputError
-from medi_build.ingest.fetch import fetch_missing, locate, pinned
-from tests.loopback import COMMIT, Server
+from medi_build.ingest.fetch import lacking, locate
+from medi_build.ingest.remotes import pinned
+from tests.ingest.cards import Told, card, fetch, gone
+from tests.loopback import COMMIT, Fault, Server, serving
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
 DIGEST = hashlib.sha256(BODY).hexdigest()
-
-
-def card(name: str = "pairs/lines", files: tuple[str, ...] = ("a.jsonl",), **more: object) -> Card:
-    return Card.model_validate(
-        {
-            "name": name,
-            "description": "",
-            "options": {"adapter": "pairs"},
-            "files": {"train": files},
-            "licence": {"spdx": "unconfirmed", "commercial_use": "unknown"},
-            "citation": "",
-            "instruction": {"template": "retrieval"},
-            **more,
-        }
-    )
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -107,26 +93,31 @@ def test_unknown_split_is_told():
         locate(card(), "dev", None)
 
 
+def test_an_extra_file_that_the_paths_do_not_name_is_looked_for_in_data_alone(tmp_path: Path):
+    paths = {"a.parquet": "hf://datasets/some/one@c0ffee/a.parquet", "b.parquet": "hf://datasets/some/one/b.parquet"}
+    joined = card(
+        extra_files={"questions": ("a.parquet", "b.parquet", "official.json")},
+        download={"url": "http://127.0.0.1/", "paths": paths},
+    )
+    assert locate(joined, "train", tmp_path).missing == ("a.jsonl", "a.parquet", "b.parquet")
+    keys = [remote.key for remote in lacking(joined, ("a.parquet", "b.parquet"))]
+    assert keys == ["hub:some/one@c0ffee:a.parquet", "hub:some/one@unconfirmed:b.parquet"]
+    touch(tmp_path, "pairs/official.json")
+    located = locate(joined, "train", tmp_path)
+    assert names(tmp_path, located.found["questions"]) == ["pairs/official.json"]
+    assert located.missing == ("a.jsonl",)
+    with pytest.raises(FetchError, match=r"names no download for official\.json"):
+        lacking(joined, ("official.json",))
+
+
 # --- a server on the loopback interface ------------------------------------------------------------------------
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    with serving() as server:
         server.files["/a.jsonl"] = BODY
         yield server
-        server.shutdown()
-
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("medi_build.ingest.http.PAUSE_SECONDS", 0.0)
-
-
-def fetch(card: Card, cache: Path, offline: bool = False, missing: tuple[str, ...] = ("a.jsonl",)) -> Path:
-    (path,) = fetch_missing(card, missing, cache, lambda done, total: None, offline)["rows"]
-    return path
 
 
 def from_url(server: Server, sha256: str = "") -> Card:
@@ -138,15 +129,15 @@ def gets(server: Server) -> list[str | None]:
 
 
 def test_a_file_is_fetched_once_and_pinned(server: Server, tmp_path: Path):
-    told: list[tuple[int, int]] = []
+    told = Told()
     wanted = from_url(server)
-    (path,) = fetch_missing(wanted, ("a.jsonl",), tmp_path, lambda done, total: told.append((done, total)))["rows"]
+    path = fetch(wanted, tmp_path, told=told)
     assert path.read_bytes() == BODY
     assert path.name == "a.jsonl"
-    assert told[-1] == (len(BODY), len(BODY))
+    assert (told.bytes[0], told.bytes[-1]) == ((0, len(BODY)), (len(BODY), len(BODY)))
     pin = pinned(wanted, tmp_path)["a.jsonl"]
     assert (pin.sha256, pin.size, pin.revision) == (DIGEST, len(BODY), "")
-    assert fetch(wanted, tmp_path, offline=True) == path
+    assert fetch(wanted, tmp_path) == path
     assert len(gets(server)) == 1
     assert not list(tmp_path.rglob("*.part*"))
 
@@ -159,8 +150,8 @@ def test_a_cut_transfer_goes_on_where_it_stopped(server: Server, tmp_path: Path,
 
 
 def test_a_later_run_goes_on_where_an_earlier_one_gave_up(server: Server, tmp_path: Path):
-    server.cut = [5000, 0, 0, 0, 0]
-    with pytest.raises(FetchError, match="closed after 5000 bytes; 4 tries brought nothing more"):
+    server.cut = [5000, *[0] * 6]
+    with pytest.raises(FetchError, match="closed after 5000 bytes; 6 tries brought nothing more"):
         fetch(from_url(server), tmp_path)
     server.asked.clear()
     assert fetch(from_url(server), tmp_path).read_bytes() == BODY
@@ -168,7 +159,7 @@ def test_a_later_run_goes_on_where_an_earlier_one_gave_up(server: Server, tmp_pa
 
 
 def test_a_file_that_changed_in_between_is_started_over(server: Server, tmp_path: Path):
-    server.cut = [5000, 0, 0, 0, 0]
+    server.cut = [5000, *[0] * 6]
     with pytest.raises(FetchError):
         fetch(from_url(server), tmp_path)
     server.files["/a.jsonl"] = BODY[::-1]
@@ -190,10 +181,20 @@ def test_a_part_that_is_whole_already_is_taken(server: Server, tmp_path: Path):
     assert gets(server) == [None, f"bytes={len(BODY)}-"]
 
 
-def test_a_wrong_digest_is_told_and_the_file_removed(server: Server, tmp_path: Path):
+def test_wrong_bytes_are_removed_and_fetched_once_more(server: Server, tmp_path: Path):
+    server.faults["/a.jsonl"] = [Fault(flip=1)]
+    told = Told()
+    assert fetch(from_url(server, DIGEST), tmp_path, told=told).read_bytes() == BODY
+    assert gets(server) == [None, None]
+    [message] = told.said
+    assert "not what was to come" in message and "fetched once more" in message
+
+
+def test_bytes_that_stay_wrong_are_an_error_and_removed(server: Server, tmp_path: Path):
     with pytest.raises(FetchError, match=f"sha256 is {DIGEST}, its card pins {'0' * 64}"):
         fetch(from_url(server, "0" * 64), tmp_path)
-    assert [path for path in tmp_path.rglob("*") if path.is_file() and not path.name.startswith(".")] == []
+    assert gets(server) == [None, None]
+    assert gone(tmp_path) == []
 
 
 def test_a_file_unlike_the_first_fetch_is_told(server: Server, tmp_path: Path):
@@ -209,7 +210,7 @@ def test_a_file_unlike_the_first_fetch_is_told(server: Server, tmp_path: Path):
 def test_refusals_and_passing_troubles(server: Server, tmp_path: Path):
     server.refuse = [503, 429]
     assert fetch(from_url(server), tmp_path).read_bytes() == BODY
-    server.refuse = [500] * 4
+    server.refuse = [500] * 6
     with pytest.raises(FetchError, match="HTTP 500"):
         fetch(from_url(server), tmp_path / "other")
     server.refuse = [403]
@@ -223,12 +224,6 @@ def test_no_server_at_all(server: Server, tmp_path: Path):
     gone = card(download={"url": "http://127.0.0.1:9/"})
     with pytest.raises(FetchError, match=os.strerror(errno.ECONNREFUSED)):
         fetch(gone, tmp_path)
-
-
-def test_offline_asks_nobody(server: Server, tmp_path: Path):
-    with pytest.raises(FetchError, match="--offline forbids"):
-        fetch(from_url(server), tmp_path, offline=True)
-    assert server.asked == []
 
 
 def test_what_cannot_be_fetched(tmp_path: Path):
@@ -250,6 +245,16 @@ def test_earlier_downloads_are_found_without_asking(server: Server, tmp_path: Pa
     assert server.asked == []
 
 
+def test_of_two_extra_files_one_alone_is_not_enough_and_their_order_is_the_cards(server: Server, tmp_path: Path):
+    server.files |= {"/b": b"b", "/c": b"c"}
+    paths = {name: f"{server.url}/{name}" for name in ("b", "c")}
+    joined = card(extra_files={"questions": ("b", "c")}, download={"url": server.url, "paths": paths})
+    fetch(joined, tmp_path, missing=("a.jsonl", "c"))
+    assert locate(joined, "train", None, tmp_path).missing == ("b",)
+    fetch(joined, tmp_path, missing=("b",))
+    assert [path.name for path in locate(joined, "train", None, tmp_path).found["questions"]] == ["b", "c"]
+
+
 def test_damaged_pins_are_told(server: Server, tmp_path: Path):
     (tmp_path / "pins.json").write_text('{"x": ')
     with pytest.raises(FetchError, match=r"pins\.json: damaged"):
@@ -260,7 +265,8 @@ def test_globs_and_paths_of_the_card(server: Server, tmp_path: Path):
     server.files |= {"/deep/one.bin": b"1", "/two.bin": b"2"}
     paths = {"x-1.bin": "deep/one.bin", "x-2.bin": server.url + "/two.bin"}
     shards = card(files=("x-*.bin",), download={"url": server.url, "paths": paths})
-    found = fetch_missing(shards, ("x-*.bin",), tmp_path, lambda done, total: None)["rows"]
+    fetch(shards, tmp_path, missing=("x-*.bin",))
+    found = locate(shards, "train", None, tmp_path).found["rows"]
     assert [(path.name, path.read_bytes()) for path in found] == [("x-1.bin", b"1"), ("x-2.bin", b"2")]
     assert sorted(pinned(shards, tmp_path)) == ["x-1.bin", "x-2.bin"]
 
@@ -272,16 +278,22 @@ import json, resource, sys
 from pathlib import Path
 from medi_build.content.cards import Card
 from medi_build.errors import FetchError
-from medi_build.ingest.fetch import fetch_missing, pinned
+from medi_build.ingest.fetch import fetch, lacking, locate
+from medi_build.ingest.http import Watch
+from medi_build.ingest.remotes import pinned
 card, cache, limit = Card.model_validate_json(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 if limit:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 told = []
+watch = Watch()
+watch.advance = lambda done, total: told.append((done, total))
+watch.wait = lambda seconds, why: print("waits", seconds, why)
 try:
-    (path,) = fetch_missing(card, ("a.jsonl",), cache, lambda done, total: told.append((done, total)))["rows"]
+    fetch(lacking(card, ("a.jsonl",)), cache, watch)
 except FetchError as error:
     print("error", error)
 else:
+    (path,) = locate(card, "train", None, cache).found["rows"]
     print(json.dumps([str(path), told[-1] if told else None, pinned(card, cache)["a.jsonl"].revision]))
 """
 
@@ -343,3 +355,15 @@ def test_hub_troubles_are_one_clear_error(server: Server, tmp_path: Path):
     server.error_code = "GatedRepo"
     told = in_process(from_hub(), tmp_path, HF_ENDPOINT=server.url)
     assert "the repository is gated; accept its terms" in told
+
+
+@pytest.mark.slow
+def test_the_hub_s_busy_answers_are_waited_for(server: Server, tmp_path: Path):
+    path = f"/datasets/someone/pairs/resolve/{COMMIT}/data/a.jsonl"
+    server.files[path] = BODY
+    server.faults[path] = [Fault(code=503), Fault(code=503, retry_after="700")]
+    told = in_process(from_hub(revision=COMMIT), tmp_path, HF_ENDPOINT=server.url)
+    first, second, done = told.splitlines()
+    assert first.startswith("waits 1.0 ") and "503" in first
+    assert second.startswith("waits 700.0 ") and second.endswith(", the server asks for it")
+    assert json.loads(done)[1] == [len(BODY), len(BODY)]

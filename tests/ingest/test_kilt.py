@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -149,6 +150,20 @@ def test_trivia_questions_are_joined_by_id(tmp_path: Path):
     as_lines = write(tmp_path / "questions.jsonl", {"QuestionId": "tq_2", "Question": "What do fans show?"})
     (row,), _, _ = run(rows, tmp_path, questions=(as_lines,))
     assert row["id"] == "kilt/x/tq_2"
+
+
+def test_trivia_questions_of_the_hub_are_joined_whatever_the_order_of_its_columns(tmp_path: Path):
+    rows = FIXTURES / "triviaqa-dev_id-kilt.jsonl"
+    columns = {
+        "question": ["What do fans show?"] * 2,
+        "question_id": ["tq_2"] * 2,
+        "answer": [{"value": "the wind"}] * 2,
+    }
+    for order in (["question", "question_id", "answer"], ["answer", "question_id", "question"]):
+        path = tmp_path / "questions.parquet"
+        pq.write_table(pa.table({name: columns[name] for name in order}), path)
+        (row,), _, _ = run(rows, tmp_path, questions=(path,))
+        assert (row["id"], row["query"]) == ("kilt/x/tq_2", "What do fans show?")
 
 
 def test_the_context_of_a_mention_is_cut_around_it(tmp_path: Path):

@@ -2,8 +2,9 @@
 
 import os
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -38,7 +39,7 @@ def test_each_item_is_done_once_and_shares_the_threads(jobs: int, monkeypatch: p
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     try:
-        found = list(LocalExecutor(jobs).map(look, range(100, 100 + 12 * jobs)))
+        found = list(LocalExecutor(jobs).map(look, range(100, 100 + 12 * jobs), 12 * jobs))
         assert torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(before)
@@ -58,14 +59,46 @@ def test_each_other_process_sees_a_gpu_of_its_own(
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    found = [one.result for one in LocalExecutor(2, range(2)).map(look, range(24))]
+    found = [one.result for one in LocalExecutor(2, range(2)).map(look, range(24), 24)]
     assert {seen.gpus for seen in found} == wanted
     assert {seen.gpus for seen in found if seen.process == os.getpid()} == {visible}
 
 
 def test_fewer_items_than_jobs_start_no_process_in_vain() -> None:
-    assert [one.result.process for one in LocalExecutor(8).map(look, [1])] == [os.getpid()]
-    assert list(LocalExecutor(2).map(look, [])) == []
+    assert [one.result.process for one in LocalExecutor(8).map(look, [1], 1)] == [os.getpid()]
+    assert list(LocalExecutor(2).map(look, [], 0)) == []
+
+
+def echo(item: int) -> tuple[int, int]:
+    return item, os.getpid()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_is_there_is_done_while_the_rest_is_waited_for(jobs: int) -> None:
+    """The last item comes only once the others are done: whoever waits for all items first waits for ever."""
+    seen = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield from range(4)
+        assert seen.wait(60)
+        yield 4
+
+    done = []
+    for one in LocalExecutor(jobs).map(echo, items(), 9):  # four that were counted on never come
+        done.append(one.result[0])
+        if len(done) == 4:
+            seen.set()
+    assert done[-1] == 4 and sorted(done) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_error_of_the_items_is_raised(jobs: int) -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise InputError("a bad item")
+
+    with pytest.raises(InputError, match="a bad item"):
+        list(LocalExecutor(jobs).map(echo, items(), 3))
 
 
 def fail_at_seven(item: int) -> int:
@@ -99,13 +132,13 @@ def test_an_error_ends_all_processes(
 ) -> None:
     before = children()
     with pytest.raises(error, match=message):
-        list(LocalExecutor(2).map(function, items))
+        list(LocalExecutor(2).map(function, items, len(items)))
     assert [child for child in children() if child not in before and _is_worker(child)] == []
 
 
 def test_whoever_stops_listening_ends_all_processes() -> None:
     before = children()
-    with closing(LocalExecutor(2).map(look, range(50))) as results:
+    with closing(LocalExecutor(2).map(look, range(50), 50)) as results:
         next(results)
     assert [child for child in children() if child not in before and _is_worker(child)] == []
 

@@ -29,7 +29,7 @@ from medi_build.ingest.adapters.base import (
     source_names,
 )
 from medi_build.ingest.adapters.kilt_pages import Page, PageIndex, page_key, span
-from medi_build.ingest.rows import json_lines, json_rows
+from medi_build.ingest.rows import is_parquet, json_lines, json_rows, parquet_batches
 from medi_build.ledger import Ledger
 
 ROWS_PER_READ = 256
@@ -71,8 +71,8 @@ class _Row:
 def adapt(card: Card, inputs: Inputs, ledger: Ledger) -> Adapted:
     """Read a KILT task (train or dev files) and the pages it needs.
 
-    ``inputs.extra["pages"]`` are knowledge source files, ``inputs.extra["questions"]`` the original TriviaQA
-    questions, which KILT leaves out. Ids are ``{card.name}/{upstream id}``.
+    ``inputs.extra["pages"]`` are knowledge source files, ``inputs.extra["questions"]`` the TriviaQA questions, which
+    KILT leaves out, in the hub's form or the official one. Ids are ``{card.name}/{upstream id}``.
 
     Raises:
         ContentError: the card is not a KILT card.
@@ -234,9 +234,14 @@ def _gold_keys(files: Iterable[Path]) -> Hashes:
 
 
 def _questions(files: Iterable[Path]) -> dict[str, str]:
-    """Question id -> question, from the original TriviaQA documents (``Data``) or the same records as lines."""
+    """Question id -> question: from the hub's Parquet files, the official documents (``Data``), or records as lines."""
     questions: dict[str, str] = {}
     for path in files:
+        if is_parquet(path):
+            for batch in parquet_batches(path, ["question_id", "question"], Ledger("")):
+                names, texts = (batch.column(name).to_pylist() for name in ("question_id", "question"))
+                questions.update(zip(names, texts, strict=True))
+            continue
         for _, value in json_rows(path, Ledger("")):
             records = value.get("Data") if isinstance(value, dict) else None
             for record in records if isinstance(records, list) else [value]:

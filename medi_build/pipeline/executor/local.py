@@ -17,9 +17,10 @@ from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.queues import SimpleQueue
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from medi_build.errors import WorkerError
+from medi_build.waiting import next_of
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -47,52 +48,110 @@ class LocalExecutor:
     def __init__(self, jobs: int = 1, gpus: Sequence[int] = ()) -> None:
         self.jobs, self.gpus = jobs, gpus
 
-    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Finished[Result]]:
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item], count: int) -> Generator[Finished[Result]]:
         """Yield what comes of each item as it is done, in whatever order that is.
 
         Function, items and results have to be picklable if there are several jobs. However this ends (an error, a
         closed iterator, SIGKILL of this process), no other process outlives it.
 
+        Args:
+            function: what to do.
+            items: taken as they come, in another thread if there are several jobs; one that is waited for keeps nobody
+                from working on those that came.
+            count: how many they are at most.
+
         Raises:
             WorkerError: another process was killed from outside.
         """
-        waiting: deque[tuple[int, Item]] = deque(enumerate(items))
-        unfinished = len(waiting)
-        others = min(self.jobs, unfinished) - 1
+        others = min(self.jobs, count) - 1
         if others < 1:
-            while waiting:
-                yield _timed(function, *waiting.popleft())
+            for place, item in enumerate(items):
+                yield _timed(function, place, item)
             return
-        done: queue.SimpleQueue[Future[Finished[Result]]] = queue.SimpleQueue()
         with _pool(others, self.jobs, self.gpus) as pool:
-
-            def give(_: Any = None) -> None:
-                """Hand the next item to the other processes; each that comes back calls for another."""
-                if (taken := _taken(waiting)) is None:
-                    return
-                place, item = taken
-                future: Future[Finished[Result]]
-                try:
-                    future = pool.submit(_timed, function, place, item)
-                    future.add_done_callback(done.put)
-                    future.add_done_callback(give)
-                except BrokenProcessPool as error:
-                    future = Future()
-                    future.set_exception(error)
-                    done.put(future)
-
+            hand = _Hand(pool, function, AHEAD * others)
+            threading.Thread(target=hand.read, args=(items,), daemon=True).start()
             try:
-                with _signals_held_back():
-                    for _ in range(AHEAD * others):
-                        give()
-                for _ in range(unfinished):
-                    taken = _taken(waiting) if done.empty() else None
-                    yield _timed(function, *taken) if taken else done.get().result()
+                yield from hand.results()
             except BrokenProcessPool as error:
                 raise WorkerError(
                     "a process that built datasets died: killed from outside, or out of memory. Run the same command "
                     f"again, with a smaller --jobs than {self.jobs} if memory is short"
                 ) from error
+            finally:
+                hand.abandoned = True
+
+
+class _Hand(Generic[Item, Result]):
+    """Hands items to the other processes as they come; those that have to wait are for this one to take."""
+
+    def __init__(self, pool: ProcessPoolExecutor, function: Callable[[Item], Result], most: int) -> None:
+        self._pool, self._function, self._most = pool, function, most
+        self._waiting: deque[tuple[int, Item]] = deque()
+        self._given = 0
+        self._counting = threading.Lock()
+        self._came = 0
+        self._end: bool | BaseException = False
+        self.abandoned = False
+        self._events: queue.SimpleQueue[Future[Finished[Result]] | None] = queue.SimpleQueue()
+
+    def read(self, items: Iterable[Item]) -> None:
+        """Take the items; runs in a thread of its own, which starts the other processes too.
+
+        They inherit that Ctrl-C is not for them, though a terminal sends it to all; where there is no such mask
+        (Windows) they see to it themselves.
+        """
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            for place, item in enumerate(items):
+                if self.abandoned:
+                    return
+                self._waiting.append((place, item))
+                self._came += 1
+                self._give()
+                self._events.put(None)
+            self._end = True
+        except BaseException as error:  # raised anew where the results are waited for
+            self._end = error
+        self._events.put(None)
+
+    def results(self) -> Iterator[Finished[Result]]:
+        """What comes of the items, those included that this process takes meanwhile."""
+        finished = 0
+        while not (self._end is True and finished == self._came):
+            if isinstance(self._end, BaseException):
+                raise self._end
+            taken = _taken(self._waiting) if self._events.empty() else None
+            if taken is not None:
+                yield _timed(self._function, *taken)
+                finished += 1
+            elif (event := next_of(self._events)) is not None:
+                yield event.result()
+                finished += 1
+
+    def _give(self) -> None:
+        """Hand the next item to the other processes, if they have room for it."""
+        with self._counting:
+            taken = _taken(self._waiting) if self._given < self._most else None
+            self._given += taken is not None
+        if taken is None:
+            return
+        place, item = taken
+        try:
+            future = self._pool.submit(_timed, self._function, place, item)
+        except BrokenProcessPool as error:
+            future = Future()
+            future.set_exception(error)
+        future.add_done_callback(self._back)
+
+    def _back(self, future: "Future[Finished[Result]]") -> None:
+        """An item is done: make room for another."""
+        with self._counting:
+            self._given -= 1
+        if not future.cancelled():
+            self._events.put(future)
+            self._give()
 
 
 def _taken(waiting: deque[tuple[int, Item]]) -> tuple[int, Item] | None:
@@ -144,35 +203,6 @@ def _begin(watched: Connection, threads: int, dealt: "SimpleQueue[int]") -> None
     import torch
 
     torch.set_num_threads(threads)
-
-
-@contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """Start workers in peace, and have them leave Ctrl-C to their parent, though a terminal sends it to all.
-
-    Workers inherit the mask; where there is none (Windows) they see to it themselves. Here another thread may still
-    take the signal, whose handler Python runs in the main thread: it only notes the number, and the signal is raised
-    anew once all workers are started.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    handlers = {
-        number: signal.signal(number, lambda number, _: came.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    masks = hasattr(signal, "pthread_sigmask")
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
-    try:
-        yield
-    finally:
-        if masks:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    for first in came[:1]:
-        signal.raise_signal(first)
 
 
 def _end_with(watched: Connection) -> None:
