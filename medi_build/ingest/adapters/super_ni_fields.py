@@ -1,35 +1,18 @@
 """Instruction fields of a Super-NI task: domain, text type and objective, by rules over the task's own file.
 
-They fill ``Represent the [domain] <text type> [for <objective>]`` (Su et al. 2023, section 2.4). A rule leaves a field
-empty rather than say something untrue; ``sources/super_ni_overrides.tsv`` says it where the rules cannot.
+They fill ``Represent the [domain] <text type> [for <objective>]`` (Su et al. 2023, section 2.4). The definition's own
+words come first (`super_ni_request`, `super_ni_input`), the category's phrase where they cannot be read. A rule leaves
+a field empty rather than say something untrue; ``sources/super_ni_overrides.tsv`` says it where the rules cannot.
 """
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-# Domain as the task file names it (its last parts included: "Natural Science -> School Science Textbooks") -> how an
-# instruction says it. What is missing here (Miscellaneous, Commonsense, Dialogue, Story, ...) says nothing
-# about the topic, or is a type of text rather than a domain.
-_DOMAINS = {
-    "Accounting": "Accounting", "Animals": "Animal", "Anthropology": "Anthropology", "Art": "Art",
-    "Astronomy": "Astronomy", "Biology": "Biology", "Books": "Book", "Business Ethics": "Business",
-    "Chemistry": "Chemistry", "Code": "Programming", "Computer Science": "Computer Science", "Conference": "Conference",
-    "Countries": "Geography", "Debatepedia": "Debate", "Econometrics": "Economics", "Economics": "Economics",
-    "Electrical Engineering": "Engineering", "English Exams": "English Exam", "Food": "Food", "Game": "Game",
-    "Geography": "Geography", "Government and Politics": "Politics", "Healthcare": "Healthcare", "History": "History",
-    "International Law": "Law", "Jurisprudence": "Law", "Justice": "Law", "Knowledge Base": "Knowledge Base",
-    "Law": "Law", "Linguistics": "Linguistics", "Literature": "Literature", "Logic": "Logic",
-    "Management": "Management", "Marketing": "Marketing", "Mathematics": "Mathematics",
-    "Medical Genetics": "Medicine", "Medicine": "Medicine", "Movies": "Movie", "Natural Science": "Science",
-    "News": "News", "Nutrition": "Nutrition", "Philosophy": "Philosophy", "Physics": "Physics",
-    "Pop Culture": "Pop Culture", "Psychology": "Psychology", "Public Places": "Travel", "Restaurants": "Restaurant",
-    "SQL": "Programming", "School Science Textbooks": "Science", "Scientific Research Papers": "Science",
-    "Social Media": "Social Media", "Sociology": "Sociology", "Sports": "Sports", "Statistics": "Statistics",
-    "TED Talks": "TED Talk", "US Foreign Policy": "Politics", "Web": "Web", "Wikidata": "Wikidata",
-    "Wikipedia": "Wikipedia", "World Religions": "Religion",
-}  # fmt: skip
-_REVIEWED = {"Movies": "Movie", "Food": "Food", "Books": "Book", "Music": "Music", "Restaurants": "Restaurant"}
+from medi_build.ingest.adapters.super_ni_domain import domain_of, language_of, named
+from medi_build.ingest.adapters.super_ni_english import shorten
+from medi_build.ingest.adapters.super_ni_input import text_type
+from medi_build.ingest.adapters.super_ni_request import request
 
 _OBJECTIVES = {
     "Answer Verification": "verifying the answer",
@@ -37,7 +20,7 @@ _OBJECTIVES = {
     "Cause Effect Classification": "relating cause and effect",
     "Code to Text": "describing the code in words",
     "Coherence Classification": "classifying the coherence",
-    "Commonsense Classification": "judging the plausibility",
+    "Commonsense Classification": "judging its plausibility",
     "Coreference Resolution": "resolving the coreference",
     "Data to Text": "describing the data in words",
     "Dialogue Act Recognition": "recognizing the dialogue act",
@@ -54,7 +37,7 @@ _OBJECTIVES = {
     "Gender Classification": "identifying the gender",
     "Grammar Error Correction": "correcting the grammar",
     "Grammar Error Detection": "detecting the grammatical error",
-    "Information Extraction": "extracting information",
+    "Information Extraction": "extracting the information asked for",
     "Intent Identification": "identifying the intent",
     "Irony Detection": "detecting irony",
     "Keyword Tagging": "tagging the keywords",
@@ -70,7 +53,7 @@ _OBJECTIVES = {
     "Poem Generation": "generating a poem",
     "Pos Tagging": "tagging the parts of speech",
     "Preposition Prediction": "predicting the preposition",
-    "Program Execution": "executing the instruction in it",
+    "Program Execution": "computing the result",
     "Punctuation Error Detection": "detecting punctuation errors",
     "Question Answering": "answering the question",
     "Question Decomposition": "decomposing the question",
@@ -127,48 +110,6 @@ _CATEGORY_BY_NAME = (
     (r"answer", "Question Answering"),
 )
 
-# Parts that the inputs of a task name ("Premise: ... Hypothesis: ...") -> text type. First match wins; every
-# part has to be there.
-_PARTS = (
-    (("premise", "hypothesis"), "premise and hypothesis"),
-    (("sentence 1", "sentence 2"), "sentence pair"),
-    (("question 1", "question 2"), "question pair"),
-    (("review 1", "review 2"), "review pair"),
-    (("word 1", "word 2"), "word pair"),
-    (("concept", "relatum"), "word pair"),
-    (("entity 1", "entity 2"), "entity pair"),
-    (("prompt", "response"), "dialogue"),
-    (("utterance",), "dialogue"),
-    (("question", "answer"), "question and answer"),
-    (("passage", "question"), "passage and question"),
-    (("paragraph", "question"), "passage and question"),
-    (("context", "question"), "context and question"),
-    (("sentence", "question"), "sentence and question"),
-    (("argument",), "argument"),
-    (("review",), "review"),
-    (("passage",), "passage"),
-    (("paragraph",), "passage"),
-    (("sentence",), "sentence"),
-    (("question",), "question"),
-)
-_LABELLED = re.compile(r"(?:^|(?<=[\s'\"(]))([A-Za-z]+)[ _]?([1-9]?)\s?:")
-
-# Words of a definition for what is given -> text type.
-_NOUNS = {
-    "tweet": "tweet", "review": "review", "sentence": "sentence", "question": "question", "query": "question",
-    "passage": "passage", "paragraph": "passage", "dialogue": "dialogue", "dialog": "dialogue",
-    "conversation": "dialogue", "article": "article", "comment": "comment", "headline": "headline",
-    "abstract": "abstract", "poem": "poem", "story": "story", "statement": "statement", "post": "post",
-    "argument": "argument", "word": "word", "table": "table", "recipe": "recipe", "document": "document",
-    "caption": "caption", "message": "message", "text": "text", "title": "title", "utterance": "utterance",
-    "list": "list", "premise": "premise", "claim": "claim", "entity": "entity",
-}  # fmt: skip
-_GIVEN = re.compile(
-    r"\b(?:given|shown|provided(?: with)?|presented with|the input is|will see|reading)\b[^.:]{0,60}?"
-    rf"\b({'|'.join(_NOUNS)})(?:s|es)?\b",
-    re.IGNORECASE,
-)
-
 
 def fields(task: Mapping[str, Any]) -> dict[str, str]:
     """Work out ``domain``, ``text_type`` and ``objective`` of a task.
@@ -180,13 +121,25 @@ def fields(task: Mapping[str, Any]) -> dict[str, str]:
     Returns:
         The three fields; ``domain`` and ``objective`` may be empty.
     """
-    domain, language = _domain(_strings(task, "Domains")), _language(task)
-    text_type = _text_type(task)
-    if language and domain:
-        domain = f"{language} {domain}"
-    elif language:
-        text_type = f"{language} {text_type}"
-    return {"domain": domain, "text_type": text_type, "objective": _objective(task)}
+    definition, sample, category = _definition(task), _sample(task), _category(task)
+    inputs, outputs = _strings(task, "Input_language"), _strings(task, "Output_language")
+    kind = text_type(definition, sample, tuple(dict.fromkeys([*inputs, *outputs])), category == "Translation")
+    domain = domain_of(_strings(task, "Domains"), kind, category)
+    objective = _objective(task, definition, category, kind)
+    language = language_of(inputs, category == "Translation")
+    told = " ".join(filter(None, (language if language not in kind else "", domain)))
+    room = MOST_WORDS - len(f"Represent the {told} {kind} for".split())
+    objective = shorten(objective, room) if len(objective.split()) > room else objective
+    if before := _BEFORE.match(kind):  # "two statements" in Tamil are "two Tamil statements"
+        kind, told = f"{before.group()}{told} {kind[before.end() :]}" if told else kind, ""
+    return {"domain": told, "text_type": kind, "objective": objective}
+
+
+MOST_WORDS = 30
+"""Most words of an instruction."""
+_BEFORE = re.compile(
+    r"(?:(?:two|three|four|five|several|pair of|set of|list of|lists of|hateful|short|correct|incorrect|incomplete|ambiguous|disfluent) )+"
+)
 
 
 def _strings(task: Mapping[str, Any], key: str) -> list[str]:
@@ -194,63 +147,8 @@ def _strings(task: Mapping[str, Any], key: str) -> list[str]:
     return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
 
 
-def _domain(domains: list[str]) -> str:
-    """The one domain that the task names; empty if it names several, or a mixture."""
-    if "Miscellaneous" in domains:
-        return ""
-    named = {_domain_name(domain): None for domain in domains}
-    named.pop("", None)
-    return next(iter(named)) if len(named) == 1 else ""
-
-
-def _domain_name(domain: str) -> str:
-    parts = domain.split(" -> ")
-    if parts[0] == "Reviews":
-        return _REVIEWED.get(parts[-1], "")
-    return next((_DOMAINS[part] for part in (parts[-1], parts[0]) if part in _DOMAINS), "")
-
-
-def _language(task: Mapping[str, Any]) -> str:
-    """The language of the inputs, where it is one and not English."""
-    languages = _strings(task, "Input_language")
-    return languages[0] if len(languages) == 1 and languages[0] != "English" else ""
-
-
-def _text_type(task: Mapping[str, Any]) -> str:
-    if "Word Analogy" in _strings(task, "Categories"):
-        return "word analogy"
-    return _type_by_domain(_strings(task, "Domains")) or _type_by_input(task) or _type_by_definition(task)
-
-
-def _type_by_domain(domains: list[str]) -> str:
-    known = {
-        "Social Media -> Twitter": "tweet",
-        "Social Media -> Text Message": "message",
-        "Reviews": "review",
-        "Dialogue": "dialogue",
-        "Captions": "caption",
-    }
-    first = {known.get(domain) or known.get(domain.split(" -> ")[0], "") for domain in domains}
-    return first.pop() if len(first) == 1 else ""
-
-
-def _type_by_input(task: Mapping[str, Any]) -> str:
-    sample = _sample(task)
-    found: set[str] = set()
-    for word, number in _LABELLED.findall(sample):
-        found |= {word.lower(), f"{word.lower()} {number}".strip()}
-    return next((kind for parts, kind in _PARTS if found.issuperset(parts)), "")
-
-
-def _type_by_definition(task: Mapping[str, Any]) -> str:
-    match = _GIVEN.search(" ".join(_strings(task, "Definition")[:1]))
-    if match:
-        return _NOUNS[match.group(1).lower()]
-    sample = _sample(task)
-    if sample.endswith("?"):
-        return "question"
-    words = len(sample.split())
-    return "text" if not words else "phrase" if words <= 3 else "sentence" if words <= 40 else "passage"
+def _definition(task: Mapping[str, Any]) -> str:
+    return " ".join(_strings(task, "Definition")[:1])
 
 
 def _sample(task: Mapping[str, Any]) -> str:
@@ -260,15 +158,69 @@ def _sample(task: Mapping[str, Any]) -> str:
     return text.strip() if isinstance(text, str) else ""
 
 
-def _objective(task: Mapping[str, Any]) -> str:
+def _category(task: Mapping[str, Any]) -> str:
     name = str(task.get("task", ""))
     categories = _strings(task, "Categories")
     if not categories:
         categories = [category for pattern, category in _CATEGORY_BY_NAME if re.search(pattern, name)]
-    category = categories[0] if categories else ""
-    if category == "Sentiment Analysis" and "emotion" in " ".join([name, *_strings(task, "Definition")]).lower():
-        return "classifying the emotion"
+    return categories[0] if categories else ""
+
+
+def _objective(task: Mapping[str, Any], definition: str, category: str, kind: str) -> str:
     languages = _strings(task, "Output_language")
-    if category == "Translation" and len(languages) == 1:
-        return f"translation into {languages[0]}"
-    return _OBJECTIVES.get(category, "")
+    if category == "Translation" and len(languages) == 1 and languages != _strings(task, "Input_language"):
+        how = "paraphrased " if "paraphrased translation" in definition else ""
+        return f"{how}translation into {named(languages[0])}"
+    objective = request(definition)
+    if re.fullmatch(r"\w+ing (?:the |a |an )?(?:correct )?(?:answer|output|result|label|response)", objective) and "question" not in kind:
+        objective = ""
+    if category == "Language Identification" and "language" not in objective and "English" not in objective:
+        objective = ""
+    if category == "Wrong Candidate Generation" and not _WRONG.search(objective):
+        objective = ""
+    own = _OBJECTIVES.get(category, "")
+    told = _answering(objective or own, kind)
+    if told.startswith("answering ") and len(told.split()) < 4 and category != "Question Answering":
+        told = own or told
+    return _pronoun(told, kind)
+
+
+_WRONG = re.compile(r"incorrect|wrong|implausib|unlikely|not |irrelevant|bad|false|unrelated|inappropriate|alter", re.IGNORECASE)
+
+
+_ANSWERING = re.compile(
+    r"(?:answering|generating|writing|giving|providing|creating|finding|choosing|selecting|picking|crafting|predicting|identifying|returning|constructing|producing) (?:it|(?:a |an |the |one |that |most )*"
+    r"(?:only |single |unambiguous |unique |multiple-choice |math |trivia |mathematical |correct |right |simple |suitable |appropriate |best |proper |possible |answer |science |short )*(?:answer|question|option|choice|answers|key)s?)"
+    r"(?: (?:to|for|of|in) (?:it|(?:the |a |each |this )?(?:given |math |trivia )*(?:question|problem)))?(?: in input)?"
+)
+
+
+def _answering(objective: str, kind: str) -> str:
+    """The plain request for an answer, said by what there is to answer it with."""
+    match = _ANSWERING.match(objective)
+    if not match or re.search(r"incorrect|wrong|implausible", objective) or objective.startswith(("generating a question", "writing a question", "constructing a question", "creating a question", "generating the question", "writing the question", "producing a question", "providing a question", "generating question")):
+        return objective
+    rest = objective[match.end() :]
+    if "option" in kind or "choice" in kind:
+        return f"choosing the correct option{rest if re.match(' based on', rest) else ''}"
+    rest = rest.strip(" ,")
+    if rest:
+        return objective
+    if "problem" in kind and "question" not in kind:
+        return "solving it"
+    if re.fullmatch(r"(?:(?!and\b)[\w-]+ )*question(?: (?:from|on|about|in|containing|with) .*)?", kind):
+        return "answering it"
+    source = re.match(r"(?:[\w-]+ )*?(passage|paragraph|context|sentence|statement|story|table|article|tweet|fact|text|document|dialogue|conversation)(?: about \w+)?(?:, | and )", kind)
+    if source and "question" in kind:
+        return f"answering the question from the {source.group(1)}"
+    return objective
+
+
+def _pronoun(objective: str, kind: str) -> str:
+    """ "classifying the tweet as" of a tweet -> "classifying it as": the text type is not said twice."""
+    if re.search(r" and |, |pair|two |three |list", kind):
+        return objective
+    objective = re.sub(r"^(\w+ing) them\b", r"\1 it", objective)
+    noun = re.split(r" (?:of|with|about|from|on|in|between)\b", kind)[0].split()[-1]
+    phrase = re.sub(rf"^(?!writing|generating|creating|composing|constructing|providing|giving)(\w+ing) (?:the |a |an )(?:original )?{noun}\b(?! \w+ing\b| pair| type)", r"\1 it", objective)
+    return re.sub(rf"\bwhether (?:the |a |an )(?:\w+ )?{noun}\b", "whether it", phrase)
