@@ -122,9 +122,11 @@ def fields(task: Mapping[str, Any]) -> dict[str, str]:
         The three fields; ``domain`` and ``objective`` may be empty.
     """
     definition, sample, category = _definition(task), _sample(task), _category(task)
-    inputs, outputs = _strings(task, "Input_language"), _strings(task, "Output_language")
-    kind = text_type(definition, sample, tuple(dict.fromkeys([*inputs, *outputs])), category == "Translation")
-    domain = domain_of(_strings(task, "Domains"), kind, category)
+    inputs = _strings(task, "Input_language")
+    kind = text_type(definition, sample, tuple(inputs) if len(inputs) == 1 else (), category == "Translation")
+    for name in inputs:
+        kind = re.sub(rf"\b{name.lower()}\b", name, kind)
+    domain = "" if kind.startswith(tuple(inputs)) else domain_of(_strings(task, "Domains"), kind, category)
     objective = _objective(task, definition, category, kind)
     language = language_of(inputs, category == "Translation")
     told = " ".join(filter(None, (language if language not in kind else "", domain)))
@@ -223,4 +225,4 @@ def _pronoun(objective: str, kind: str) -> str:
     objective = re.sub(r"^(\w+ing) them\b", r"\1 it", objective)
     noun = re.split(r" (?:of|with|about|from|on|in|between)\b", kind)[0].split()[-1]
     phrase = re.sub(rf"^(?!writing|generating|creating|composing|constructing|providing|giving)(\w+ing) (?:the |a |an )(?:original )?{noun}\b(?! \w+ing\b| pair| type)", r"\1 it", objective)
-    return re.sub(rf"\bwhether (?:the |a |an )(?:\w+ )?{noun}\b", "whether it", phrase)
+    return re.sub(rf"\bwhether (?:the |a |an ){noun}\b", "whether it", phrase)

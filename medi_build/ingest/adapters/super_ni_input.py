@@ -23,7 +23,7 @@ _GIVEN = (
 _GIVENS = re.compile("|".join(_GIVEN), re.IGNORECASE)
 _END = re.compile(
     r"\. |[;:]| - | (?:which|that|where|who|whose|when|your|you|we|separated|to read|from which|from the various|written as|labeled|labelled|named|has|have|is|are|was|were|will|may|in which|asking|so|because|as input|as an input|in the input|in the form|in input|delimited|numbered|associated|if|with the|along with the label|for which|describing|belonging|obtained|collected|taken|i|described|(?:generate|construct|write|identify|create|determine) (?:an?|the)|to (?:\w+ )?(?:write|answer|generate|be|determine|classify|select|choose|create|find|identify|make)|from the following|based|based on|given|provided|specified|shown|in tabular|containing the|about some|regarding|represented|generated|posted|comprising|whether|precisely|into|into two|into|identify|as either|on the basis|on whether|to one|to english|arbitrary|marked by|in json|from online|at the)\b"
-    r"| and (?:you|your|the task|the goal|asked|we|need|have|want|to|must|should|a boolean|it|in|its corresponding)\b"
+    r"| and (?:you|your|the task|the goal|asked|we|need|have|want|to|must|should|a boolean|it|in|its polarity label)\b"
     r"|, (?:you|your|we|and you|and your|and the task|the task|the goal|the|i|it|classify|choose|answer|identify|generate|determine|find|write|provide|predict|decide|summarize|say|indicate|give|create|detect|translate|rewrite|evaluate|output|label|convert|paraphrase|infer|select|extract|in which|or|rate|produce|pick|tell|judge|construct|complete|return|label|compute|categorize|simplify|name|make|respond|sentence 1|statement1|called|all|only|both|each|one of|suggest|change|correct|compose|perform|list)\b",
     re.IGNORECASE,
 )
@@ -114,6 +114,7 @@ def _noun_phrase(text: str, languages: tuple[str, ...]) -> str:
             return ""
     kept = [re.sub(r"^\d(?= )", lambda digit: _COUNT.get(digit.group(), digit.group()), part) for part in kept]
     phrase = ", ".join(kept[:-1]) + " and " + kept[-1] if len(kept) > 1 else "".join(kept)
+    phrase = re.sub(r"\bin (?:the )?([A-Z]\w+) language\b", r"in \1", phrase)
     if len(kept) == 1:
         phrase = _singular(phrase)
     for noun in kept[0].split()[-1:]:

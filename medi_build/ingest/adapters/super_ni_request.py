@@ -145,7 +145,7 @@ def _operations(which: str) -> str:
 
 _STOP = re.compile(
     r"(?:,|;|:)? (?:ie|eg)\b.*| - .*|[;:] .*|\. .*|, (?:where|which|in which|such as|so|but|note|otherwise|for example|for instance|using only|from these)\b.*"
-    r"|,? (?:(?:such that|so that)(?= \(| \d| it\b| you| conveys| is| has| the (?:answer|output))|in such a way|in a way that|without (?:changing|omitting)|if (?:it|the|there|they|yes|so|present)\b|as mentioned|as (?:given|described|shown)|by (?:classifying|writing|indicating|answering|selecting|generating|typing|responding|labell?ing|outputting)|from among|from the following|out of|as (?:an |the )?output|in (?:the )?(?:input|response)\\b(?! to)|in the output|(?:from|among|out of) (?:the )?(?:\\w+ )?(?:given |following )?(?:options|choices)(?: (?:displayed|given|provided|below))?|to thus|in your own|and (?:if|when|can)|instead of|as follows|with index|as well as (?:the )?(?:label|possible)|keeping in mind|"
+    r"|,? (?:(?:such that|so that)(?= \(| \d| it\b| you| conveys| is| has| the (?:answer|output))|in such a way|in a way that|without (?:changing|omitting)|if (?:it|the|there|they|yes|so|present)\b|as mentioned|as (?:given|described|shown)|by (?:classifying|writing|indicating|answering|selecting|generating|typing|responding|labell?ing|outputting)|from among|from the following|out of|as (?:an |the )?output|in (?:the )?(?:input|response)\b(?! to)|in the output|(?:from|among|out of) (?:the )?(?:\w+ )?(?:given |following )?(?:options|choices)(?: (?:displayed|given|provided|below))?|to thus|in your own|and (?:if|when|can)|instead of|as follows|with index|as well as (?:the )?(?:label|possible)|keeping in mind|"
     r"(?:and|or|,) (?:then )?(?:output|print|return|answer|respond|label|indicate|report|reply|say|state|give (?:it|the output|a)|write (?:it|the|your|down)|provide|generate (?:\"|'|the (?:output|answer))|put the|classify (?:it|the answer)|you|your|we|it|the (?:answer|output|question|paragraph|input|sentence|text) (?:is|should|must|can|may)))\b.*"
     r"|,? (?:with|as|like|by saying)(?: a| an| the| either| one of| label)* ?[\"'].*"
     r"|,? (?:based on|depending on|according to|considering|given|using|with the help of|keeping|relying on|on the basis of) (?:your|whether|(?:its|their) (?!category|topic|genre|theme|sentiment|emotion|type|tone)|them|it|this|that|these|those|everything|common|the (?:content|category|following|above|information|given|provided|tone|context in))\b.*"
@@ -218,7 +218,7 @@ _PROPER = frozenset(("English", "French", "German", "Africa"))
 
 def _mended(phrase: str) -> str:
     """Without what points into the definition alone; empty if too much is left."""
-    phrase = phrase.replace('"', "").replace("*", "").replace("_", " ")
+    phrase = re.split(r" (?:the |an? )?[<{\[]", phrase.replace('"', "").replace("*", "").replace("_", " "))[0]
     phrase = re.sub(r"(?<!\w)'([^']*)'(?!\w)", r"\1", phrase)
     phrase = _BY.sub(lambda match: match.group(0) if _said_before(phrase, match) else "", phrase)
     phrase = re.sub(r",? or not(?:$| (?:based|depending|according|by|in|on|with|using)\b.*)", "", phrase)
@@ -242,7 +242,7 @@ def _mended(phrase: str) -> str:
     phrase = " ".join(phrase.split()).strip(" .,;:")
     phrase = _coordinated(phrase)
     phrase = re.split(r"(?:,| in| to| for| of| by| with)? (?:that|which|if|when|how|where|because|as|and|or|what)? ?\b(?:you|we|I|us|my)\b", phrase)[0]
-    phrase = re.sub(r" (?:correctly|provided|given|displayed|described|embedded)$", "", phrase)
+    phrase = re.sub(r" (?:correctly|provided|given|displayed|described|embedded|contained|(?:which|that) can be used to \w+)$", "", phrase)
     phrase = shorten(phrase, MAX_WORDS)
     if phrase.count("(") != phrase.count(")") or phrase.count("[") != phrase.count("]") or re.search(r"[{}<>=]|\\", phrase):
         return ""
@@ -257,7 +257,7 @@ def _mended(phrase: str) -> str:
 
 
 _VERBAL = re.compile(
-    r"\b(?:is|are|was|were|be|has|have|had|can|could|will|would|does|do|did|should|may|might|must|contain|express|exist|belong|"
+    r"\b(?:is|are|was|were|be|has|have|had|can|could|will|would|does|do|did|should|may|might|must|contain|express|exist|belong|contains|includes|mentions|expresses|conveys|supports|matches|implies|shows|agrees|makes|gives|"
     r"refer|agree|match|mean|share|imply|need|want|make|happen|seem|entail|contradict|support|happened|occurred)\b"
     r"|\w \w+(?:[^s\W]s|sses)(?= (?:the|a|an|in|to|of|on|with|for|that|or|and|any|its|well|not|correctly|clearly)\b|$)"
 )
