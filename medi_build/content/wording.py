@@ -14,7 +14,9 @@ class Fault(NamedTuple):
     do: str
 
 
-_PARTS = re.compile(r"Represent(?: (?:the|this|a|an))?(?: (?P<kind>.*?))?(?: (?:by what matters )?for (?P<objective>.*))?")
+_PARTS = re.compile(
+    r"Represent(?: (?:the|this|a|an))?(?: (?P<kind>.*?))?(?: (?:by what matters )?for (?P<objective>.*))?"
+)
 _EMPTY_KINDS = frozenset(("phrase", "text", "input", "string", "content", "data"))
 _EMPTY_VERBS = r"generating|writing|creating|producing|understanding|representing|executing|processing|reading|encoding"
 _ARTICLES = frozenset(("a", "an", "the"))

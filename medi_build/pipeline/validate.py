@@ -62,4 +62,6 @@ def validate(overlay: Path | None, data: Path | None) -> Validated:
                 rows += result.ledger["read"]
     if faults:
         raise ContentError(f"{len(faults)} fault(s):\n" + "\n".join(f"  {fault}" for fault in faults))
-    return Validated(len(content.cards), len(content.templates), len(content.pipelines), datasets, rows, len(lint(overlay).findings))
+    return Validated(
+        len(content.cards), len(content.templates), len(content.pipelines), datasets, rows, len(lint(overlay).findings)
+    )

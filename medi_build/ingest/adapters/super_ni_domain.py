@@ -21,10 +21,28 @@ _TOPICS = {
     "Philosophy": "philosophy", "Physics": "physics", "Psychology": "psychology", "Sociology": "sociology",
     "Statistics": "statistics", "US Foreign Policy": "US foreign policy",
 }  # fmt: skip
+_FIELDS = ("science", "medical", "legal", "movie", "clinical", "scientific", "health")
+_UNKNOWN = "?"
 _REVIEWED = {"Movies": "movie", "Food": "food", "Books": "book", "Music": "music", "Restaurants": "restaurant"}
 # Tags that go beside another without saying anything of their own.
-_SILENT = ("Sociology", "Captions", "Dialogue", "Story", "Narrative", "Commonsense", "Web", "Knowledge Base", "Books", "Fiction", "Public Places", "Professions", "Global Facts")
-_PROSE = re.compile(r"sentence|passage|paragraph|article|text|context|headline|abstract|document|event|statement|summary|commentary|\bnews|tweet|post|comment|review|premise|title")
+_SILENT = (
+    "Sociology",
+    "Captions",
+    "Dialogue",
+    "Story",
+    "Narrative",
+    "Commonsense",
+    "Web",
+    "Knowledge Base",
+    "Books",
+    "Fiction",
+    "Public Places",
+    "Professions",
+    "Global Facts",
+)
+_PROSE = re.compile(
+    r"sentence|passage|paragraph|article|text|context|headline|abstract|document|event|statement|summary|commentary|\bnews|tweet|post|comment|review|premise|title"
+)
 
 
 _NAMES = {"Panjabi": "Punjabi", "Central Khmer": "Khmer", "Haitian": "Haitian Creole"}
@@ -48,23 +66,26 @@ def domain_of(tags: Sequence[str], kind: str, category: str) -> str:
         kind: the text type: origins (Wikipedia, news) are those of running text, topics those of questions.
         category: the task's category.
     """
-    named: set[str] = set()
-    for tag in tags:
-        parts = tag.split(" -> ")
-        if parts[0] == "Reviews":
-            named.add(_REVIEWED.get(parts[-1], ""))
-            continue
-        known = {**_ORIGINS, **_TOPICS} if category == "Question Answering" else _ORIGINS
-        silent = parts[0] in _SILENT and not (category == "Question Answering" and len(tags) == 1)
-        word = "" if silent and parts[-1] not in _ORIGINS else next((known[part] for part in (parts[-1], parts[0]) if part in known), "" if silent else "?")
-        named.add(word)
-    named.discard("")
-    word = named.pop() if len(named) == 1 else ""
-    if word in ("", "?"):
+    answering = category == "Question Answering"
+    words = {_word(tag, answering, alone=len(tags) == 1) for tag in tags} - {""}
+    word = words.pop() if len(words) == 1 else ""
+    if word in ("", _UNKNOWN):
         return ""
-    if (word == "movie" and "Movies" in tags and not re.search("movie|film|question", kind)) or (word == "social media" and "message" in kind):
-        return ""
+    movie = word == "movie" and "Movies" in tags and not re.search("movie|film|question", kind)
+    message = word == "social media" and "message" in kind
     said = word.split()[0][:4].lower() in kind.lower() or (word == "Twitter" and "tweet" in kind)
-    said = said or (word in _TOPICS.values() and " on " in kind) or (word == "legal" and " on " in kind)
-    origin = word in _ORIGINS.values() and word not in ("science", "medical", "legal", "movie", "clinical", "scientific", "health")
-    return "" if said or (origin and not _PROSE.search(kind)) else word
+    topic = (word in _TOPICS.values() or word == "legal") and " on " in kind  # "question on anatomy"
+    origin = word in _ORIGINS.values() and word not in _FIELDS and not _PROSE.search(kind)
+    return "" if movie or message or said or topic or origin else word
+
+
+def _word(tag: str, answering: bool, alone: bool) -> str:
+    """How an instruction says a tag; empty if the tag says nothing, `_UNKNOWN` if it says another thing."""
+    first, last = tag.split(" -> ")[0], tag.split(" -> ")[-1]
+    if first == "Reviews":
+        return _REVIEWED.get(last, "")
+    silent = first in _SILENT and not (answering and alone)
+    if silent and last not in _ORIGINS:
+        return ""
+    known = {**_ORIGINS, **_TOPICS} if answering else _ORIGINS
+    return next((known[part] for part in (last, first) if part in known), "" if silent else _UNKNOWN)

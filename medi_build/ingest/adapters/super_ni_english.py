@@ -2,50 +2,28 @@
 
 import re
 
-# Nouns that name a text or a part of one. The last one of a noun phrase has to be among them.
-NOUNS = frozenset(
-    "abstract advertisement alternative alternatives answer answers anecdote argument arguments article articles "
-    "background beginning biography blank body caption captions category choices claim clause code comment comments concept concepts "
-    "context conversation conversations correction data date debate definition description descriptions dialog dialogs "
-    "dialogue dialogues document documents ending entities entity essay event events example explanation expression fact facts "
-    "goal head headline history hypothesis idea index integer integers intent item keyword keywords lecture letter "
-    "letters label line list lists matrix meaning message messages name names narrative news note noun number numbers "
-    "object objects occupation operation option options outcome page paper paragraph paragraphs passage passages phrase "
-    "phrases poem point polarity position post posts premise problem problems procedure process profession profile program "
-    "prompt pronoun proposal quantity query question questions quote rating recipe relation relationship report reply request "
-    "response responses review reviews rule sample scenario scene sentence sentences sequence set sets situation snippet "
-    "sketch snippets span speech statement statements step steps stories story string strings subject subtext summary summaries symptom table "
-    "tail target tense term text texts theme time title titles token topic translation triple triples triplet tuple tweet tweets "
-    "update url utterance utterances value verb verbs verse word words year adjective adverb reason reasons review "
-    "action actions emotion character characters personality hint country city person equation formula function "
-    "location inference inferences command instruction instructions sms criteria tuples concern terms keyphrase pair pairs commentary inquiries inquiry queries keys cases case scenes fragment fragments excerpt clue riddle draft diagnosis password puzzle stanza lyrics song email subject joke link tag".split()
-)
-# Verbs of requests.
-VERBS = frozenset(
-    "add answer apply arrange assess assign calculate categorize categorise change check choose classify combine come compare "
-    "complete compose compute concatenate construct continue convert correct count craft create decide decompose deduce "
-    "define describe detect determine develop devise discover distinguish divide edit elaborate estimate evaluate "
-    "examine expand explain express extract figure fill find formulate gauge generate give guess highlight identify "
-    "imagine improve indicate infer insert interpret judge label list locate make mark match modify multiply name order "
-    "paraphrase parse perform pick predict prepare produce propose provide rank rate recognize recognise recommend "
-    "remove reorder repeat rephrase replace resolve restate return reverse rewrite round say select separate "
-    "shorten simplify solve sort specify split state substitute subtract suggest sum summarize summarise swap tag tell "
-    "transform translate turn understand verify write localize reformulate transcribe obtain score construe "
-    "rearrange retrieve map annotate assume predict alter justify validate form link detoxify group merge report output print".split()
-)
+from medi_build.ingest.adapters.super_ni_words import NOUNS, VERBS
+
 _ABBREVIATIONS = {"e.g.": "eg", "i.e.": "ie", "etc.": "etc", "vs.": "vs", "v.": "vs", "a.m.": "am", "p.m.": "pm"}
 _ABBREVIATION = re.compile(r"(?<![\w.])(e\.g\.|i\.e\.|etc\.|vs\.|v\.|[ap]\.m\.)", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')]*\s+(?=[\"'(]?[A-Z0-9#])|\n\s*\n|(?<=[a-z])\.(?=[A-Z][a-z])")
 _QUOTES = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "`": "'", "\u200b": None, "\\": None})
-_DOUBLING = frozenset(("begin", "commit", "cut", "get", "omit", "permit", "plan", "plot", "put", "refer", "run", "set",
-                       "sit", "spot", "stop", "submit", "swap", "tag", "win", "sum", "map", "pin", "drop", "infer", "split",
-                       "crop", "trim", "skip", "fit", "chat"))  # fmt: skip
-_DANGLING = frozenset(
-    "a an the and or of in on at to for from with by as that which whether if into about between than is are be was "
-    "not using given based such its their his her this these those each every where when while can could would should "
-    "may might will has have only also either both one depending whose e.g. ie eg etc so it's containing including "
-    "there two among within without per via against but nor".split()
+_DOUBLING = frozenset(
+    """
+    begin chat commit crop cut drop fit get infer map omit permit pin plan plot put refer run set sit skip split spot
+    stop submit sum swap tag trim win
+    """.split()  # noqa: SIM905
 )
+"""Verbs that double their last letter."""
+_DANGLING = frozenset(
+    """
+    a about against also among an and are as at based be between both but by can containing could depending e.g. each eg
+    either etc every for from given has have her his ie if in including into is it's its may might nor not of on one
+    only or per should so such than that the their there these this those to two using via was when where whether which
+    while whose will with within without would
+    """.split()  # noqa: SIM905
+)
+"""Words that need another behind them."""
 
 
 def plain(text: str) -> str:
@@ -75,8 +53,10 @@ def gerund(verb: str) -> str:
     return f"{verb}{verb[-1]}ing" if verb in _DOUBLING else f"{verb}ing"
 
 
-_CLAUSE = re.compile(r",? (?=(?:that|which|who|when|where|by|with|based|from|for|in|on|using|without|while|because|as|so|"
-                     r"given|about|between|through|according|depending|after|before|if)\b)|, |; | - | (?=(?:and|or)\b)")  # fmt: skip
+_CLAUSE = re.compile(
+    r",? (?=(?:that|which|who|when|where|by|with|based|from|for|in|on|using|without|while|because|as|so|"
+    r"given|about|between|through|according|depending|after|before|if)\b)|, |; | - | (?=(?:and|or)\b)"
+)
 
 
 def shorten(phrase: str, most: int, least: int = 3) -> str:
@@ -86,14 +66,21 @@ def shorten(phrase: str, most: int, least: int = 3) -> str:
         fitting = [phrase[:end] for end in ends if least <= len(phrase[:end].split()) <= most]
         phrase = fitting[-1] if fitting else ""
     phrase = without_dangling(phrase)
-    last = phrase.split()[-1:]
-    return without_dangling(re.sub(r",? (?:and|or) \w+$", "", phrase)) if last and (last[0] in VERBS - NOUNS or last[0].endswith("ing") and " and " + last[0] in phrase) else phrase
+    last = phrase.split()[-1] if phrase else ""
+    verb_alone = last in VERBS - NOUNS or (last.endswith("ing") and f" and {last}" in phrase)
+    return without_dangling(re.sub(r",? (?:and|or) \w+$", "", phrase)) if verb_alone else phrase
+
+
+_ASKED_LAST = re.compile(
+    r"\b(?:what|which|who|how|where) .*"
+    r"\b(?:is|are|was|were|can be|has|have|(?:refers?|related|belongs?|applies) to)$"
+)
 
 
 def without_dangling(phrase: str) -> str:
     """The phrase without the words at its end that need another behind them."""
     words = phrase.strip(" ,;:-").split()
-    if re.search(r"\b(?:what|which|who|how|where) .*\b(?:is|are|was|were|can be|has|have|(?:refers?|related|belongs?|applies) to)$", phrase):
+    if _ASKED_LAST.search(phrase):  # "which word it refers to"
         return " ".join(words)
     while words and words[-1].lower().strip("\"',;:") in _DANGLING:
         words.pop()

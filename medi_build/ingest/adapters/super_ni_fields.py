@@ -9,106 +9,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from medi_build.ingest.adapters.super_ni_categories import CATEGORY_BY_NAME, OBJECTIVES
 from medi_build.ingest.adapters.super_ni_domain import domain_of, language_of, named
 from medi_build.ingest.adapters.super_ni_english import shorten
 from medi_build.ingest.adapters.super_ni_input import text_type
+from medi_build.ingest.adapters.super_ni_languages import languages_told
 from medi_build.ingest.adapters.super_ni_request import request
-
-_OBJECTIVES = {
-    "Answer Verification": "verifying the answer",
-    "Answerability Classification": "deciding whether the question can be answered",
-    "Cause Effect Classification": "relating cause and effect",
-    "Code to Text": "describing the code in words",
-    "Coherence Classification": "classifying the coherence",
-    "Commonsense Classification": "judging its plausibility",
-    "Coreference Resolution": "resolving the coreference",
-    "Data to Text": "describing the data in words",
-    "Dialogue Act Recognition": "recognizing the dialogue act",
-    "Dialogue Generation": "generating the dialogue",
-    "Dialogue State Tracking": "tracking the state of the dialogue",
-    "Discourse Connective Identification": "identifying the discourse connective",
-    "Discourse Relation Classification": "classifying the discourse relation",
-    "Entity Generation": "naming a related entity",
-    "Entity Relation Classification": "classifying the relation between the entities",
-    "Ethics Classification": "judging the ethics",
-    "Explanation": "explaining the answer",
-    "Fact Verification": "verifying the fact",
-    "Fill in The Blank": "filling in the blank",
-    "Gender Classification": "identifying the gender",
-    "Grammar Error Correction": "correcting the grammar",
-    "Grammar Error Detection": "detecting the grammatical error",
-    "Information Extraction": "extracting the information asked for",
-    "Intent Identification": "identifying the intent",
-    "Irony Detection": "detecting irony",
-    "Keyword Tagging": "tagging the keywords",
-    "Language Identification": "identifying the language",
-    "Linguistic Probing": "judging the grammatical structure",
-    "Mathematics": "solving the mathematical problem",
-    "Named Entity Recognition": "recognizing the named entities",
-    "Negotiation Strategy Detection": "detecting the negotiation strategy",
-    "Number Conversion": "converting the numbers",
-    "Overlap Extraction": "extracting the overlap",
-    "Paper Review": "predicting the decision on the paper",
-    "Paraphrasing": "paraphrasing",
-    "Poem Generation": "generating a poem",
-    "Pos Tagging": "tagging the parts of speech",
-    "Preposition Prediction": "predicting the preposition",
-    "Program Execution": "computing the result",
-    "Punctuation Error Detection": "detecting punctuation errors",
-    "Question Answering": "answering the question",
-    "Question Decomposition": "decomposing the question",
-    "Question Generation": "generating a question",
-    "Question Rewriting": "rewriting the question",
-    "Question Understanding": "understanding the question",
-    "Section Classification": "classifying the sections",
-    "Sentence Composition": "composing a sentence",
-    "Sentence Compression": "compressing the text",
-    "Sentence Expansion": "elaborating the sentence",
-    "Sentence Ordering": "judging the order",
-    "Sentence Perturbation": "altering the sentence",
-    "Sentiment Analysis": "classifying the sentiment",
-    "Spam Classification": "detecting spam",
-    "Speaker Identification": "identifying the speaker",
-    "Speaker Relation Classification": "classifying the relation between the speakers",
-    "Spelling Error Detection": "detecting the spelling error",
-    "Stance Detection": "detecting the stance",
-    "Stereotype Detection": "detecting stereotypes",
-    "Story Composition": "composing a story",
-    "Style Transfer": "transferring the style",
-    "Summarization": "summarizing the text",
-    "Text Categorization": "classifying the text",
-    "Text Completion": "completing the text",
-    "Text Matching": "matching the texts",
-    "Text Quality Evaluation": "evaluating the quality of the text",
-    "Text Simplification": "simplifying the text",
-    "Text to Code": "writing the code",
-    "Textual Entailment": "classifying the entailment",
-    "Title Generation": "generating a title",
-    "Toxic Language Detection": "detecting toxic language",
-    "Translation": "translation",
-    "Word Analogy": "predicting the missing word",
-    "Word Relation Classification": "classifying the relation between the words",
-    "Word Semantics": "determining the meaning of the word",
-    "Wrong Candidate Generation": "generating a wrong answer",
-}
-
-# The hub's form has no categories: the words of the task's name stand in. First match wins.
-_CATEGORY_BY_NAME = (
-    (r"wrong|incorrect", "Wrong Candidate Generation"),
-    (r"sentiment|emotion|polarity", "Sentiment Analysis"),
-    (r"translat", "Translation"),
-    (r"question_(generation|writing)", "Question Generation"),
-    (r"answerab", "Answerability Classification"),
-    (r"summari[sz]", "Summarization"),
-    (r"title|headline", "Title Generation"),
-    (r"paraphras", "Paraphrasing"),
-    (r"toxic|hate|offensive|abus", "Toxic Language Detection"),
-    (r"entail|nli", "Textual Entailment"),
-    (r"spam", "Spam Classification"),
-    (r"irony|sarcas", "Irony Detection"),
-    (r"stance", "Stance Detection"),
-    (r"answer", "Question Answering"),
-)
 
 
 def fields(task: Mapping[str, Any]) -> dict[str, str]:
@@ -122,6 +28,8 @@ def fields(task: Mapping[str, Any]) -> dict[str, str]:
         The three fields; ``domain`` and ``objective`` may be empty.
     """
     definition, sample, category = _definition(task), _sample(task), _category(task)
+    if category == "Translation" and "Input_language" not in task and (pair := languages_told(definition, sample)):
+        task = {**task, "Input_language": [pair[0]], "Output_language": [pair[1]]}
     inputs = _strings(task, "Input_language")
     kind = text_type(definition, sample, tuple(inputs) if len(inputs) == 1 else (), category == "Translation")
     for name in inputs:
@@ -140,7 +48,8 @@ def fields(task: Mapping[str, Any]) -> dict[str, str]:
 MOST_WORDS = 30
 """Most words of an instruction."""
 _BEFORE = re.compile(
-    r"(?:(?:two|three|four|five|several|pair of|set of|list of|lists of|hateful|short|correct|incorrect|incomplete|ambiguous|disfluent) )+"
+    r"(?:(?:two|three|four|five|several|pair of|set of|list of|lists of|hateful|short|correct|incorrect|incomplete"
+    r"|ambiguous|disfluent) )+"
 )
 
 
@@ -164,7 +73,7 @@ def _category(task: Mapping[str, Any]) -> str:
     name = str(task.get("task", ""))
     categories = _strings(task, "Categories")
     if not categories:
-        categories = [category for pattern, category in _CATEGORY_BY_NAME if re.search(pattern, name)]
+        categories = [category for pattern, category in CATEGORY_BY_NAME if re.search(pattern, name)]
     return categories[0] if categories else ""
 
 
@@ -174,33 +83,48 @@ def _objective(task: Mapping[str, Any], definition: str, category: str, kind: st
         how = "paraphrased " if "paraphrased translation" in definition else ""
         return f"{how}translation into {named(languages[0])}"
     objective = request(definition)
-    if re.fullmatch(r"\w+ing (?:the |a |an )?(?:correct )?(?:answer|output|result|label|response)", objective) and "question" not in kind:
+    if (
+        re.fullmatch(r"\w+ing (?:the |a |an )?(?:correct )?(?:answer|output|result|label|response)", objective)
+        and "question" not in kind
+    ):
         objective = ""
     if category == "Language Identification" and "language" not in objective and "English" not in objective:
         objective = ""
     if category == "Wrong Candidate Generation" and not _WRONG.search(objective):
         objective = ""
-    own = _OBJECTIVES.get(category, "")
+    own = OBJECTIVES.get(category, "")
     told = _answering(objective or own, kind)
     if told.startswith("answering ") and len(told.split()) < 4 and category != "Question Answering":
         told = own or told
     return _pronoun(told, kind)
 
 
-_WRONG = re.compile(r"incorrect|wrong|implausib|unlikely|not |irrelevant|bad|false|unrelated|inappropriate|alter", re.IGNORECASE)
+_WRONG = re.compile(
+    r"incorrect|wrong|implausib|unlikely|not |irrelevant|bad|false|unrelated|inappropriate|alter", re.IGNORECASE
+)
 
 
 _ANSWERING = re.compile(
-    r"(?:answering|generating|writing|giving|providing|creating|finding|choosing|selecting|picking|crafting|predicting|identifying|returning|constructing|producing) (?:it|(?:a |an |the |one |that |most )*"
-    r"(?:only |single |unambiguous |unique |multiple-choice |math |trivia |mathematical |correct |right |simple |suitable |appropriate |best |proper |possible |answer |science |short )*(?:answer|question|option|choice|answers|key)s?)"
+    r"(?:answering|generating|writing|giving|providing|creating|finding|choosing|selecting|picking|crafting"
+    r"|predicting|identifying|returning|constructing|producing) (?:it|(?:a |an |the |one |that |most )*"
+    r"(?:only |single |unambiguous |unique |multiple-choice |math |trivia |mathematical |correct |right |simple "
+    r"|suitable |appropriate |best |proper |possible |answer |science |short )*(?:answer|question|option|choice"
+    r"|answers|key)s?)"
     r"(?: (?:to|for|of|in) (?:it|(?:the |a |each |this )?(?:given |math |trivia )*(?:question|problem)))?(?: in input)?"
+)
+
+
+_ASKING = re.compile(r"(?:generating|writing|constructing|creating|producing|providing) (?:a |the )?question")
+_SOURCE = re.compile(
+    r"(?:[\w-]+ )*?(passage|paragraph|context|sentence|statement|story|table|article|tweet|fact|text|document|dialogue"
+    r"|conversation)(?: about \w+)?(?:, | and )"
 )
 
 
 def _answering(objective: str, kind: str) -> str:
     """The plain request for an answer, said by what there is to answer it with."""
     match = _ANSWERING.match(objective)
-    if not match or re.search(r"incorrect|wrong|implausible", objective) or objective.startswith(("generating a question", "writing a question", "constructing a question", "creating a question", "generating the question", "writing the question", "producing a question", "providing a question", "generating question")):
+    if not match or re.search(r"incorrect|wrong|implausible", objective) or _ASKING.match(objective):
         return objective
     rest = objective[match.end() :]
     if "option" in kind or "choice" in kind:
@@ -212,17 +136,19 @@ def _answering(objective: str, kind: str) -> str:
         return "solving it"
     if re.fullmatch(r"(?:(?!and\b)[\w-]+ )*question(?: (?:from|on|about|in|containing|with) .*)?", kind):
         return "answering it"
-    source = re.match(r"(?:[\w-]+ )*?(passage|paragraph|context|sentence|statement|story|table|article|tweet|fact|text|document|dialogue|conversation)(?: about \w+)?(?:, | and )", kind)
+    source = _SOURCE.match(kind)
     if source and "question" in kind:
         return f"answering the question from the {source.group(1)}"
     return objective
 
 
 def _pronoun(objective: str, kind: str) -> str:
-    """ "classifying the tweet as" of a tweet -> "classifying it as": the text type is not said twice."""
+    """The text type is not said twice: "classifying the tweet as" of a tweet -> "classifying it as"."""
     if re.search(r" and |, |pair|two |three |list", kind):
         return objective
     objective = re.sub(r"^(\w+ing) them\b", r"\1 it", objective)
     noun = re.split(r" (?:of|with|about|from|on|in|between)\b", kind)[0].split()[-1]
-    phrase = re.sub(rf"^(?!writing|generating|creating|composing|constructing|providing|giving)(\w+ing) (?:the |a |an )(?:original )?{noun}\b(?! \w+ing\b| pair| type)", r"\1 it", objective)
+    creating = "writing|generating|creating|composing|constructing|providing|giving"
+    told_again = rf"^(?!{creating})(\w+ing) (?:the |a |an )(?:original )?{noun}\b(?! \w+ing\b| pair| type)"
+    phrase = re.sub(told_again, r"\1 it", objective)
     return re.sub(rf"\bwhether (?:the |a |an ){noun}\b", "whether it", phrase)

@@ -1,19 +1,27 @@
-"""What the inputs of a Super-NI task are: from the definition ("You are given a premise and a hypothesis"), from the
-labels in an input ("Premise: ... Hypothesis: ..."), else from the input's shape."""
+"""What the inputs of a Super-NI task are.
+
+From the definition ("You are given a premise and a hypothesis"), from the labels in an input ("Premise: ... Hypothesis:
+..."), else from the input's shape.
+"""
 
 import ast
+import itertools
 import re
 
-from medi_build.ingest.adapters.super_ni_english import NOUNS, VERBS, plain, sentences, without_dangling
+from medi_build.ingest.adapters.super_ni_english import plain, sentences, without_dangling
+from medi_build.ingest.adapters.super_ni_words import NOUNS, VERBS
 
 MAX_WORDS = 9
 """Most words of a text type."""
 
 _NUMBER = r"one|two|three|four|five|six|seven|eight|nine|ten|several|some|multiple|a few|\d+"
 _GIVEN = (
-    r"(?:you|you'll|we)(?: are|'re|r| will be| would be|'ll be|r)?(?: also)?(?: be)? (?:given|shown|provided with|provided|presented with|presented|asked to read|supplied with) (?P<a>(?!to\b|below|in the input).+)",
-    r"^(?:read|given|provided with|provided|based on|using|from) (?P<b>(?:the |a |an |two |three |some |any |this |you |following |input |\d )*(?!you\b|that\b|your\b).+)",
-    r"(?:the )?(?:input|inputs)(?: will)?(?: is| are| be| contains?| consists? of| includes?) (?P<c>(?!in\b|the form|taken|separated|from\b|formatted|given).+)",
+    r"(?:you|you'll|we)(?: are|'re|r| will be| would be|'ll be|r)?(?: also)?(?: be)? (?:given|shown|provided with"
+    r"|provided|presented with|presented|asked to read|supplied with) (?P<a>(?!to\b|below|in the input).+)",
+    r"^(?:read|given|provided with|provided|based on|using|from) (?P<b>(?:the |a |an |two |three |some |any |this "
+    r"|you |following |input |\d )*(?!you\b|that\b|your\b).+)",
+    r"(?:the )?(?:input|inputs)(?: will)?(?: is| are| be| contains?| consists? of| includes?) (?P<c>(?!in\b|the form"
+    r"|taken|separated|from\b|formatted|given).+)",
     r"^(?P<d>(?:an?|the|two|some|three) .{3,80}?) (?:is|are|will be) (?:given|provided|shown|presented)\b",
     r"(?:presented|provided|given) with (?P<e>.+)",
     r"(?:file|files|text|task) (?:includes?|contains?) (?P<f>.+)",
@@ -22,12 +30,30 @@ _GIVEN = (
 )
 _GIVENS = re.compile("|".join(_GIVEN), re.IGNORECASE)
 _END = re.compile(
-    r"\. |[;:]| - | (?:which|that|where|who|whose|when|your|you|we|separated|to read|from which|from the various|written as|labeled|labelled|named|has|have|is|are|was|were|will|may|in which|asking|so|because|as input|as an input|in the input|in the form|in input|delimited|numbered|associated|if|with the|along with the label|for which|describing|belonging|obtained|collected|taken|i|described|(?:generate|construct|write|identify|create|determine) (?:an?|the)|to (?:\w+ )?(?:write|answer|generate|be|determine|classify|select|choose|create|find|identify|make)|from the following|based|based on|given|provided|specified|shown|in tabular|containing the|about some|regarding|represented|generated|posted|comprising|whether|precisely|into|into two|into|identify|as either|on the basis|on whether|to one|to english|arbitrary|marked by|in json|from online|at the)\b"
+    r"\. |[;:]| - | (?:which|that|where|who|whose|when|your|you|we|separated|to read|from which|from the various"
+    r"|written as|labeled|labelled|named|has|have|is|are|was|were|will|may|in which|asking|so|because|as input|as an"
+    r" input|in the input|in the form|in input|delimited|numbered|associated|if|with the|along with the label|for"
+    r" which|describing|belonging|obtained|collected|taken|i|described|(?:generate|construct|write|identify|create"
+    r"|determine) (?:an?|the)|to (?:\w+ )?(?:write|answer|generate|be|determine|classify|select|choose|create|find"
+    r"|identify|make)|from the following|based|based on|given|provided|specified|shown|in tabular|containing the"
+    r"|about some|regarding|represented|generated|posted|comprising|whether|precisely|into|into two|into|identify|as"
+    r" either|on the basis|on whether|to one|to english|arbitrary|marked by|in json|from online|at the)\b"
     r"| and (?:you|your|the task|the goal|asked|we|need|have|want|to|must|should|a boolean|it|in|its polarity label)\b"
-    r"|, (?:you|your|we|and you|and your|and the task|the task|the goal|the|i|it|classify|choose|answer|identify|generate|determine|find|write|provide|predict|decide|summarize|say|indicate|give|create|detect|translate|rewrite|evaluate|output|label|convert|paraphrase|infer|select|extract|in which|or|rate|produce|pick|tell|judge|construct|complete|return|label|compute|categorize|simplify|name|make|respond|sentence 1|statement1|called|all|only|both|each|one of|suggest|change|correct|compose|perform|list)\b",
+    r"|, (?:you|your|we|and you|and your|and the task|the task|the goal|the|i|it|classify|choose|answer|identify"
+    r"|generate|determine|find|write|provide|predict|decide|summarize|say|indicate|give|create|detect|translate"
+    r"|rewrite|evaluate|output|label|convert|paraphrase|infer|select|extract|in which|or|rate|produce|pick|tell"
+    r"|judge|construct|complete|return|label|compute|categorize|simplify|name|make|respond|sentence 1|statement1"
+    r"|called|all|only|both|each|one of|suggest|change|correct|compose|perform|list)\b",
     re.IGNORECASE,
 )
-_ADJECTIVES = r"(?:given|input|provided|following|certain|specific|single|short|simple|respective|corresponding|actual|public|particular|natural language|text of the|text of a|text from the|piece of text|form of|set of|short text|another|associated|original)"
+_ADJECTIVES = (
+    r"(?:given|input|provided|following|certain|specific|single|short|simple|respective|corresponding|actual|public"
+    r"|particular|natural language|text of the|text of a|text from the|piece of text|form of|set of|short text|another"
+    r"|associated|original)"
+)
+
+
+_ASKS = re.compile(r"\b(?:to|for|answer) (?:the|a) (?:given )?question\b")
 
 
 def text_type(definition: str, sample: str, languages: tuple[str, ...], translated: bool = False) -> str:
@@ -44,11 +70,13 @@ def text_type(definition: str, sample: str, languages: tuple[str, ...], translat
         told = ""
     shape = "text" if translated else _shape(sample)
     options = _with_options(definition, sample)
-    if shape in ("sentence", "phrase", "text") and not told and not labelled and re.search(r"\b(?:to|for|answer) (?:the|a) (?:given )?question\b", definition):
-        shape = "question" if shape != "text" else "text and question"
+    if not told and not labelled and _ASKS.search(definition):
+        shape = {"sentence": "question", "phrase": "question", "text": "text and question"}.get(shape, shape)
     if shape.startswith(("list", "two ", "pair of", "number")) and _parts(told) < 2 and not labelled:
         return shape
-    counted = re.match(rf"(?:{_NUMBER}|pair)\b", told) and _parts(labelled) == _parts(told) == len(labelled.split(" and "))
+    counted = re.match(rf"(?:{_NUMBER}|pair)\b", told) and _parts(labelled) == _parts(told) == len(
+        labelled.split(" and ")
+    )
     best = labelled if _parts(labelled) > _parts(told) or counted else told or labelled or shape
     if " with " in best and options and _parts(best) < 2:
         best = f"{best} and {options}"
@@ -59,47 +87,51 @@ def text_type(definition: str, sample: str, languages: tuple[str, ...], translat
 
 def _parts(phrase: str) -> int:
     """How many things a phrase names; 0 for none."""
-    return 0 if not phrase else len(re.split(r", | and |,", phrase)) + (1 if re.search(r"pair|two|three", phrase) else 0)
+    several = re.search(r"pair|two|three", phrase) is not None
+    return len(re.split(r", | and |,", phrase)) + several if phrase else 0
+
+
+_IN_THIS_TASK = re.compile(r"^(?:in|for) (?:this|the|our) (?:sub)?(?:task|problem)s?,? ?", re.IGNORECASE)
 
 
 def _told(definition: str, languages: tuple[str, ...]) -> tuple[str, bool]:
+    """The text type that a definition tells, and whether it stands where definitions say what is given."""
     text = re.sub(r" ?\([^()]*\)", "", plain(definition))
     text = re.sub(r'"([^"]*)"', lambda m: m.group(1).strip(" ."), text)
     for sentence in sentences(text)[:4]:
-        sentence = re.sub(r"^(?:in|for) (?:this|the|our) (?:sub)?(?:task|problem)s?,? ?", "", sentence, flags=re.IGNORECASE)
-        for match in _GIVENS.finditer(sentence):
+        for match in _GIVENS.finditer(_IN_THIS_TASK.sub("", sentence)):
             phrase = _noun_phrase(next(group for group in match.groups() if group), languages)
             if phrase:
                 return phrase, match["g"] is None and match["h"] is None
     return "", False
 
 
+_IN_LANGUAGES = re.compile(
+    r",? (?:written )?(?:in|that is) (?:either )?(?:the )?[A-Z]\w+(?: languages?)?,?"
+    r"(?: (?:or|and) (?:the |in )*[A-Z]\w+)+(?: languages?)?"
+)
+
+
 def _noun_phrase(text: str, languages: tuple[str, ...]) -> str:
+    """The parts that a text begins with ("premise, hypothesis and update"), bounded; empty if they name no text."""
     text = _END.split(text, maxsplit=1)[0]
     text = text.replace(", of ", " of ").replace(", containing", " containing")
     text = re.sub(r",? (?:and )?(?:which is )?followed by", ",", text)
     text = re.sub(r"'s\b", "’s", text).replace("'", "")
     text = re.sub(r"\b[A-Z]\b(?:, ?[A-Z]\b)*(?:,? and [A-Z]\b)?", "", text)
-    text = re.sub(r",? (?:written )?(?:in|that is) (?:either )?(?:the )?[A-Z]\w+(?: languages?)?,?(?: (?:or|and) (?:the |in )*[A-Z]\w+)+(?: languages?)?", "", text)
+    text = _IN_LANGUAGES.sub("", text)
     for language in languages:
         text = re.sub(rf" (?:written )?in (?:the |native )?{language}(?: language)?\b", "", text, flags=re.IGNORECASE)
         text = re.sub(rf"\b{language}(?: language)?(?=\W|$) ?", "", text, flags=re.IGNORECASE)
-    text = re.sub(r" (?:written |either )*in (?:either |the )*[A-Z]\w+(?: (?:or|and) (?:the )?[A-Z]\w+)*(?: languages?)?$", "", text)
+    text = re.sub(
+        r" (?:written |either )*in (?:either |the )*[A-Z]\w+(?: (?:or|and) (?:the )?[A-Z]\w+)*(?: languages?)?$",
+        "",
+        text,
+    )
     text = text.replace("pair of sentences", "sentence pair").replace("pair of questions", "question pair")
     parts = re.split(r", and an? |, and |, | and ", text)
     parts = [cleaned for part in parts if (cleaned := _without_article(part))]
-    kept: list[str] = []
-    for part in parts:
-        words = part.split(" of ")[0].split(" with ")[0].split(" about ")[0].split(" from ")[0].split(" on ")[0].split(" in ")[0].split(" between ")[0].split(" containing ")[0].split(" having ")[0].split(" for ")[0].split(" to ")[0].split()
-        if not re.fullmatch(r"[\w ’'/-]+", part) or re.match(r"\d\)", part):
-            break
-        if words and re.fullmatch(r"with|in|of|to|from|for|then|also|finally|\w+ing", words[0].lower()) and len(words) > 1:
-            break
-        if words and words[0].lower() in VERBS - NOUNS:
-            break
-        if not words or words[-1].lower().strip("'") not in NOUNS or len(part) < 3:
-            break
-        kept.append(part)
+    kept = list(itertools.takewhile(_names_a_text, parts))
     if not kept:
         return ""
     if len(kept) < len(parts):
@@ -117,41 +149,79 @@ def _noun_phrase(text: str, languages: tuple[str, ...]) -> str:
     phrase = re.sub(r"\bin (?:the )?([A-Z]\w+) language\b", r"in \1", phrase)
     if len(kept) == 1:
         phrase = _singular(phrase)
-    for noun in kept[0].split()[-1:]:
-        phrase = re.sub(rf"(?<!^) (?:about|from|on|to|of|in) (?:the|this) {noun}$", "", phrase)
-    return without_dangling(re.sub(r"[\"*]", "", phrase).replace("’", "'")) if not re.search(r"[{}<>\[\]=]", phrase) else ""
+    phrase = re.sub(rf" (?:about|from|on|to|of|in) (?:the|this) {kept[0].split()[-1]}$", "", phrase)
+    return "" if re.search(r"[{}<>\[\]=]", phrase) else without_dangling(re.sub(r"[\"*]", "", phrase).replace("’", "'"))
+
+
+_NOUN_ENDS = re.compile(r" (?:of|with|about|from|on|in|between|containing|having|for|to) ")
+
+
+def _names_a_text(part: str) -> bool:
+    """Whether the noun at the head of a noun phrase is a known one."""
+    words = _NOUN_ENDS.split(part)[0].split()
+    if not words or len(part) < 3 or not re.fullmatch(r"[\w ’'/-]+", part):
+        return False
+    first = words[0].lower()
+    if first in VERBS - NOUNS or (
+        len(words) > 1 and re.fullmatch(r"in|of|to|for|then|also|finally|with|from|\w+ing", first)
+    ):
+        return False
+    return words[-1].lower().strip("'") in NOUNS
 
 
 def _singular(phrase: str) -> str:
-    """ "reviews of products" -> "review of products": an input is one of them."""
+    """An input is one of them: "reviews of products" -> "review of products"."""
     if re.match(rf"(?:{_NUMBER}|pair|set|list|series|group|sequence)\b", phrase):
         return phrase
-    head = re.match(r"(?P<before>(?:[\w'’-]+ )*?)(?P<noun>\w+)(?P<after>(?: (?:of|with|about|from|on|in|between|for)\b.*)?)$", phrase)
+    head = re.match(
+        r"(?P<before>(?:[\w'’-]+ )*?)(?P<noun>\w+)(?P<after>(?: (?:of|with|about|from|on|in|between|for)\b.*)?)$",
+        phrase,
+    )
     if not head or head["noun"] not in NOUNS:
         return phrase
     noun = head["noun"]
-    singular = noun[:-3] + "y" if noun.endswith("ies") and noun[:-3] + "y" in NOUNS else noun[:-1] if noun.endswith("s") and noun[:-1] in NOUNS else noun
+    singular = (
+        noun[:-3] + "y"
+        if noun.endswith("ies") and noun[:-3] + "y" in NOUNS
+        else noun[:-1]
+        if noun.endswith("s") and noun[:-1] in NOUNS
+        else noun
+    )
     return f"{head['before']}{singular}{head['after']}"
 
 
 def _shorter(part: str) -> str:
-    ends = [match.start() for match in re.finditer(r" (?:of|with|about|from|on|in|between|containing|having|for|to|by|at)\b", part)]
+    ends = [
+        match.start()
+        for match in re.finditer(r" (?:of|with|about|from|on|in|between|containing|having|for|to|by|at)\b", part)
+    ]
     return part[: ends[-1]] if ends else ""
 
 
 def _without_article(part: str) -> str:
     part = part.strip(" .,'")
     while True:
-        shorter = re.sub(rf"^(?:an?|the|one|some|any|this|these|its|their|it's|each|you|piece of|{_ADJECTIVES})(?= ) ", "", part, flags=re.IGNORECASE)
+        shorter = re.sub(
+            rf"^(?:an?|the|one|some|any|this|these|its|their|it's|each|you|piece of|{_ADJECTIVES})(?= ) ",
+            "",
+            part,
+            flags=re.IGNORECASE,
+        )
         if shorter == part:
             break
         part = shorter
     part = re.sub(r"\b(?:given|provided|input|above|following) ", "", part)
-    part = part[:1].lower() + part[1:] if not re.match(r"[A-Z]{2}|[A-Z][a-z]+(?:ian|ese|ish|i)\b|Wiki|Amazon|Reddit", part) else part
+    part = (
+        part[:1].lower() + part[1:]
+        if not re.match(r"[A-Z]{2}|[A-Z][a-z]+(?:ian|ese|ish|i)\b|Wiki|Amazon|Reddit", part)
+        else part
+    )
     return " ".join(part.split())
 
 
-_LABELLED = re.compile(r"(?:^|\n|<sep>|\.\s|\?\s|;\s|,\s|\s{2,}|[\"'\])]\s?)\s*([A-Z][A-Za-z]+(?: [A-Za-z]+)?)[ _]?-?\(?([1-9A-C]?)\)?\s?[:=]")
+_LABELLED = re.compile(
+    r"(?:^|\n|<sep>|\.\s|\?\s|;\s|,\s|\s{2,}|[\"'\])]\s?)\s*([A-Z][A-Za-z]+(?: [A-Za-z]+)?)[ _]?-?\(?([1-9A-C]?)\)?\s?[:=]"
+)
 _SYNONYMS = {"para": "passage", "dialog": "dialogue", "responser": "response", "q": "question", "text": "text", "options": "answer options", "choices": "answer options",
              "choice": "answer options", "option": "answer options"}  # fmt: skip
 
@@ -165,19 +235,31 @@ def _labelled(sample: str) -> str:
             found[word] = found.get(word, 0) + 1
     if not found or len(found) > 4:
         return ""
-    parts = [word if count == 1 or word == "answer options" else f"{word} pair" if count == 2 else f"{_COUNT.get(str(count), '')} {word}s".strip() for word, count in found.items()]
+    parts = [
+        word
+        if count == 1 or word == "answer options"
+        else f"{word} pair"
+        if count == 2
+        else f"{_COUNT.get(str(count), '')} {word}s".strip()
+        for word, count in found.items()
+    ]
     return ", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else parts[0]
 
 
 _OPTIONS = re.compile(r"\(([A-Ea-e1-5])\)|(?:^|\s)([A-Ea-e])(?: ?\)|\.) ")
-_COUNTED = re.compile(r"\b(two|three|four|five|2|3|4|5) (?:given |possible |additional )?(?:answer )?(?:options|choices|answers)\b", re.IGNORECASE)
+_COUNTED = re.compile(
+    r"\b(two|three|four|five|2|3|4|5) (?:given |possible |additional )?(?:answer )?(?:options|choices|answers)\b",
+    re.IGNORECASE,
+)
 _COUNT = {"2": "two", "3": "three", "4": "four", "5": "five"}
 
 
 def _with_options(definition: str, sample: str) -> str:
     """How many answer options an input brings ("four answer options"); empty if none."""
     told = re.search(r"\balso given (?:\w+ or )?\w+ answer options", definition)
-    if (len(set(_OPTIONS.findall(sample))) < 2 and not told) or not re.search(r"\b(?:option|choice|multiple.choice)", definition, re.IGNORECASE):
+    if (len(set(_OPTIONS.findall(sample))) < 2 and not told) or not re.search(
+        r"\b(?:option|choice|multiple.choice)", definition, re.IGNORECASE
+    ):
         return ""
     count = _COUNTED.search(definition)
     return f"{_COUNT.get(count.group(1), count.group(1).lower())} answer options" if count else "answer options"
@@ -199,7 +281,13 @@ def _shape(sample: str) -> str:
         return "question"
     if re.search("[\u3040-\u30ff\u4e00-\u9fff\u0e00-\u0e7f]", text):  # written without spaces
         return "sentence" if len(text) <= 60 else "passage"
-    return "phrase" if words <= 3 else "sentence" if words <= 40 and len(re.findall(r"[.!?।](?:\s|$)", text)) <= 1 else "text"
+    return (
+        "phrase"
+        if words <= 3
+        else "sentence"
+        if words <= 40 and len(re.findall(r"[.!?।](?:\s|$)", text)) <= 1
+        else "text"
+    )
 
 
 def _structure(text: str) -> str:

@@ -1,0 +1,223 @@
+"""From a verb and what follows it in a definition to a bounded phrase that stands by itself."""
+
+import re
+
+from medi_build.ingest.adapters.super_ni_english import gerund, shorten, without_dangling
+from medi_build.ingest.adapters.super_ni_words import NOUNS, VERBS
+
+MAX_WORDS = 18
+"""Most words of an objective."""
+
+_STOP = re.compile(
+    r"(?:,|;|:)? (?:ie|eg)\b.*| - .*|[;:] .*|\. .*|, (?:where|which|in which|such as|so|but|note|otherwise|for"
+    r" example|for instance|using only|from these)\b.*"
+    r"|,? (?:(?:such that|so that)(?= \(| \d| it\b| you| conveys| is| has| the (?:answer|output))|in such a way|in a"
+    r" way that|without (?:changing|omitting)|if (?:it|the|there|they|yes|so|present)\b|as mentioned|as (?:given"
+    r"|described|shown)|by (?:classifying|writing|indicating|answering|selecting|generating|typing|responding"
+    r"|labell?ing|outputting)|from among|from the following|out of|as (?:an |the )?output|in (?:the )?(?:input"
+    r"|response)\b(?! to)|in the output|(?:from|among|out of) (?:the )?(?:\w+ )?(?:given |following )?(?:options"
+    r"|choices)(?: (?:displayed|given|provided|below))?|to thus|in your own|and (?:if|when|can)|instead of|as"
+    r" follows|with index|as well as (?:the )?(?:label|possible)|keeping in mind|"
+    r"(?:and|or|,) (?:then )?(?:output|print|return|answer|respond|label|indicate|report|reply|say|state|give (?:it"
+    r"|the output|a)|write (?:it|the|your|down)|provide|generate (?:\"|'|the (?:output|answer))|put the|classify"
+    r" (?:it|the answer)|you|your|we|it|the (?:answer|output|question|paragraph|input|sentence|text) (?:is|should"
+    r"|must|can|may)))\b.*"
+    r"|,? (?:with|as|like|by saying)(?: a| an| the| either| one of| label)* ?[\"'].*"
+    r"|,? (?:based on|depending on|according to|considering|given|using|with the help of|keeping|relying on|on the"
+    r" basis of) (?:your|whether|(?:its|their) (?!category|topic|genre|theme|sentiment|emotion|type|tone)|them|it"
+    r"|this|that|these|those|everything|common|the (?:content|category|following|above|information|given|provided"
+    r"|tone|context in))\b.*"
+    r"|,? or not(?:$| (?:based|depending|according)\b.*)| if present\b.*",
+    re.IGNORECASE | re.DOTALL,
+)
+_CHANGING = ("alter", "change", "modify", "edit", "make")
+_STOP_CHANGING = re.compile(_STOP.pattern.replace("(?:such that|so that)(?=", "(?:(?!)so)(?="), _STOP.flags)
+_BY = re.compile(
+    r"\b(?:given|provided|input|specified|presented|associated|corresponding|respective|aforementioned"
+    r"|above|mentioned|following|supplied) (?=[\w'\"-])",
+    re.IGNORECASE,
+)
+_KEEP_LABELS = re.compile(
+    r"^(?P<what>.*?),? (?:in)?to (?:be )?(?:either )?(?:one (?:out )?of |any of |exactly |only )?(?:the |these |its "
+    r"|your |three |two )?(?:following |given |possible |correct |above |below |different |predefined )*"
+    r"(?:(?:\d+|two|three|four|five|six|seven|eight|nine|ten|binary)\b ?)?(?:different |distinct |possible |given "
+    r"|following |sentiment |emotion |relation )*"
+    r"(?P<classes>class(?:es)?|categor(?:y|ies)|groups?|labels?|topics?|themes?|types?|options?|sentiments?|genres?"
+    r"|classifications?|emotions?|parts|forms|values)?(?: labels?| classes)?(?: from this list of [a-z ]+-|"
+    r" of)?[:,\-.]* *(?P<labels>.*)$",
+    re.IGNORECASE | re.DOTALL,
+)
+_AS_LABELS = re.compile(
+    r"^(?P<what>.*?),? as (?:either |being |one of )?(?:the )?(?P<labels>.*)$", re.IGNORECASE | re.DOTALL
+)
+_SORTING = (
+    "classify", "categorize", "categorise", "divide", "label", "separate", "group", "assign", "sort", "mark", "put", "map",
+)  # fmt: skip
+
+
+def finished(base: str, rest: str) -> str:
+    """A phrase with a gerund for a request's verb and what follows it in the definition; empty if it is none."""
+    if base in _SORTING:
+        match = _KEEP_LABELS.match(rest) if re.search(r"\bto\b|into", rest) else _AS_LABELS.match(rest)
+        if match and match["what"] and not re.match(r"whether\b|if\b", rest):
+            what = _STOP.sub("", match["what"])
+            head = gerund(base) if base in ("label", "sort", "mark", "categorize") else "classifying"
+            classes = "categories" if "classes" not in match.groupdict() else (match["classes"] or "categories").lower()
+            labels = _labels(match["labels"], classes)
+            return mended(f"{head} {what} {labels}") if labels else mended(_aspect(head, what, classes))
+    if base in ("answer", "output", "return", "generate", "give", "write") and re.match(
+        r"(?:with |only )*[\"'(]", rest
+    ):
+        return ""
+    if re.match(r"(?:with|in|as) ", rest) and base in ("answer", "label", "return", "indicate", "give"):
+        return ""
+    rest = re.sub(r"^(?:out )?if\b", lambda match: match.group(0).replace("if", "whether"), rest)
+    stop = _STOP if base not in _CHANGING else _STOP_CHANGING
+    return mended(f"{gerund(base)} {stop.sub('', rest)}")
+
+
+def _aspect(head: str, what: str, classes: str) -> str:
+    """Classes that cannot be listed: "classifying the topic of the article"."""
+    noun = {
+        "topics": "topic",
+        "themes": "theme",
+        "genres": "genre",
+        "emotions": "emotion",
+        "types": "type",
+        "sentiments": "sentiment",
+    }.get(classes, "category")
+    simple = re.fullmatch(r"(?:it|them|(?:the |this )?(?:given |input |provided )?(?:\w+ )?\w+)", what.strip())
+    if not simple or re.match(
+        r"(?:the )?(?:sentiment|emotion|language|relation|topic|category|type|genre|intent)", what
+    ):
+        return f"{head} {what}"
+    owner = {"it": "its", "them": "their"}.get(what.strip(), "")
+    return f"{head} {owner} {noun}" if owner else f"{head} the {noun} of {what}"
+
+
+def _labels(text: str, classes: str) -> str:
+    """``as A, B or C`` of "1) 'A', 2) 'B' and 3) 'C'. Note ..."; ``into classes such as A, B and C`` of more than five.
+
+    Empty where the text cannot be read as a list of classes.
+    """
+    text = re.split(
+        r"\. |\.$|;| based on| depending| on the basis|, (?:if|where|which|according|correspond|on its)\b"
+        r"| if | on its | according| in which| such that| by | corresp| (?:on|of) (?:the )?given",
+        text,
+    )[0]
+    text = re.sub(
+        r"\(?\b(?:\d+|[a-hivx]{1,3})[.):]\s*|\b\d+ ?[-:=] ?|[\"'\[\]()]|\b(?:as|either|only|both|namely|label)\b ",
+        " ",
+        text,
+    )
+    text = text.split(":")[-1]
+    names = [
+        re.sub(r"^(?:an?|the|or|and) ", "", " ".join(part.split())) for part in re.split(r",|/|\bor\b|\band\b|\n", text)
+    ]
+    names = [name.strip(" .") for name in names if name.strip(" .")]
+    if not 2 <= len(names) <= 25 or any(len(name.split()) > 3 or not re.search("[A-Za-z]", name) for name in names):
+        return ""
+    if any(
+        re.search(r"\b(?:class|classes|categor\w+|is|are|it|the|given|of|with|from|label)\b", name.lower())
+        or len(name) == 1
+        for name in names
+    ):
+        return ""
+    names = [name.lower() for name in names] if not any(name in _PROPER for name in names) else names
+    if len(names) <= 5:
+        return f"as {', '.join(names[:-1])} or {names[-1]}"
+    return f"into {classes} such as {', '.join(names[:2])} and {names[2]}"
+
+
+_PROPER = frozenset(("English", "French", "German", "Africa"))
+
+
+_MENDING = tuple(
+    (re.compile(pattern), by)
+    for pattern, by in (
+        (r",? or not(?:$| (?:based|depending|according|by|in|on|with|using)\b.*)", ""),
+        (r"\b(?:if|whether) you can\b", "whether one can"),
+        (r"^answering whether\b", "deciding whether"),
+        (r"\balphabets\b|\balphabetical elements\b", "letters"),
+        (
+            r"\b(?:this|that|these|those) (?=(?:(?!are|is|was|were|has|have|can)\w+ )?(?:sentence|question|text|list"
+            r"|tweet|passage|paragraph|review|answer|story|number|dialogue|post|comment|statement|paper|poem"
+            r"|article)s?\b)",
+            "the ",
+        ),
+        (r"\byour\b ?(?:own )?", ""),
+        (r"\bA from the ith element to the jth element\b", "the list from the first index to the second"),
+        (r"\b(of|from|in) A\b", r"\1 the list"),
+        (r"\bstrings A and B\b", "two strings"),
+        (r"\b(the|a|an) (?:the|a|an)\b", r"\1"),
+        (r"\ba (?=most\b)", "the "),
+        (r"\ban (?=[bcdfgjklmnpqrstvwxyz])(?!hour)", "a "),
+        (r"\ba (?=[aeio])(?!one\b)", "an "),
+    )
+)
+_NO_ARTICLE = re.compile(
+    r"^(\w+ing) ((?:short|right|correct|single|proper|relevant|unambiguous|new) )?"
+    r"(answer|question|title|summary|sentence|label)\b(?! \w+ing)(?=$| (?:to|for|of|from|that))"
+)
+_PERSON = re.compile(
+    r"(?:,| in| to| for| of| by| with)? (?:that|which|if|when|how|where|because|as|and|or|what)? ?"
+    r"\b(?:you|we|I|us|my)\b"
+)
+_TRAILING = re.compile(
+    r" (?:correctly|provided|given|displayed|described|embedded|contained|(?:which|that) can be used to \w+)$"
+)
+_LOWERED = NOUNS | {"the", "is", "if", "positive", "negative", "neutral"}
+
+
+def mended(phrase: str) -> str:
+    """Without what points into the definition alone; empty if too much is left."""
+    phrase = re.split(r" (?:the |an? )?[<{\[]", phrase.replace('"', "").replace("*", "").replace("_", " "))[0]
+    phrase = re.sub(r"(?<!\w)'([^']*)'(?!\w)", r"\1", phrase)
+    phrase = _BY.sub(lambda match: match.group(0) if _said_before(phrase, match) else "", phrase)
+    for pattern, by in _MENDING:
+        phrase = pattern.sub(by, phrase)
+    phrase = re.sub(
+        r"\b[A-Z][a-z]+\b", lambda word: word[0].lower() if word[0].lower() in _LOWERED else word[0], phrase
+    )
+    phrase = _NO_ARTICLE.sub(r"\1 the \2\3", phrase)
+    phrase = " ".join(phrase.split()).strip(" .,;:")
+    phrase = _TRAILING.sub("", _PERSON.split(_coordinated(phrase))[0])
+    phrase = shorten(phrase, MAX_WORDS)
+    if any(phrase.count(a) != phrase.count(b) for a, b in ("()", "[]")) or re.search(r"[{}<>=]|\\", phrase):
+        return ""
+    if re.search(r" (?:this way|as follows)$|\bfollowing way", phrase):
+        return ""
+    if (asked := re.search(r"\bwhether (.*)", phrase)) and not _VERBAL.search(asked.group(1)):
+        return ""
+    words = phrase.split()
+    if len(words) < 3 and not (len(words) == 2 and words[1] in ("it", "them")):
+        return ""
+    return without_dangling(phrase[:1].lower() + phrase[1:])
+
+
+_VERBAL = re.compile(
+    r"\b(?:is|are|was|were|be|has|have|had|can|could|will|would|does|do|did|should|may|might|must|contain|express"
+    r"|exist|belong|contains|includes|mentions|expresses|conveys|supports|matches|implies|shows|agrees|makes|gives|"
+    r"refer|agree|match|mean|share|imply|need|want|make|happen|seem|entail|contradict|support|happened|occurred)\b"
+    r"|\w \w+(?:[^s\W]s|sses)(?= (?:the|a|an|in|to|of|on|with|for|that|or|and|any|its|well|not|correctly|clearly)\b|$)"
+)
+
+
+def _said_before(phrase: str, match: re.Match[str]) -> bool:
+    """Whether "given" tells the second mention of a noun from the first ("a fact related to the given fact")."""
+    noun = re.match(r"\w+", phrase[match.end() :])
+    if noun is None or not match[0].startswith("given"):
+        return False
+    measured = noun[0] in ("length", "letter", "number", "index", "integer", "value", "position")
+    return measured or re.search(rf"\b{noun[0]}\b", phrase[: match.start()]) is not None
+
+
+def _coordinated(phrase: str) -> str:
+    """Verbs joined to the first in its form: "reversing it and remove the" -> "reversing it and removing the"."""
+    return _JOINED.sub(lambda verb: gerund(verb[0]) if verb[0] in VERBS else verb[0], phrase)
+
+
+_JOINED = re.compile(
+    r"(?:(?<=, )|(?<=\band )|(?<=\bthen ))[a-z]+"
+    r"(?= (?:if|how|what|the|a|an|all|every|each|it|them|whether|its|their|one|any|only)\b)"
+)
