@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from medi_build.cli.console import CONSOLE, OUT, print_entry
+from medi_build.cli.console import CONSOLE, print_entry
 from medi_build.cli.options import ContentOption, DataOption
 
 

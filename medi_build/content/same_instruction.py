@@ -1,4 +1,4 @@
-"""``sources/same_instruction.tsv``: datasets that are meant to share an instruction, because they ask the same thing."""
+"""``sources/same_instruction.tsv``: datasets that share an instruction because they ask the same thing."""
 
 import csv
 from collections.abc import Iterable
@@ -29,8 +29,10 @@ def load_groups(roots: Iterable[Path], known: Iterable[str]) -> list[frozenset[s
             group = frozenset(row[0].split()) if row else frozenset()
             if len(row) != 2 or len(group) < 2 or not row[1].strip():
                 faults.append(f"{path}:{line}: expected 'name name ...<TAB>why', two names or more, saw {row!r}")
-            for name in sorted(group - names):
-                faults.append(f"{path}:{line}: no dataset {name!r}{did_you_mean(name, names)}; see `medi ls sources`")
+            faults += [
+                f"{path}:{line}: no dataset {name!r}{did_you_mean(name, names)}; see `medi ls sources`"
+                for name in sorted(group - names)
+            ]
             groups.append(group)
     if faults:
         raise ContentError(f"{len(faults)} fault(s):\n" + "\n".join(f"  {fault}" for fault in faults))

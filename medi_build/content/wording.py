@@ -23,7 +23,7 @@ _ARTICLES = frozenset(("a", "an", "the"))
 _TWICE = frozenset(("that", "had"))
 _VOWEL_LETTER, _VOWEL_SOUND = re.compile(r"[aeio]|u(?!n[ai]|s|ti|bi)"), re.compile(r"hour|honest|heir|honou?r")
 _CONSONANT_SOUND = re.compile(r"one\b|once\b|eu|ewe")
-_HANGING = frozenset("a an the for of into and or whether".split())
+_HANGING = frozenset(("a", "an", "the", "for", "of", "into", "and", "or", "whether"))
 _PAIRED = (("(", ")"), ("[", "]"), ("“", "”"))
 
 
@@ -49,8 +49,8 @@ def faults(instruction: str) -> list[Fault]:
 
 
 def _tautological(kind: str, objective: str) -> bool:
-    """ "dialogue for generating the dialogue"; "sentence for generating a sentence with a blank" is none."""
-    noun = re.escape(kind.split()[-1])
+    """Such as "dialogue for generating the dialogue"; "sentence for generating a sentence with a blank" is none."""
+    noun = re.escape(kind.rsplit(maxsplit=1)[-1])
     if re.fullmatch(rf"(?:{_EMPTY_VERBS}) (?:(?:the|a|an|this) )?(?:{re.escape(kind)}|{noun})", objective):
         return True
     return objective in ("executing the instruction in it", "understanding it", "representing it")

@@ -89,7 +89,7 @@ def lint(overlay: Path | None = None, pipelines: Sequence[str] = (), data: Path 
 
 
 def _asked(card: Card, data: Path | None) -> _Asked | None:
-    """Fields, definition and labels of a dataset; None if its text type is known from a file alone and that is not there."""
+    """Fields, definition and labels of a dataset; None if only a file that is not there tells its text type."""
     if card.options.adapter != "super_ni":
         return _Asked({})
     located = locate(card, next(iter(card.files)), data, cache_folder() / "downloads", {}) if data else None

@@ -3,17 +3,19 @@
 import re
 from collections.abc import Sequence
 
-# Tag of a task file (its last part or its first) -> how an instruction says it. Tags that are missing here say nothing about the
-# topic (Commonsense, Dialogue, Story, Web, Miscellaneous) or are often wrong (Animals, Game, Countries, Public Places).
+# Tag of a task file (its last part or its first) -> how an instruction says it. Tags that are missing here say nothing
+# about the topic (Commonsense, Dialogue, Story, Web, Miscellaneous) or are often wrong (Animals, Game, Countries).
 _ORIGINS = {
     "News": "news", "Wikipedia": "Wikipedia", "TED Talks": "TED talk", "Government and Politics": "political",
     "Scientific Research Papers": "scientific", "Natural Science": "science", "School Science Textbooks": "science",
-    "Healthcare": "health", "Medicine": "medical", "Clinical Knowledge": "clinical", "Law": "legal", "Justice": "legal", "Jurisprudence": "legal",
+    "Healthcare": "health", "Medicine": "medical", "Clinical Knowledge": "clinical",
+    "Law": "legal", "Justice": "legal", "Jurisprudence": "legal",
     "International Law": "legal", "World Religions": "religious", "Movies": "movie", "Twitter": "Twitter",
     "Reddit": "Reddit", "Social Media": "social media", "Restaurants": "restaurant",
 }  # fmt: skip
 _TOPICS = {
-    "Accounting": "accounting", "Anatomy": "anatomy", "Astronomy": "astronomy", "Biology": "biology", "Business Ethics": "business ethics",
+    "Accounting": "accounting", "Anatomy": "anatomy", "Astronomy": "astronomy",
+    "Biology": "biology", "Business Ethics": "business ethics",
     "Chemistry": "chemistry", "Computer Science": "computer science", "Econometrics": "econometrics",
     "Economics": "economics", "Electrical Engineering": "electrical engineering", "History": "history",
     "Machine Learning": "machine learning", "Management": "management", "Marketing": "marketing",
@@ -81,7 +83,8 @@ def domain_of(tags: Sequence[str], kind: str, category: str) -> str:
 
 def _word(tag: str, answering: bool, alone: bool) -> str:
     """How an instruction says a tag; empty if the tag says nothing, `_UNKNOWN` if it says another thing."""
-    first, last = tag.split(" -> ")[0], tag.split(" -> ")[-1]
+    parts = tag.split(" -> ")
+    first, last = parts[0], parts[-1]
     if first == "Reviews":
         return _REVIEWED.get(last, "")
     silent = first in _SILENT and not (answering and alone)

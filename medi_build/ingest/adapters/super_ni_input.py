@@ -220,10 +220,13 @@ def _without_article(part: str) -> str:
 
 
 _LABELLED = re.compile(
-    r"(?:^|\n|<sep>|\.\s|\?\s|;\s|,\s|\s{2,}|[\"'\])]\s?)\s*([A-Z][A-Za-z]+(?: [A-Za-z]+)?)[ _]?-?\(?([1-9A-C]?)\)?\s?[:=]"
+    r"(?:^|\n|<sep>|\.\s|\?\s|;\s|,\s|\s{2,}|[\"'\])]\s?)\s*"
+    r"([A-Z][A-Za-z]+(?: [A-Za-z]+)?)[ _]?-?\(?([1-9A-C]?)\)?\s?[:=]"
 )
-_SYNONYMS = {"para": "passage", "dialog": "dialogue", "responser": "response", "q": "question", "text": "text", "options": "answer options", "choices": "answer options",
-             "choice": "answer options", "option": "answer options"}  # fmt: skip
+_SYNONYMS = {
+    "para": "passage", "dialog": "dialogue", "responser": "response", "q": "question", "options": "answer options",
+    "choices": "answer options", "choice": "answer options", "option": "answer options",
+}  # fmt: skip
 
 
 def _labelled(sample: str) -> str:

@@ -4,11 +4,11 @@ import re
 import unicodedata
 
 # Language -> the script it is written in, as Unicode names it.
-_LATIN = (
-    "English French German Spanish Italian Portuguese Polish Dutch Romanian Swedish Norwegian Finnish Danish Czech Slovak "
-    "Croatian Lithuanian Catalan Galician Hungarian Turkish Vietnamese Indonesian Malay Filipino Tagalog Yoruba Igbo Swahili "
-    "Xhosa Zulu Somali Kurdish Irish Welsh Basque Estonian Latvian Slovenian Malagasy Hausa"
-)
+_LATIN = """
+    English French German Spanish Italian Portuguese Polish Dutch Romanian Swedish Norwegian Finnish Danish Czech
+    Slovak Croatian Lithuanian Catalan Galician Hungarian Turkish Vietnamese Indonesian Malay Filipino Tagalog
+    Yoruba Igbo Swahili Xhosa Zulu Somali Kurdish Irish Welsh Basque Estonian Latvian Slovenian Malagasy Hausa
+"""
 _SCRIPTS = {
     **dict.fromkeys(_LATIN.split(), "LATIN"),
     **dict.fromkeys(("Hindi", "Marathi", "Nepali", "Sanskrit"), "DEVANAGARI"),

@@ -51,7 +51,8 @@ _AS_LABELS = re.compile(
     r"^(?P<what>.*?),? as (?:either |being |one of )?(?:the )?(?P<labels>.*)$", re.IGNORECASE | re.DOTALL
 )
 _SORTING = (
-    "classify", "categorize", "categorise", "divide", "label", "separate", "group", "assign", "sort", "mark", "put", "map",
+    "classify", "categorize", "categorise", "divide", "label", "separate", "group", "assign", "sort", "mark",
+    "put", "map",
 )  # fmt: skip
 
 
