@@ -22,7 +22,7 @@ def load_groups(roots: Iterable[Path], known: Iterable[str]) -> list[frozenset[s
     for path in (root / FILE for root in roots):
         if not path.is_file():
             continue
-        rows = list(csv.reader(path.read_text("utf-8").splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
+        rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
         if not rows or tuple(rows[0]) != COLUMNS:
             faults.append(f"{path}:1: the columns are {', '.join(COLUMNS)}, saw {rows[0] if rows else []}")
         for line, row in enumerate(rows[1:], 2):

@@ -10,7 +10,7 @@ from medi_build.errors import ContentError
 @pytest.mark.parametrize(
     ("instruction", "what"),
     [
-        ("Represent the review for " + "rating it and then " * 6 + "asking who wrote", "32 words"),
+        ("Represent the review for " + "rating it and then " * 6 + "asking who wrote", "31 words"),
         ("Represent the for classifying the mood", "no text type"),
         ("Represent", "no text type"),
         ("Represent the phrase", "only 'phrase', which says nothing"),
