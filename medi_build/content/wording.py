@@ -21,7 +21,8 @@ _EMPTY_KINDS = frozenset(("phrase", "text", "input", "string", "content", "data"
 _EMPTY_VERBS = r"generating|writing|creating|producing|understanding|representing|executing|processing|reading|encoding"
 _ARTICLES = frozenset(("a", "an", "the"))
 _TWICE = frozenset(("that", "had"))
-_VOWEL_LETTER, _VOWEL_SOUND = re.compile(r"[aeio]|u(?!n[ai]|s|ti|bi)"), re.compile(r"hour|honest|heir|honou?r")
+_VOWEL_LETTER = re.compile(r"[aeio]|u(?!nani|ni(?![mn])|s|ti|bi)")
+_VOWEL_SOUND = re.compile(r"hour|honest|heir|honou?r")
 _CONSONANT_SOUND = re.compile(r"one\b|once\b|eu|ewe")
 _HANGING = frozenset(("a", "an", "the", "for", "of", "into", "and", "or", "whether"))
 _PAIRED = (("(", ")"), ("[", "]"), ("“", "”"))
@@ -59,7 +60,7 @@ def _tautological(kind: str, objective: str) -> bool:
 def _broken(instruction: str, words: list[str]) -> list[Fault]:
     found = []
     for one, other in pairwise(words):
-        if one.lower() == other.lower() and one.lower() not in _TWICE:
+        if one.lower() == other.lower() and one.lower() not in _TWICE and not one.endswith(","):
             found.append(Fault(f"{one!r} stands twice", "take one away"))
         elif one in _ARTICLES and other in _ARTICLES:
             found.append(Fault(f"two articles, '{one} {other}'", "take one away"))

@@ -43,7 +43,7 @@ def say(told: dict[str, str]) -> str:
                 "Domains": ["Natural Science", "School Science Textbooks"],
                 "Instances": [{"input": "Premise: Rain fell. Hypothesis: It is wet."}],
             },
-            "Represent the science premise and hypothesis for classifying the entailment",
+            "Represent the science premise and hypothesis for deciding whether one text entails the other",
         ),
         (
             {
@@ -57,7 +57,7 @@ def say(told: dict[str, str]) -> str:
         ),
         (
             {"Categories": ["Summarization"], "Domains": ["News", "Law", "Fiction"], "Definition": ["Given a passage"]},
-            "Represent the passage for summarizing the text",
+            "Represent the passage for summarizing it",
         ),
         ({"Categories": ["Misc."], "Instances": [{"input": "Angola"}]}, "Represent the phrase"),
         (

@@ -64,7 +64,7 @@ def task(definition: str, sample: str = "", category: str = "", **more: object) 
         (
             "You are given a poem. You must name the animal in the poem. Note that your answer has one word.",
             "A cat, a mat.",
-            "poem for naming the animal in the poem",
+            "poem for naming the animal in it",
         ),
         (
             "You are given a passage and a question. Write the correct answer to the given question.",

@@ -43,7 +43,8 @@ _SILENT = (
     "Global Facts",
 )
 _PROSE = re.compile(
-    r"sentence|passage|paragraph|article|text|context|headline|abstract|document|event|statement|summary|commentary|\bnews|tweet|post|comment|review|premise|title"
+    r"sentence|passage|paragraph|article|text|context|headline|abstract|document|event"
+    r"|statement|summary|commentary|\bnews|tweet|post|comment|review|premise|title"
 )
 
 
@@ -73,10 +74,14 @@ def domain_of(tags: Sequence[str], kind: str, category: str) -> str:
     word = words.pop() if len(words) == 1 else ""
     if word in ("", _UNKNOWN):
         return ""
+    if (word == "Twitter" and "social media" in kind) or (word == "restaurant" and kind in ("sentence", "text")):
+        return ""
     movie = word == "movie" and "Movies" in tags and not re.search("movie|film|question", kind)
     message = word == "social media" and "message" in kind
     said = word.split()[0][:4].lower() in kind.lower() or (word == "Twitter" and "tweet" in kind)
     topic = (word in _TOPICS.values() or word == "legal") and " on " in kind  # "question on anatomy"
+    if word == "Wikipedia" and re.search("sentence|question|statement|fact", kind.split(" and ", 1)[0]):
+        return ""
     origin = word in _ORIGINS.values() and word not in _FIELDS and not _PROSE.search(kind)
     return "" if movie or message or said or topic or origin else word
 

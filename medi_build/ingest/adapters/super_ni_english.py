@@ -28,7 +28,7 @@ _DANGLING = frozenset(
 
 def plain(text: str) -> str:
     """Straight quotes, abbreviations without full stops, white space as it reads (blank lines kept)."""
-    text = text.translate(_QUOTES)
+    text = re.sub(r"<([A-Za-z]+)>", lambda match: match[1].lower(), text.translate(_QUOTES))
     text = _ABBREVIATION.sub(lambda match: _ABBREVIATIONS[match.group(1).lower()], text)
     return re.sub(r"[^\S\n]+", " ", re.sub(r"\n(?!\s*\n)(?=\S)", " ", text)).strip()
 
@@ -53,6 +53,11 @@ def gerund(verb: str) -> str:
     return f"{verb}{verb[-1]}ing" if verb in _DOUBLING else f"{verb}ing"
 
 
+def joined(parts: str, part: str) -> str:
+    """``premise and hypothesis`` with ``update`` -> ``premise, hypothesis and update``."""
+    return f"{parts.replace(' and ', ', ')} and {part}"
+
+
 _CLAUSE = re.compile(
     r",? (?=(?:that|which|who|when|where|by|with|based|from|for|in|on|using|without|while|because|as|so|"
     r"given|about|between|through|according|depending|after|before|if)\b)|, |; | - | (?=(?:and|or)\b)"
@@ -73,7 +78,9 @@ def shorten(phrase: str, most: int, least: int = 3) -> str:
 
 _ASKED_LAST = re.compile(
     r"\b(?:what|which|who|how|where) .*"
-    r"\b(?:is|are|was|were|can be|has|have|(?:refers?|related|belongs?|applies) to)$"
+    r"\b(?:is|are|was|were|can be|has|have|(?:refers?|related|belongs?|applies)"
+    r" to|(?:located|written|spoken|used) in|(?:talking|asking) about)$"
+    r"|\bthat .* (?:is (?:located|written|spoken) in|(?:belongs?|refers?|applies) to)$"
 )
 
 

@@ -12,8 +12,9 @@ from typing import Any
 from medi_build.ingest.adapters.super_ni_categories import CATEGORY_BY_NAME, OBJECTIVES
 from medi_build.ingest.adapters.super_ni_domain import domain_of, language_of, named
 from medi_build.ingest.adapters.super_ni_english import shorten
+from medi_build.ingest.adapters.super_ni_fit import answering, fitted, restricted
 from medi_build.ingest.adapters.super_ni_input import text_type
-from medi_build.ingest.adapters.super_ni_languages import languages_told
+from medi_build.ingest.adapters.super_ni_languages import languages_labelled, languages_told, turned
 from medi_build.ingest.adapters.super_ni_request import request
 
 
@@ -28,15 +29,20 @@ def fields(task: Mapping[str, Any]) -> dict[str, str]:
         The three fields; ``domain`` and ``objective`` may be empty.
     """
     definition, sample, category = _definition(task), _sample(task), _category(task)
-    if category == "Translation" and "Input_language" not in task and (pair := languages_told(definition, sample)):
-        task = {**task, "Input_language": [pair[0]], "Output_language": [pair[1]]}
-    inputs = _strings(task, "Input_language")
+    inputs, outputs = _languages(task, definition, sample, category)
     kind = text_type(definition, sample, tuple(inputs) if len(inputs) == 1 else (), category == "Translation")
     for name in inputs:
         kind = re.sub(rf"\b{name.lower()}\b", name, kind)
+    if kind in ("sentence", "text") and re.search(r"\b[Tt]weets?\b", definition):
+        kind = "tweet"
+    pair = languages_labelled(sample) if category != "Translation" else None
+    if pair:
+        kind = f"{'text' if 'text' in kind else 'sentence'} pair"
+    objective = _translation(inputs, outputs, definition, category) or _objective(definition, category, kind)
+    kind, objective = fitted(kind, objective, inputs[0] if inputs == outputs and len(inputs) == 1 else "")
+    kind, objective = restricted(kind, objective, definition)
     domain = "" if kind.startswith(tuple(inputs)) else domain_of(_strings(task, "Domains"), kind, category)
-    objective = _objective(task, definition, category, kind)
-    language = language_of(inputs, category == "Translation")
+    language = " and ".join(map(named, pair)) if pair else language_of(inputs, category == "Translation")
     told = " ".join(filter(None, (language if language not in kind else "", domain)))
     room = MOST_WORDS - len(f"Represent the {told} {kind} for".split())
     objective = shorten(objective, room) if len(objective.split()) > room else objective
@@ -77,11 +83,25 @@ def _category(task: Mapping[str, Any]) -> str:
     return categories[0] if categories else ""
 
 
-def _objective(task: Mapping[str, Any], definition: str, category: str, kind: str) -> str:
-    languages = _strings(task, "Output_language")
-    if category == "Translation" and len(languages) == 1 and languages != _strings(task, "Input_language"):
-        how = "paraphrased " if "paraphrased translation" in definition else ""
-        return f"{how}translation into {named(languages[0])}"
+def _languages(task: Mapping[str, Any], definition: str, sample: str, category: str) -> tuple[list[str], list[str]]:
+    """Languages of inputs and outputs, those of a translation the right way round."""
+    if category == "Translation" and "Input_language" not in task and (pair := languages_told(definition, sample)):
+        return [pair[0]], [pair[1]]
+    inputs, outputs = _strings(task, "Input_language"), _strings(task, "Output_language")
+    if len(inputs) == len(outputs) == 1 and turned(definition, sample, (inputs[0], outputs[0])):
+        return outputs, inputs
+    return inputs, outputs
+
+
+def _translation(inputs: list[str], outputs: list[str], definition: str, category: str) -> str:
+    """``translation into Hindi``; empty if the task is none, or none into one language."""
+    if category != "Translation" or len(outputs) != 1 or outputs == inputs:
+        return ""
+    how = "paraphrased " if "paraphrased translation" in definition else ""
+    return f"{how}translation into {named(outputs[0])}"
+
+
+def _objective(definition: str, category: str, kind: str) -> str:
     objective = request(definition)
     if (
         re.fullmatch(r"\w+ing (?:the |a |an )?(?:correct )?(?:answer|output|result|label|response)", objective)
@@ -93,62 +113,14 @@ def _objective(task: Mapping[str, Any], definition: str, category: str, kind: st
     if category == "Wrong Candidate Generation" and not _WRONG.search(objective):
         objective = ""
     own = OBJECTIVES.get(category, "")
-    told = _answering(objective or own, kind)
+    if category == "Text Quality Evaluation" and kind.endswith("question"):
+        own = "judging the quality of the question"
+    told = answering(objective or own, kind)
     if told.startswith("answering ") and len(told.split()) < 4 and category != "Question Answering":
         told = own or told
-    return _pronoun(told, kind)
+    return told
 
 
 _WRONG = re.compile(
     r"incorrect|wrong|implausib|unlikely|not |irrelevant|bad|false|unrelated|inappropriate|alter", re.IGNORECASE
 )
-
-
-_ANSWERING = re.compile(
-    r"(?:answering|generating|writing|giving|providing|creating|finding|choosing|selecting|picking|crafting"
-    r"|predicting|identifying|returning|constructing|producing) (?:it|(?:a |an |the |one |that |most )*"
-    r"(?:only |single |unambiguous |unique |multiple-choice |math |trivia |mathematical |correct |right |simple "
-    r"|suitable |appropriate |best |proper |possible |answer |science |short )*(?:answer|question|option|choice"
-    r"|answers|key)s?)"
-    r"(?: (?:to|for|of|in) (?:it|(?:the |a |each |this )?(?:given |math |trivia )*(?:question|problem)))?(?: in input)?"
-)
-
-
-_ASKING = re.compile(r"(?:generating|writing|constructing|creating|producing|providing) (?:a |the )?question")
-_SOURCE = re.compile(
-    r"(?:[\w-]+ )*?(passage|paragraph|context|sentence|statement|story|table|article|tweet|fact|text|document|dialogue"
-    r"|conversation)(?: about \w+)?(?:, | and )"
-)
-
-
-def _answering(objective: str, kind: str) -> str:
-    """The plain request for an answer, said by what there is to answer it with."""
-    match = _ANSWERING.match(objective)
-    if not match or re.search(r"incorrect|wrong|implausible", objective) or _ASKING.match(objective):
-        return objective
-    rest = objective[match.end() :]
-    if "option" in kind or "choice" in kind:
-        return f"choosing the correct option{rest if re.match(' based on', rest) else ''}"
-    rest = rest.strip(" ,")
-    if rest:
-        return objective
-    if "problem" in kind and "question" not in kind:
-        return "solving it"
-    if re.fullmatch(r"(?:(?!and\b)[\w-]+ )*question(?: (?:from|on|about|in|containing|with) .*)?", kind):
-        return "answering it"
-    source = _SOURCE.match(kind)
-    if source and "question" in kind:
-        return f"answering the question from the {source.group(1)}"
-    return objective
-
-
-def _pronoun(objective: str, kind: str) -> str:
-    """The text type is not said twice: "classifying the tweet as" of a tweet -> "classifying it as"."""
-    if re.search(r" and |, |pair|two |three |list", kind):
-        return objective
-    objective = re.sub(r"^(\w+ing) them\b", r"\1 it", objective)
-    noun = re.split(r" (?:of|with|about|from|on|in|between)\b", kind)[0].split()[-1]
-    creating = "writing|generating|creating|composing|constructing|providing|giving"
-    told_again = rf"^(?!{creating})(\w+ing) (?:the |a |an )(?:original )?{noun}\b(?! \w+ing\b| pair| type)"
-    phrase = re.sub(told_again, r"\1 it", objective)
-    return re.sub(rf"\bwhether (?:the |a |an ){noun}\b", "whether it", phrase)

@@ -4,11 +4,11 @@ From the definition ("You are given a premise and a hypothesis"), from the label
 ..."), else from the input's shape.
 """
 
-import ast
 import itertools
 import re
 
-from medi_build.ingest.adapters.super_ni_english import plain, sentences, without_dangling
+from medi_build.ingest.adapters.super_ni_english import joined, plain, sentences, without_dangling
+from medi_build.ingest.adapters.super_ni_shape import shape_of
 from medi_build.ingest.adapters.super_ni_words import NOUNS, VERBS
 
 MAX_WORDS = 9
@@ -32,7 +32,8 @@ _GIVENS = re.compile("|".join(_GIVEN), re.IGNORECASE)
 _END = re.compile(
     r"\. |[;:]| - | (?:which|that|where|who|whose|when|your|you|we|separated|to read|from which|from the various"
     r"|written as|labeled|labelled|named|has|have|is|are|was|were|will|may|in which|asking|so|because|as input|as an"
-    r" input|in the input|in the form|in input|delimited|numbered|associated|if|with the|along with the label|for"
+    r" input|in natural language|written in natural|in the input|in the form|in"
+    r" input|delimited|numbered|associated|if|with the|giving|along with the label|for"
     r" which|describing|belonging|obtained|collected|taken|i|described|(?:generate|construct|write|identify|create"
     r"|determine) (?:an?|the)|to (?:\w+ )?(?:write|answer|generate|be|determine|classify|select|choose|create|find"
     r"|identify|make)|from the following|based|based on|given|provided|specified|shown|in tabular|containing the"
@@ -48,7 +49,8 @@ _END = re.compile(
 )
 _ADJECTIVES = (
     r"(?:given|input|provided|following|certain|specific|single|short|simple|respective|corresponding|actual|public"
-    r"|particular|natural language|text of the|text of a|text from the|piece of text|form of|set of|short text|another"
+    r"|particular|natural language|text of the|text of a|text from the|piece of text|form"
+    r" of|set of(?! steps| facts| rules| instructions| keywords| words)|short text|another"
     r"|associated|original)"
 )
 
@@ -65,11 +67,15 @@ def text_type(definition: str, sample: str, languages: tuple[str, ...], translat
         languages: languages that an instruction names elsewhere; "in Hindi" is left out here.
         translated: whether the task is a translation, whose inputs are of any shape.
     """
-    (told, sure), labelled = _told(definition, languages), _labelled(sample)
+    (told, sure), labelled = _told(definition, languages), _labelled(sample, definition)
+    if labelled in ("context", "text") and told:
+        labelled = ""
     if labelled and (not sure or ("question" in labelled and "question" not in told)):
         told = ""
-    shape = "text" if translated else _shape(sample)
+    shape = "text" if translated else shape_of(sample)
     options = _with_options(definition, sample)
+    if not told and not labelled and shape in ("phrase", "sentence", "text", "question") and not translated:
+        shape = _referred(definition, shape) or shape
     if not told and not labelled and _ASKS.search(definition):
         shape = {"sentence": "question", "phrase": "question", "text": "text and question"}.get(shape, shape)
     if shape.startswith(("list", "two ", "pair of", "number")) and _parts(told) < 2 and not labelled:
@@ -77,12 +83,40 @@ def text_type(definition: str, sample: str, languages: tuple[str, ...], translat
     counted = re.match(rf"(?:{_NUMBER}|pair)\b", told) and _parts(labelled) == _parts(told) == len(
         labelled.split(" and ")
     )
-    best = labelled if _parts(labelled) > _parts(told) or counted else told or labelled or shape
+    same = counted and not told.startswith(labelled)  # it does in "four sentences of a story"
+    best = labelled if _parts(labelled) > _parts(told) or same else told or labelled or shape
+    return _completed(best, definition, options)
+
+
+def _completed(best: str, definition: str, options: str) -> str:
+    """A text type with the question and the answer options that it does not name yet."""
+    if not re.search("question|problem", best) and not options and _ASKED_OF.search(definition):
+        best = joined(best, "question")
+    if best == "head and tail" and re.search(r"\bevents?\b", definition):
+        best = "head and tail event phrases"
     if " with " in best and options and _parts(best) < 2:
         best = f"{best} and {options}"
     elif options and not re.search(r"option|choice|alternative|possible answers", best):
         best = f"{best} with {options}" if _parts(best) < 2 else f"{best.replace(' and ', ', ', 1)} and {options}"
     return best
+
+
+_ASKED_OF = re.compile(
+    r"\banswer (?:the|a) (?:given )?question (?:about|based on|from|using|at the end)\b", re.IGNORECASE
+)
+_REFERRED = re.compile(
+    r"\b(?:the|of|following) (?:given |following )?(argument pair|argument|text|sentence|question|input"
+    r"|conversation|dialogue|dialog|passage|paragraph|story|tweet|review|poem|article|headline|joke|comment"
+    r"|email|essay|recipe)s?\b"
+)
+
+
+def _referred(definition: str, shape: str) -> str:
+    """The kind of text that a definition speaks of without saying that it is given; empty if no more than ``shape``."""
+    match = _REFERRED.search(plain(definition))
+    if match is None or match.group(1) in ("text", "input", "question"):
+        return ""
+    return match.group(1) if match.group(1) != "sentence" or shape == "question" else ""
 
 
 def _parts(phrase: str) -> int:
@@ -96,7 +130,8 @@ _IN_THIS_TASK = re.compile(r"^(?:in|for) (?:this|the|our) (?:sub)?(?:task|proble
 
 def _told(definition: str, languages: tuple[str, ...]) -> tuple[str, bool]:
     """The text type that a definition tells, and whether it stands where definitions say what is given."""
-    text = re.sub(r" ?\([^()]*\)", "", plain(definition))
+    text = re.sub(r" ?\([^()]*\)(?=([a-z]?))", lambda m: " " if m[1] else "", plain(definition))
+    text = re.sub(r"\b(?:which|that) (?:is|are|was|were) (?=written by\b)", "", text)
     text = re.sub(r'"([^"]*)"', lambda m: m.group(1).strip(" ."), text)
     for sentence in sentences(text)[:4]:
         for match in _GIVENS.finditer(_IN_THIS_TASK.sub("", sentence)):
@@ -112,16 +147,36 @@ _IN_LANGUAGES = re.compile(
 )
 
 
+_ONE = "article|paper|passage|document|tweet|story|sentence|question|conversation|dialogue|book|movie|text"
+_MIXED = "multiple|various|different|several|many|one of these"
+
+
 def _noun_phrase(text: str, languages: tuple[str, ...]) -> str:
     """The parts that a text begins with ("premise, hypothesis and update"), bounded; empty if they name no text."""
     text = _END.split(text, maxsplit=1)[0]
     text = text.replace(", of ", " of ").replace(", containing", " containing")
     text = re.sub(r",? (?:and )?(?:which is )?followed by", ",", text)
+    text = re.sub(r"\b(?:further |additional )information available\b", "information", text)
+    text = re.sub(r"\breviews? of (?:an? |the |various )?products?\b", "product review", text)
+    text = re.sub(r"\bdata in (?:a )?tabular (?:format|form)\b", "table", text)
+    text = re.sub(r"\btext as an? (?=\w+)", "", text)
+    text = re.sub(
+        r" about (?:some|a certain|a particular|a specific|various) (?:topic|subject|event|thing)s?", "", text
+    )
+    text = re.sub(r"\bamazon\b", "Amazon", text)
+    text = re.sub(rf"(?<=\w) of (?:{_ONE})(?=$|,| and)", "", text)
+    text = re.sub(rf"(?<=\w) from the (?=(?:\w+ )?(?:{_ONE})(?:$|,| and))", " from a ", text)
+    text = re.sub(rf" in (?:{_MIXED}) (?:languages?|language)\b.*", "", text)
     text = re.sub(r"'s\b", "’s", text).replace("'", "")
     text = re.sub(r"\b[A-Z]\b(?:, ?[A-Z]\b)*(?:,? and [A-Z]\b)?", "", text)
     text = _IN_LANGUAGES.sub("", text)
     for language in languages:
-        text = re.sub(rf" (?:written )?in (?:the |native )?{language}(?: language)?\b", "", text, flags=re.IGNORECASE)
+        text = re.sub(
+            rf" (?:written )?in (?:the |native |simplified |traditional )?{language}(?: language)?\b",
+            "",
+            text,
+            flags=re.IGNORECASE,
+        )
         text = re.sub(rf"\b{language}(?: language)?(?=\W|$) ?", "", text, flags=re.IGNORECASE)
     text = re.sub(
         r" (?:written |either )*in (?:either |the )*[A-Z]\w+(?: (?:or|and) (?:the )?[A-Z]\w+)*(?: languages?)?$",
@@ -130,10 +185,12 @@ def _noun_phrase(text: str, languages: tuple[str, ...]) -> str:
     )
     text = text.replace("pair of sentences", "sentence pair").replace("pair of questions", "question pair")
     parts = re.split(r", and an? |, and |, | and ", text)
-    parts = [cleaned for part in parts if (cleaned := _without_article(part))]
+    parts = [cleaned for part in parts if (cleaned := without_dangling(_without_article(part)))]
     kept = list(itertools.takewhile(_names_a_text, parts))
     if not kept:
         return ""
+    if len(kept) > 1:
+        kept = _singulars(kept)
     if len(kept) < len(parts):
         kept[-1] = kept[-1].split(" between ")[0]
     while len(" ".join(kept).split()) > MAX_WORDS:
@@ -148,12 +205,16 @@ def _noun_phrase(text: str, languages: tuple[str, ...]) -> str:
     phrase = ", ".join(kept[:-1]) + " and " + kept[-1] if len(kept) > 1 else "".join(kept)
     phrase = re.sub(r"\bin (?:the )?([A-Z]\w+) language\b", r"in \1", phrase)
     if len(kept) == 1:
-        phrase = _singular(phrase)
-    phrase = re.sub(rf" (?:about|from|on|to|of|in) (?:the|this) {kept[0].split()[-1]}$", "", phrase)
+        phrase = _singular(_SOURCE.sub(lambda match: match["noun"], phrase))
+    head = _NOUN_ENDS.split(kept[0])[0].split()[-1]
+    phrase = re.sub(rf" (?:about|from|on|to|of|in) (?:the|this) {head}$", "", phrase)
     return "" if re.search(r"[{}<>\[\]=]", phrase) else without_dangling(re.sub(r"[\"*]", "", phrase).replace("’", "'"))
 
 
-_NOUN_ENDS = re.compile(r" (?:of|with|about|from|on|in|between|containing|having|for|to) ")
+_SOURCE = re.compile(
+    r"^text (?:from|of) (?:an? |the )?(?P<noun>(?:\w+ ){0,2}(?:tweet|post|comment|review|article|message|email)s?)$"
+)
+_NOUN_ENDS = re.compile(r" (?:written|available|of|with|about|from|on|in|between|containing|having|for|to) ")
 
 
 def _names_a_text(part: str) -> bool:
@@ -174,7 +235,8 @@ def _singular(phrase: str) -> str:
     if re.match(rf"(?:{_NUMBER}|pair|set|list|series|group|sequence)\b", phrase):
         return phrase
     head = re.match(
-        r"(?P<before>(?:[\w'’-]+ )*?)(?P<noun>\w+)(?P<after>(?: (?:of|with|about|from|on|in|between|for)\b.*)?)$",
+        r"(?P<before>(?:[\w'’/-]+ )*?)(?P<noun>\w+)(?P<after>(?: "
+        r"(?:written|of|with|about|from|on|in|between|for)\b.*)?)$",
         phrase,
     )
     if not head or head["noun"] not in NOUNS:
@@ -190,10 +252,20 @@ def _singular(phrase: str) -> str:
     return f"{head['before']}{singular}{head['after']}"
 
 
+def _singulars(parts: list[str]) -> list[str]:
+    """The first part in the singular, with the second where there are two."""
+    if re.search(r" containing | several | two | three ", parts[0]):
+        return parts
+    first = _singular(parts[0])
+    return [first, _singular(parts[1])] if first != parts[0] and len(parts) == 2 else [first, *parts[1:]]
+
+
 def _shorter(part: str) -> str:
     ends = [
         match.start()
-        for match in re.finditer(r" (?:of|with|about|from|on|in|between|containing|having|for|to|by|at)\b", part)
+        for match in re.finditer(
+            r" (?:of|with|about|from|on|in|between|containing|having|for|to|by|at|available)\b", part
+        )
     ]
     return part[: ends[-1]] if ends else ""
 
@@ -202,7 +274,8 @@ def _without_article(part: str) -> str:
     part = part.strip(" .,'")
     while True:
         shorter = re.sub(
-            rf"^(?:an?|the|one|some|any|this|these|its|their|it's|each|you|piece of|{_ADJECTIVES})(?= ) ",
+            rf"^(?:an?|the|one|some|any|this|these|its|their|it's"
+            rf"|each|every|original|you|piece of|{_ADJECTIVES})(?= ) ",
             "",
             part,
             flags=re.IGNORECASE,
@@ -210,7 +283,7 @@ def _without_article(part: str) -> str:
         if shorter == part:
             break
         part = shorter
-    part = re.sub(r"\b(?:given|provided|input|above|following) ", "", part)
+    part = re.sub(r"\b(?:given|provided|input|above|following) |^(?:each|every) ", "", part)
     part = (
         part[:1].lower() + part[1:]
         if not re.match(r"[A-Z]{2}|[A-Z][a-z]+(?:ian|ese|ish|i)\b|Wiki|Amazon|Reddit", part)
@@ -221,25 +294,30 @@ def _without_article(part: str) -> str:
 
 _LABELLED = re.compile(
     r"(?:^|\n|<sep>|\.\s|\?\s|;\s|,\s|\s{2,}|[\"'\])]\s?)\s*"
-    r"([A-Z][A-Za-z]+(?: [A-Za-z]+)?)[ _]?-?\(?([1-9A-C]?)\)?\s?[:=]"
+    r"([A-Z][A-Za-z]+(?: [A-Za-z]+)?|(?<=<sep>)[a-z]+|(?<=\n)[a-z]+|(?<!.)[a-z]+)[ _]?-?\(?([1-9A-C]?)\)?\s?[:=]"
 )
+_SPEAKERS = frozenset(("person", "speaker", "user", "agent", "name", "note"))
 _SYNONYMS = {
     "para": "passage", "dialog": "dialogue", "responser": "response", "q": "question", "options": "answer options",
     "choices": "answer options", "choice": "answer options", "option": "answer options",
 }  # fmt: skip
 
 
-def _labelled(sample: str) -> str:
+def _labelled(sample: str, definition: str) -> str:
     """The parts that an input names, in their order; empty if it names none that is known, or too many."""
     found: dict[str, int] = {"paragraph": 1} if re.match(r"paragraph\s?- ?sent", sample, re.IGNORECASE) else {}
     for name, _ in _LABELLED.findall(sample):
         word = _SYNONYMS.get(name.lower(), name.lower())
+        if word in _SPEAKERS:
+            continue
         if word.split()[-1] in NOUNS:
             found[word] = found.get(word, 0) + 1
     if not found or len(found) > 4:
         return ""
     parts = [
-        word
+        f"{word}s"
+        if word in ("step", "fact") and count > 1 and not re.search(r"\b(?:two|pair of) ", definition)
+        else word
         if count == 1 or word == "answer options"
         else f"{word} pair"
         if count == 2
@@ -249,7 +327,7 @@ def _labelled(sample: str) -> str:
     return ", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else parts[0]
 
 
-_OPTIONS = re.compile(r"\(([A-Ea-e1-5])\)|(?:^|\s)([A-Ea-e])(?: ?\)|\.) ")
+_OPTIONS = re.compile(r"\bOption ([A-E]) ?:|\(([A-Ea-e1-5])\)|(?:^|\s)([A-Ea-e])(?: ?\)|\.) ")
 _COUNTED = re.compile(
     r"\b(two|three|four|five|2|3|4|5) (?:given |possible |additional )?(?:answer )?(?:options|choices|answers)\b",
     re.IGNORECASE,
@@ -266,64 +344,3 @@ def _with_options(definition: str, sample: str) -> str:
         return ""
     count = _COUNTED.search(definition)
     return f"{_COUNT.get(count.group(1), count.group(1).lower())} answer options" if count else "answer options"
-
-
-def _shape(sample: str) -> str:
-    """What an input looks like."""
-    text = sample.strip()
-    if not text:
-        return "text"
-    if kind := _structure(text):
-        return kind
-    if re.search(r"#include|int main|public (?:class|static)|\bdef \w+\(|;\s*\}", text):
-        return "program"
-    if re.fullmatch(r"[-+]?[\d.,]+", text):
-        return "number"
-    words = len(text.split())
-    if text.endswith("?") and words <= 40:
-        return "question"
-    if re.search("[\u3040-\u30ff\u4e00-\u9fff\u0e00-\u0e7f]", text):  # written without spaces
-        return "sentence" if len(text) <= 60 else "passage"
-    return (
-        "phrase"
-        if words <= 3
-        else "sentence"
-        if words <= 40 and len(re.findall(r"[.!?।](?:\s|$)", text)) <= 1
-        else "text"
-    )
-
-
-def _structure(text: str) -> str:
-    """``two numbers and a list of letters`` of ``5, 15, ['n', 't']``; empty for running text."""
-    if not re.match(r"[\[\d(-]", text) or "[" not in text or not text.rstrip().endswith("]"):
-        return ""
-    try:
-        value = ast.literal_eval(text if text.startswith("[") and text.count("[") == 1 else f"[{text}]")
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return "list of numbers" if re.fullmatch(r"\[[-\d.\s,]+\]", text) else ""
-    if not isinstance(value, list):
-        return ""
-    if len(value) == 1 and isinstance(value[0], list):
-        value = value[0]
-    heads = [item for item in value if not isinstance(item, list)]
-    lists = [item for item in value if isinstance(item, list)]
-    if not lists:
-        return f"list of {_items(value)}"
-    if not heads and len(lists) == 2 and text.startswith("[") and not text.startswith("[["):
-        return f"two lists of {_items(lists[0] + lists[1])}"
-    if not heads:
-        return f"list of lists of {_items([item for part in lists for item in part])}"
-    count = {1: "number", 2: "two numbers"}.get(len(heads), "numbers")
-    return f"{count} and list of {_items(lists[0])}" if len(lists) == 1 else ""
-
-
-def _items(items: list[object]) -> str:
-    """What the items of a list are."""
-    texts = [str(item) for item in items]
-    numbers = sum(bool(re.fullmatch(r"-?\d+(?:\.\d+)?", text)) for text in texts)
-    letters = sum(len(text) == 1 and text.isalpha() for text in texts)
-    if numbers == len(texts):
-        return "numbers" if any("." in text for text in texts) else "integers"
-    if letters == len(texts):
-        return "letters"
-    return "letters and numbers" if numbers and letters and numbers + letters == len(texts) else "strings"

@@ -40,6 +40,25 @@ def languages_told(definition: str, sample: str) -> tuple[str, str] | None:
     return (source, target) if seen == _SCRIPTS[source] else (target, source)
 
 
+def languages_labelled(sample: str) -> tuple[str, str] | None:
+    """The two languages that an input names before its texts (``English: ... French: ...``); None if not just two."""
+    told = (_ALIASES.get(name, name) for name in _LANGUAGE_LABEL.findall(sample))
+    names = [name for name in told if name in _SCRIPTS]
+    return (names[0], names[1]) if len(names) == 2 and names[0] != names[1] else None
+
+
+def turned(definition: str, sample: str, tags: tuple[str, str]) -> bool:
+    """Whether a translation's tags have source and target the wrong way round, by its definition and input's script."""
+    told = languages_told(definition, sample)
+    return told == tags[::-1] and _SCRIPTS[told[0]] != _SCRIPTS[told[1]]
+
+
+_ALIASES = {"Indonesia": "Indonesian", "Melayu": "Malay", "Farsi": "Persian"}
+_LANGUAGE_LABEL = re.compile(
+    r"(?:^|\n|\s{2}|, |, ')[\s']*(?:Bahasa |Simplified )?([A-Z][a-z]+)(?: [Ss]entence| [Tt]ext)? ?:"
+)
+
+
 def _script(text: str) -> str:
     """Unicode's name for the script of most letters; ``HIRAGANA`` for Japanese."""
     names = [unicodedata.name(letter, "").split() for letter in text if letter.isalpha()]

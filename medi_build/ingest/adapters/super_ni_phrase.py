@@ -18,8 +18,10 @@ _STOP = re.compile(
     r"|response)\b(?! to)|in the output|(?:from|among|out of) (?:the )?(?:\w+ )?(?:given |following )?(?:options"
     r"|choices)(?: (?:displayed|given|provided|below))?|to thus|in your own|and (?:if|when|can)|instead of|as"
     r" follows|with index|as well as (?:the )?(?:label|possible)|keeping in mind|"
-    r"(?:and|or|,) (?:then )?(?:output|print|return|answer|respond|label|indicate|report|reply|say|state|give (?:it"
-    r"|the output|a)|write (?:it|the|your|down)|provide|generate (?:\"|'|the (?:output|answer))|put the|classify"
+    r"(?:and|or|,) (?:then )?(?:output|print|return|answer|respond"
+    r"|label(?! them)|indicate|report|reply|say|state|give (?:it"
+    r"|the output|a)|write (?:it|the|your|down)|provide|put (?:it"
+    r"|them)\b|generate (?:\"|'|the (?:output|answer))|put the|classify"
     r" (?:it|the answer)|you|your|we|it|the (?:answer|output|question|paragraph|input|sentence|text) (?:is|should"
     r"|must|can|may)))\b.*"
     r"|,? (?:with|as|like|by saying)(?: a| an| the| either| one of| label)* ?[\"'].*"
@@ -27,6 +29,7 @@ _STOP = re.compile(
     r" basis of) (?:your|whether|(?:its|their) (?!category|topic|genre|theme|sentiment|emotion|type|tone)|them|it"
     r"|this|that|these|those|everything|common|the (?:content|category|following|above|information|given|provided"
     r"|tone|context in))\b.*"
+    r"|(?<!\bthe)(?<!\ba)(?<!\ban) given (?:the|an?)\b.*"
     r"|,? or not(?:$| (?:based|depending|according)\b.*)| if present\b.*",
     re.IGNORECASE | re.DOTALL,
 )
@@ -44,7 +47,7 @@ _KEEP_LABELS = re.compile(
     r"|following |sentiment |emotion |relation )*"
     r"(?P<classes>class(?:es)?|categor(?:y|ies)|groups?|labels?|topics?|themes?|types?|options?|sentiments?|genres?"
     r"|classifications?|emotions?|parts|forms|values)?(?: labels?| classes)?(?: from this list of [a-z ]+-|"
-    r" of)?[:,\-.]* *(?P<labels>.*)$",
+    r" from (?:the )?(?:\w+ ){0,2}(?:outputs|list|labels)(?= ?[-:])| of)?[:,\-.]* *(?P<labels>.*)$",
     re.IGNORECASE | re.DOTALL,
 )
 _AS_LABELS = re.compile(
@@ -58,6 +61,10 @@ _SORTING = (
 
 def finished(base: str, rest: str) -> str:
     """A phrase with a gerund for a request's verb and what follows it in the definition; empty if it is none."""
+    if evaluated := re.match(
+        r"(?P<what>.{3,40}?) by (?:classifying|categorizing) (?:it|them) (?P<classes>(?:in)?to .*)", rest
+    ):
+        return finished("classify", f"{evaluated['what']} {evaluated['classes']}")
     if base in _SORTING:
         match = _KEEP_LABELS.match(rest) if re.search(r"\bto\b|into", rest) else _AS_LABELS.match(rest)
         if match and match["what"] and not re.match(r"whether\b|if\b", rest):
@@ -65,6 +72,14 @@ def finished(base: str, rest: str) -> str:
             head = gerund(base) if base in ("label", "sort", "mark", "categorize") else "classifying"
             classes = "categories" if "classes" not in match.groupdict() else (match["classes"] or "categories").lower()
             labels = _labels(match["labels"], classes)
+            said = f"{what} as {match['labels']}"
+            if (
+                not labels
+                and "classes" not in match.groupdict()
+                and re.search(r"\bor\b", said)
+                and len(said.split()) <= 16
+            ):
+                return mended(f"{head} {said}")
             return mended(f"{head} {what} {labels}") if labels else mended(_aspect(head, what, classes))
     if base in ("answer", "output", "return", "generate", "give", "write") and re.match(
         r"(?:with |only )*[\"'(]", rest
@@ -72,7 +87,7 @@ def finished(base: str, rest: str) -> str:
         return ""
     if re.match(r"(?:with|in|as) ", rest) and base in ("answer", "label", "return", "indicate", "give"):
         return ""
-    rest = re.sub(r"^(?:out )?if\b", lambda match: match.group(0).replace("if", "whether"), rest)
+    rest = re.sub(r"^(?:out |that )?if\b", lambda match: match.group(0).replace("if", "whether"), rest)
     stop = _STOP if base not in _CHANGING else _STOP_CHANGING
     return mended(f"{gerund(base)} {stop.sub('', rest)}")
 
@@ -102,8 +117,9 @@ def _labels(text: str, classes: str) -> str:
     Empty where the text cannot be read as a list of classes.
     """
     text = re.split(
-        r"\. |\.$|;| based on| depending| on the basis|, (?:if|where|which|according|correspond|on its)\b"
-        r"| if | on its | according| in which| such that| by | corresp| (?:on|of) (?:the )?given",
+        r"\. |\.$|;|,? \b(?:ie|eg)\b| based on| depending| on the"
+        r" basis|, (?:if|where|which|according|correspond|on its)\b"
+        r"| if | on its | on the topic|  according| in which| such that| by | corresp| (?:on|of) (?:the )?given",
         text,
     )[0]
     text = re.sub(
@@ -113,9 +129,10 @@ def _labels(text: str, classes: str) -> str:
     )
     text = text.split(":")[-1]
     names = [
-        re.sub(r"^(?:an?|the|or|and) ", "", " ".join(part.split())) for part in re.split(r",|/|\bor\b|\band\b|\n", text)
+        re.sub(r"^(?:an?|the|or|and) ", "", " ".join(part.split()))
+        for part in re.split(r",|(?<=\s)/|/(?=\s)|\bor\b|\band\b|\n" if "," in text else r",|/|\bor\b|\band\b|\n", text)
     ]
-    names = [name.strip(" .") for name in names if name.strip(" .")]
+    names = [name.strip(" .-") for name in names if name.strip(" .-")]
     if not 2 <= len(names) <= 25 or any(len(name.split()) > 3 or not re.search("[A-Za-z]", name) for name in names):
         return ""
     if any(
@@ -124,6 +141,13 @@ def _labels(text: str, classes: str) -> str:
         for name in names
     ):
         return ""
+    if (
+        len(names) > 1
+        and len({name.split()[-1] for name in names}) == 1
+        and names[0].endswith("s")
+        and all(" " in name for name in names)
+    ):
+        names = [name.rsplit(" ", 1)[0] for name in names]
     names = [name.lower() for name in names] if not any(name in _PROPER for name in names) else names
     if len(names) <= 5:
         return f"as {', '.join(names[:-1])} or {names[-1]}"
@@ -133,23 +157,77 @@ def _labels(text: str, classes: str) -> str:
 _PROPER = frozenset(("English", "French", "German", "Africa"))
 
 
+_COMMON = (
+    "headline|title|response|interpretation|translation|summary|hypothesis|premise|sentence"
+    "|abstract|review|tweet|passage|paragraph|article|text|question|answer|post|comment|statement"
+)
 _MENDING = tuple(
     (re.compile(pattern), by)
     for pattern, by in (
         (r",? or not(?:$| (?:based|depending|according|by|in|on|with|using)\b.*)", ""),
         (r"\b(?:if|whether) you can\b", "whether one can"),
-        (r"^answering whether\b", "deciding whether"),
+        (
+            r"^(?:answering|classifying|finding|giving|generating|outputting|indicating|labeling) (?:if|whether)\b",
+            "deciding whether",
+        ),
+        (r"^(?:indicating|identifying|finding) the presence of\b", "detecting"),
+        (r" in the (?!form\b)\w+, solely$", ""),
+        (r"\bwhether there is entailment or agreement of the (\w+) by the (\w+)", r"whether the \2 entails the \1"),
+        (
+            r" that (?:you|one) (?:can|could) (?:make|create|form|get)(?="
+            r" by\b)| you (?:can|could) (?:make|create|form|get)(?= by\b)",
+            "",
+        ),
+        (r" of the form$", ""),
+        (r"\beach of the (?:sets of )?(\w+) pairs\b", r"the \1 pair"),
+        (r"^(?:generating|giving|writing) answers? from the input$", "answering the question"),
+        (rf"\b(for|of|from|in|to|by|with) (?=(?:{_COMMON})(?:$|,| (?:is|and|as|that)\b))", r"\1 the "),
+        (r" in response(?: to)?\W*$", ""),
+        (
+            r"^classifying (.*) based on (?:its|their|the) (category|topic|sentiment|emotion|genre|type|theme)$",
+            r"classifying the \2 of \1",
+        ),
+        (r"^classifying the (\w+) of it$", r"classifying its \1"),
+        (r"\beach of the (?=\w+\W*$)", "the "),
+        (r"^\w+ing that (?=whether\b)", "deciding "),
+        (r"^(classifying|choosing|identifying)\b(.*) from (?:the|this) list$", r"\1\2"),
+        (r"\bname of (?=(?:gene|company|person|disease|drug|organization|place|city|country)\b)", "name of a "),
+        (
+            r"\b(\w+ing) (?=(?:end|last|first|final|appropriate|suitable|correct)"
+            r" (?:part|word|sentence|last sentence|answer|option|ending)\b)",
+            r"\1 the ",
+        ),
+        (r"\bconverations\b", "conversations"),
+        (r"\bmaximum and minimum element\b", "the maximum and minimum element"),
+        (
+            r"^(\w+ing) (?=(?:broad |topical |correct |appropriate )*(?:category|type|label|sentiment|language)\b)",
+            r"\1 the ",
+        ),
+        (r"\bthe them\b", "them"),
+        (r"\bsentenece\b", "sentence"),
+        (r"\baggresive\b", "aggressive"),
+        (r"\b(\w+)/\1\b", r"\1"),
+        (r" from the original(?= that\b|$)", ""),
+        (r" and classify(?:ing)? (?:it|them) into .*", ""),
+        (r"\bthe (one of the)\b", r"\1"),
+        (r"(?<=\bwith )(?=(?:highest|lowest|largest|smallest|most|least|maximum|minimum|longest|shortest)\b)", "the "),
+        (r"\bis (?:a )?translation of (?:the )?([A-Z]\w+)$", r"is a translation of the \1 one"),
+        (r"\bamazon\b", "Amazon"),
+        (rf"\bwhether (?=(?:{_COMMON}) (?:is|has|can|was|and|contains|expresses|matches)\b)", "whether the "),
+        (r"\bpositions i and j\b", "two positions"),
+        (r"\b(lists|strings|numbers|integers|sentences) A and B\b", r"two \1"),
+        (r"\b(list|string|array|number|integer|sentence|paragraph)s? [A-Zn](?= |,|$)(?! and)", r"\1"),
+        (r"\bwritten from [a-z]{2}, .*", "written"),
         (r"\balphabets\b|\balphabetical elements\b", "letters"),
         (
             r"\b(?:this|that|these|those) (?=(?:(?!are|is|was|were|has|have|can)\w+ )?(?:sentence|question|text|list"
-            r"|tweet|passage|paragraph|review|answer|story|number|dialogue|post|comment|statement|paper|poem"
+            r"|tweet|passage|paragraph|review|answer|story|number|part|dialogue|post|comment|statement|paper|poem"
             r"|article)s?\b)",
             "the ",
         ),
         (r"\byour\b ?(?:own )?", ""),
         (r"\bA from the ith element to the jth element\b", "the list from the first index to the second"),
         (r"\b(of|from|in) A\b", r"\1 the list"),
-        (r"\bstrings A and B\b", "two strings"),
         (r"\b(the|a|an) (?:the|a|an)\b", r"\1"),
         (r"\ba (?=most\b)", "the "),
         (r"\ban (?=[bcdfgjklmnpqrstvwxyz])(?!hour)", "a "),
@@ -177,9 +255,8 @@ def mended(phrase: str) -> str:
     phrase = _BY.sub(lambda match: match.group(0) if _said_before(phrase, match) else "", phrase)
     for pattern, by in _MENDING:
         phrase = pattern.sub(by, phrase)
-    phrase = re.sub(
-        r"\b[A-Z][a-z]+\b", lambda word: word[0].lower() if word[0].lower() in _LOWERED else word[0], phrase
-    )
+    phrase = re.sub(r"\b[A-Z]{6,}\b", lambda word: word[0].lower(), phrase)
+    phrase = _CAPITALISED.sub(_lowered, phrase)
     phrase = _NO_ARTICLE.sub(r"\1 the \2\3", phrase)
     phrase = " ".join(phrase.split()).strip(" .,;:")
     phrase = _TRAILING.sub("", _PERSON.split(_coordinated(phrase))[0])
@@ -194,6 +271,15 @@ def mended(phrase: str) -> str:
     if len(words) < 3 and not (len(words) == 2 and words[1] in ("it", "them")):
         return ""
     return without_dangling(phrase[:1].lower() + phrase[1:])
+
+
+_CAPITALISED = re.compile(r"\b[A-Z][a-z]+(?: [A-Z][a-z]+)*\b")
+
+
+def _lowered(run: re.Match[str]) -> str:
+    """Capitals as in "Positive Review" go, those of names ("Resource Description Framework") stay."""
+    words = run[0].lower().split()
+    return run[0].lower() if all(word in _LOWERED for word in words) else run[0]
 
 
 _VERBAL = re.compile(

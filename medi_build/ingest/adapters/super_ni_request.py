@@ -2,6 +2,7 @@
 
 import re
 
+from medi_build.ingest.adapters.super_ni_checks import stands, yes_or_no
 from medi_build.ingest.adapters.super_ni_english import gerund, plain, sentences
 from medi_build.ingest.adapters.super_ni_phrase import finished, mended
 from medi_build.ingest.adapters.super_ni_words import VERBS
@@ -55,6 +56,12 @@ _LABEL_IF = re.compile(
     r"|,? or (?:else|as|\"|'|generate|answer|output|return|(?:False|No|0)\b)|$)",
     re.IGNORECASE,
 )
+_SORTED_IF = re.compile(
+    r"^(?:classify|label|mark|categorize) .{2,60}?[:,]? (?:\(?1[.)]"
+    r" ?)?[\"']?(?:yes|true)[\"']? if (?P<condition>[^;]+?)"
+    r"(?:[,;]|\. |,? and (?:classify|label|mark)\b|$)",
+    re.IGNORECASE,
+)
 _BASES = {gerund(verb): verb for verb in sorted(VERBS)} | {verb: verb for verb in VERBS}
 _OPERATIONS = re.compile(r"\b(?:use|apply|perform) (?P<which>.{3,120}?) (?:on|to|over) the numbers", re.IGNORECASE)
 _TWO_RULES = re.compile(
@@ -68,15 +75,19 @@ def request(definition: str) -> str:
     """The request as a phrase that begins with a gerund; empty if the definition's form is none of the known."""
     found: list[tuple[int, str]] = []
     text = re.sub(r"[\"']?\b\d\b[\"']?\s*\(([A-Za-z][\w -]{2,25})\)", r"'\1'", plain(definition))
+    text = re.sub(r"\)(?=[a-z])", ") ", text)
     text = re.sub(r" ?\((?![^)]*\b(?:\d|ii?)\))[^()]*\)", "", text)
     text = re.sub(r'"([^"]*)"', lambda m: '"' + m.group(1).strip(" .") + '"', text)
     rules = _TWO_RULES.search(text)
     if rules and rules["one"] != rules["two"]:
         return f"changing {rules['one']} and {rules['two']} {rules['what']}s by different rules"
+    binary = yes_or_no(text)
+    if operations := _OPERATIONS.search(text):
+        return f"answering the question by {_operations(operations['which'])}"
     for place, sentence in enumerate(sentences(text)):
         for rank, phrase in _phrases(sentence):
-            spoken = _spoken(phrase)
-            if spoken:
+            spoken = _spoken(phrase, binary)
+            if spoken and stands(spoken, sentence):
                 found.append((rank * 3 + place, spoken))
     return min(found, key=lambda item: item[0])[1] if found else ""
 
@@ -87,8 +98,22 @@ _OPENING = re.compile(
 )
 
 
+_ADVICE = re.compile(
+    r"(?:please |also,? |but )*(?:try|note|avoid|do not|don't|make sure|remember|ensure|never|always)\b", re.IGNORECASE
+)
+_DEMAND = re.compile(
+    r"the \w+ (?:that )?you (?:enter|write|generate|give|provide|produce) (?:must|should) be"
+    r" (?P<what>(?:a|an) (?:\w+ ){1,3}of (?:the )?.*)",
+    re.IGNORECASE,
+)
+
+
 def _phrases(sentence: str) -> list[tuple[int, str]]:
     """Parts of a sentence that may be a request, each with a rank: the lower the surer."""
+    if _ADVICE.match(sentence):
+        return []
+    if demand := _DEMAND.match(sentence):
+        return [(-1, f"write {demand['what']}")]
     sentence = re.sub(
         r"^(?:in|for|during) (?:this|the|our) (?:sub)?(?:task|problem|exercise)s?,? ?",
         "",
@@ -99,8 +124,12 @@ def _phrases(sentence: str) -> list[tuple[int, str]]:
     if each:
         sentence = re.sub(r"\b(?:this|that) (?:list|element|number|string|word)\b", f"each {each['what']}", sentence)
     parts = [(0, sentence[match.end() :]) for match in _STRONG.finditer(sentence)]
+    parts += [(-1, sentence[match.end() :]) for match in re.finditer(r", ie,? (?=[a-z]+ (?:a|an|the)\b)", sentence)]
     parts += [
-        (1, sentence[match.end() :]) for match in _WEAK.finditer(sentence) if not _conditional(sentence, match.start())
+        (1, sentence[match.end() :])
+        for match in _WEAK.finditer(sentence)
+        if not _conditional(sentence, match.start())
+        and not re.match(r"(?:based on|using)\b[^,]*$", sentence[: match.start()], re.IGNORECASE)
     ]
     given = re.match(r"(?:given|based|provided|using|from|for|read|considering|with|after)\b", sentence, re.IGNORECASE)
     for opening in _OPENING.finditer(sentence):
@@ -114,19 +143,38 @@ def _conditional(sentence: str, place: int) -> bool:
     return re.search(r"\b(?:if|when|unless)\b", sentence[:place], re.IGNORECASE) is not None
 
 
-def _spoken(phrase: str) -> str:
-    """A request in the imperative or as a gerund -> a bounded phrase; empty if it is none."""
+def _spoken(phrase: str, binary: bool) -> str:
+    """A request in the imperative or as a gerund -> a bounded phrase; empty if it is none.
+
+    Args:
+        phrase: what follows "your task is to" and the like.
+        binary: whether the definition has two labels, so that what holds for one of them is the whole request.
+    """
     phrase = re.sub(rf"^{_ADVERB}", "", phrase, flags=re.IGNORECASE).strip(" ,:")
-    if condition := _condition(phrase):
+    if quoted := re.match(r'"(\w+ (?:the|a|an) \w+)"', phrase):
+        phrase = quoted[1]
+    condition = _condition(phrase)
+    if condition and (binary or re.search(r"\b(?:more|greater|less|larger) than\b", condition)):
         return condition
-    if operations := _OPERATIONS.match(phrase):
-        return f"answering the question by {_operations(operations['which'])}"
+    phrase = re.sub(
+        r"^respond with (?=(?:an?|the) (?!letter|number|index|label|word))", "give ", phrase, flags=re.IGNORECASE
+    )
     word, _, rest = phrase.partition(" ")
     verb = word.lower().strip(",")
-    if verb in ("read", "reading", "reason", "look", "analyze", "understand", "consider", "see", "take", "use") and (
-        second := re.search(r"\b(?:and|, |to)(?: then)? (?P<rest>[a-z]+ .*)", rest)
-    ):
-        return _spoken(second["rest"])
+    if verb in (
+        "read",
+        "reading",
+        "using",
+        "reason",
+        "look",
+        "analyze",
+        "understand",
+        "consider",
+        "see",
+        "take",
+        "use",
+    ) and (second := re.search(r"\b(?:and|, |to)(?: then)? (?P<rest>[a-z]+ .*)", rest)):
+        return _spoken(second["rest"], binary)
     base = _BASES.get(verb, "")
     if not base or not rest or base in _NOT_REQUESTS:
         return ""
@@ -147,12 +195,16 @@ def _spoken(phrase: str) -> str:
 
 def _condition(phrase: str) -> str:
     """Both "If it is spam, answer yes" and "answer yes if it is spam" -> "deciding whether it is spam"."""
-    match = _IF.match(phrase) or _LABEL_IF.match(phrase)
+    match = _IF.match(phrase) or _SORTED_IF.match(phrase) or _LABEL_IF.match(phrase)
     if not match:
         return ""
     condition = re.sub(r",? (?:then|you)$", "", match["condition"].split(". ")[0].strip(" ,"))
     if (
-        re.search(r"\b(?:you|your|no|there (?:are|is) no|sure)\b", condition, re.IGNORECASE)
+        re.search(
+            r"\b(?:you|your|no|there (?:are|is) no|sure)\b(?!-)|\bis [\"']?(?:yes|true|false|\d)\b",
+            condition,
+            re.IGNORECASE,
+        )
         or len(condition.split()) < 3
     ):
         return ""
