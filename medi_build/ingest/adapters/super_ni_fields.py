@@ -115,12 +115,17 @@ def _objective(definition: str, category: str, kind: str) -> str:
     own = OBJECTIVES.get(category, "")
     if category == "Text Quality Evaluation" and kind.endswith("question"):
         own = "judging the quality of the question"
+    if _VAGUE.fullmatch(objective) and category not in _SORTED and _CLASSING.match(own):
+        objective = ""
     told = answering(objective or own, kind)
     if told.startswith("answering ") and len(told.split()) < 4 and category != "Question Answering":
         told = own or told
     return told
 
 
+_VAGUE = re.compile(r"classifying (?:(?:its|their) category|the category of .*)")
+_CLASSING = re.compile(r"(?:detecting|classifying|judging|identifying|deciding|recognizing|verifying|relating)\b")
+_SORTED = ("", "Text Categorization", "Question Understanding", "Section Classification", "Misc.")
 _WRONG = re.compile(
     r"incorrect|wrong|implausib|unlikely|not |irrelevant|bad|false|unrelated|inappropriate|alter", re.IGNORECASE
 )

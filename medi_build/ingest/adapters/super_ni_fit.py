@@ -10,7 +10,7 @@ _ANSWERING = re.compile(
     r"|predicting|identifying|returning|constructing|producing) (?:it|(?:a |an |the |one |that |most )*"
     r"(?:only |single |unambiguous |unique |multiple-choice |math |trivia |mathematical |correct |right |simple "
     r"|suitable |appropriate |best |proper |possible |answer |science |short )*(?:answer|question|option|choice"
-    r"|answers|key)s?)"
+    r"|answers|key|number|letter|index)s?)"
     r"(?: (?:to|for|of|in) (?:it|(?:the |a |each |this )*(?:given"
     r" |math |trivia )*(?:question|problem)s?))?(?: in input)?"
 )
@@ -173,7 +173,9 @@ def restricted(kind: str, objective: str, definition: str) -> tuple[str, str]:
         kind = joined(kind, "question")
     for noun in _BESIDE.findall(objective):
         if noun not in kind and re.search(
-            rf"\b(?:given|provided|presented)\b[^.]*? and (?:an? |the )?(?:[\w-]+ )?{noun}\b", definition
+            rf"\b(?:given|provided|presented)\b[^.]*? and (?:an? |the )?(?:[\w-]+ )?{noun}\b",
+            definition,
+            re.IGNORECASE,
         ):
             kind = joined(kind, noun)
     judged = re.match(r"(?:judging|evaluating|deciding|verifying)\b.* answer to (?:a|the) question", objective)

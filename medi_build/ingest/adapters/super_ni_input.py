@@ -94,9 +94,11 @@ def _completed(best: str, definition: str, options: str) -> str:
         best = joined(best, "question")
     if best == "head and tail" and re.search(r"\bevents?\b", definition):
         best = "head and tail event phrases"
-    if " with " in best and options and _parts(best) < 2:
+    if not options or re.search(r"option|choice|alternative|possible answers", best):
+        return best
+    if " with " in best and _parts(best) < 2:
         best = f"{best} and {options}"
-    elif options and not re.search(r"option|choice|alternative|possible answers", best):
+    else:
         best = f"{best} with {options}" if _parts(best) < 2 else f"{best.replace(' and ', ', ', 1)} and {options}"
     return best
 
@@ -135,7 +137,8 @@ def _told(definition: str, languages: tuple[str, ...]) -> tuple[str, bool]:
     text = re.sub(r'"([^"]*)"', lambda m: m.group(1).strip(" ."), text)
     for sentence in sentences(text)[:4]:
         for match in _GIVENS.finditer(_IN_THIS_TASK.sub("", sentence)):
-            phrase = _noun_phrase(next(group for group in match.groups() if group), languages)
+            given = next(group for group in match.groups() if group)
+            phrase = _noun_phrase(given.split(" as ")[0] if match["h"] else given, languages)
             if phrase:
                 return phrase, match["g"] is None and match["h"] is None
     return "", False
@@ -165,7 +168,7 @@ def _noun_phrase(text: str, languages: tuple[str, ...]) -> str:
     )
     text = re.sub(r"\bamazon\b", "Amazon", text)
     text = re.sub(rf"(?<=\w) of (?:{_ONE})(?=$|,| and)", "", text)
-    text = re.sub(rf"(?<=\w) from the (?=(?:\w+ )?(?:{_ONE})(?:$|,| and))", " from a ", text)
+    text = re.sub(rf"(?<=\w) from the (?!text)(?=(?:\w+ )?(?:{_ONE})(?:$|,| and))", " from a ", text)
     text = re.sub(rf" in (?:{_MIXED}) (?:languages?|language)\b.*", "", text)
     text = re.sub(r"'s\b", "’s", text).replace("'", "")
     text = re.sub(r"\b[A-Z]\b(?:, ?[A-Z]\b)*(?:,? and [A-Z]\b)?", "", text)

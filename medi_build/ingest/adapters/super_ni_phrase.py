@@ -215,6 +215,7 @@ _MENDING = tuple(
         (r"\bamazon\b", "Amazon"),
         (rf"\bwhether (?=(?:{_COMMON}) (?:is|has|can|was|and|contains|expresses|matches)\b)", "whether the "),
         (r"\bpositions i and j\b", "two positions"),
+        (r"\bthe (last|first) [ijn] (elements|items|words|letters)\b", r"the given number of \1 \2"),
         (r"\b(lists|strings|numbers|integers|sentences) A and B\b", r"two \1"),
         (r"\b(list|string|array|number|integer|sentence|paragraph)s? [A-Zn](?= |,|$)(?! and)", r"\1"),
         (r"\bwritten from [a-z]{2}, .*", "written"),
