@@ -188,7 +188,7 @@ _MENDING = tuple(
             r"classifying the \2 of \1",
         ),
         (r"^classifying the (\w+) of it$", r"classifying its \1"),
-        (r"\beach of the (?=\w+\W*$)", "the "),
+        (rf"\beach of the (?=(?:argument|{_COMMON})\b)", "the "),
         (r"^\w+ing that (?=whether\b)", "deciding "),
         (r"^(classifying|choosing|identifying)\b(.*) from (?:the|this) list$", r"\1\2"),
         (r"\bname of (?=(?:gene|company|person|disease|drug|organization|place|city|country)\b)", "name of a "),
