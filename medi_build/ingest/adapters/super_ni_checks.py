@@ -7,6 +7,11 @@ _HANGING = re.compile(
     r"|given|particular|whose|of (?:the )?(?:form|format|type"
     r"|kind|style)|in (?:the )?(?:form|format)|following|the same as|more than|less than|at least|because)$"
 )
+_CLAUSE_OPEN = re.compile(r"\b(?:the|an?) \w+ (?:it|they|he|she)$")
+_ADVICE = re.compile(
+    r"\b(?:easy|hard|difficult) for (?:humans|AI|machines)\b|\b(?:in|as) (?:your )?response$"
+    r"|\bwhether .*\b(?:that|this) particular\b"
+)
 _LETTER = re.compile(r"(?<![\w'’-])(?:[B-HJ-Z]|A(?! [a-z])|[b-hj-z]|i)(?![\w'’-])")
 _NEGATIVE = re.compile(
     r"\b(?:incorrect\w*|wrong\w*|implausib\w*|unlikely|irrelevant|unrelated|inappropriate|nonsensical|incoherent"
@@ -29,6 +34,8 @@ def stands(phrase: str, sentence: str) -> bool:
         phrase: a request as `request` says it.
         sentence: the sentence of the definition it was built from.
     """
+    if _CLAUSE_OPEN.search(phrase) or _ADVICE.search(phrase):
+        return False
     return not (_HANGING.search(phrase) or _LETTER.search(phrase) or _loses_negation(phrase, sentence))
 
 

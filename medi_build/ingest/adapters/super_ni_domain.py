@@ -11,7 +11,8 @@ _ORIGINS = {
     "Healthcare": "health", "Medicine": "medical", "Clinical Knowledge": "clinical",
     "Law": "legal", "Justice": "legal", "Jurisprudence": "legal",
     "International Law": "legal", "World Religions": "religious", "Movies": "movie", "Twitter": "Twitter",
-    "Reddit": "Reddit", "Social Media": "social media", "Restaurants": "restaurant",
+    "Personal Narratives": "personal narrative", "Reddit": "Reddit",
+    "Social Media": "social media", "Restaurants": "restaurant",
 }  # fmt: skip
 _TOPICS = {
     "Accounting": "accounting", "Anatomy": "anatomy", "Astronomy": "astronomy",
@@ -77,13 +78,16 @@ def domain_of(tags: Sequence[str], kind: str, category: str) -> str:
     if (word == "Twitter" and "social media" in kind) or (word == "restaurant" and kind in ("sentence", "text")):
         return ""
     movie = word == "movie" and "Movies" in tags and not re.search("movie|film|question", kind)
+    if word == "personal narrative" and not re.match("context|passage|text|story|paragraph", kind):
+        return ""
+    paper = word == "scientific" and re.search("academic|research|paper", kind) is not None
     message = word == "social media" and "message" in kind
     said = word.split()[0][:4].lower() in kind.lower() or (word == "Twitter" and "tweet" in kind)
     topic = (word in _TOPICS.values() or word == "legal") and " on " in kind  # "question on anatomy"
     if word == "Wikipedia" and re.search("sentence|question|statement|fact", kind.split(" and ", 1)[0]):
         return ""
     origin = word in _ORIGINS.values() and word not in _FIELDS and not _PROSE.search(kind)
-    return "" if movie or message or said or topic or origin else word
+    return "" if movie or paper or message or said or topic or origin else word
 
 
 def _word(tag: str, answering: bool, alone: bool) -> str:

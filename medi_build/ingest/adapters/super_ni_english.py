@@ -18,18 +18,25 @@ _DOUBLING = frozenset(
 _DANGLING = frozenset(
     """
     a about against also among an and are as at based be between both but by can containing could depending e.g. each eg
-    either etc every for from given has have her his ie if in including into is it's its may might nor not of on one
+    either etc every for from given has have her his how ie if in including into is it's its may might nor not of on one
     only or per should so such than that the their there these this those to two using via was when where whether which
-    while whose will with within without would
+    while whose why will with within without would
     """.split()  # noqa: SIM905
 )
 """Words that need another behind them."""
+
+
+_TYPING = {"converations": "conversations", "swaped": "swapped", "sentenece": "sentence", "aggresive": "aggressive"}
+"""Slips of the definitions' authors."""
 
 
 def plain(text: str) -> str:
     """Straight quotes, abbreviations without full stops, white space as it reads (blank lines kept)."""
     text = re.sub(r"<([A-Za-z]+)>", lambda match: match[1].lower(), text.translate(_QUOTES))
     text = _ABBREVIATION.sub(lambda match: _ABBREVIATIONS[match.group(1).lower()], text)
+    for wrong, right in _TYPING.items():
+        text = text.replace(wrong, right)
+    text = re.sub(r"\b(and|the|of|to|in|a) \1\b", r"\1", text)
     return re.sub(r"[^\S\n]+", " ", re.sub(r"\n(?!\s*\n)(?=\S)", " ", text)).strip()
 
 
@@ -80,6 +87,7 @@ _ASKED_LAST = re.compile(
     r"\b(?:what|which|who|how|where) .*"
     r"\b(?:is|are|was|were|can be|has|have|(?:refers?|related|belongs?|applies)"
     r" to|(?:located|written|spoken|used) in|(?:talking|asking) about)$"
+    r"|\bthe \w+ (?:it|they) (?:is|are) (?:at|in|on|from)$"
     r"|\bthat .* (?:is (?:located|written|spoken) in|(?:belongs?|refers?|applies) to)$"
 )
 

@@ -15,6 +15,7 @@ from medi_build.ingest.adapters.super_ni_english import shorten
 from medi_build.ingest.adapters.super_ni_fit import answering, fitted, restricted
 from medi_build.ingest.adapters.super_ni_input import text_type
 from medi_build.ingest.adapters.super_ni_languages import languages_labelled, languages_told, turned
+from medi_build.ingest.adapters.super_ni_phrase import finished, mended
 from medi_build.ingest.adapters.super_ni_request import request
 
 
@@ -35,10 +36,17 @@ def fields(task: Mapping[str, Any]) -> dict[str, str]:
         kind = re.sub(rf"\b{name.lower()}\b", name, kind)
     if kind in ("sentence", "text") and re.search(r"\b[Tt]weets?\b", definition):
         kind = "tweet"
+    if kind == "text" and category == "Translation" and "subtitles" in str(task.get("task", "")):
+        kind = "movie subtitle"
     pair = languages_labelled(sample) if category != "Translation" else None
     if pair:
         kind = f"{'text' if 'text' in kind else 'sentence'} pair"
     objective = _translation(inputs, outputs, definition, category) or _objective(definition, category, kind)
+    if category == "Language Identification" and 2 <= len(inputs) <= 3 and "language" in objective:
+        objective = f"identifying whether it is in {', '.join(map(named, inputs[:-1]))} or {named(inputs[-1])}"
+    if len(inputs) == 1 and inputs[0] != "English" and not pair:
+        objective = re.sub(rf"\bthe {inputs[0]} (?=tweet|sentence|review|text|passage|question)", "the ", objective)
+        objective = re.sub(rf"(?<!\w is) in (?:the )?{inputs[0]} language(?= as\b|$)", "", objective)
     kind, objective = fitted(kind, objective, inputs[0] if inputs == outputs and len(inputs) == 1 else "")
     kind, objective = restricted(kind, objective, definition)
     domain = "" if kind.startswith(tuple(inputs)) else domain_of(_strings(task, "Domains"), kind, category)
@@ -110,20 +118,45 @@ def _objective(definition: str, category: str, kind: str) -> str:
         objective = ""
     if category == "Language Identification" and "language" not in objective and "English" not in objective:
         objective = ""
+    if (not objective or objective.startswith(("answering", "generating the answer"))) and (
+        asked := _ASKED_WHETHER.search(definition)
+    ):
+        objective = mended(f"deciding whether {asked[1]}") or objective
     if category == "Wrong Candidate Generation" and not _WRONG.search(objective):
         objective = ""
     own = OBJECTIVES.get(category, "")
     if category == "Text Quality Evaluation" and kind.endswith("question"):
         own = "judging the quality of the question"
+    if category == "Cause Effect Classification" and re.search("choice|alternative|option", kind):
+        own = "choosing the more likely cause or effect"
     if _VAGUE.fullmatch(objective) and category not in _SORTED and _CLASSING.match(own):
         objective = ""
+    if _VAGUE.fullmatch(objective) or _UNSORTED.match(objective):
+        objective = _sorted(definition) or objective
     told = answering(objective or own, kind)
     if told.startswith("answering ") and len(told.split()) < 4 and category != "Question Answering":
         told = own or told
     return told
 
 
-_VAGUE = re.compile(r"classifying (?:(?:its|their) category|the category of .*)")
+def _sorted(definition: str) -> str:
+    """The request of a definition that lists its classes in a sentence of their own; empty if it does not."""
+    listed = _CLASSES.search(definition)
+    said = finished("classify", f"it into {listed['classes']}: {listed['labels']}") if listed else ""
+    return said if re.search(r" (?:as|such as) ", said) else ""
+
+
+_UNSORTED = re.compile(r"giving the category to which\b|classifying the (?:text|passage|sentence)$")
+_CLASSES = re.compile(
+    r"\b(?P<classes>categories|classes|labels|topics|themes|genres|types)(?: (?:in total|available|here|possible))*"
+    r"(?: ?:| -| are| which are| include)[: ]+(?P<labels>[^.]+)"
+)
+_ASKED_WHETHER = re.compile(r"\bquestion (?:asking )?whether ([^.,;]+)")
+_VAGUE = re.compile(
+    r"classifying (?:(?:its|their) category|the category of .*)"
+    r"|(?:identifying|giving|generating|assigning|choosing|providing|predicting) (?:a|the) (?:correct )?label"
+    r"(?: based on .*)?"
+)
 _CLASSING = re.compile(r"(?:detecting|classifying|judging|identifying|deciding|recognizing|verifying|relating)\b")
 _SORTED = ("", "Text Categorization", "Question Understanding", "Section Classification", "Misc.")
 _WRONG = re.compile(

@@ -16,6 +16,9 @@ _ANSWERING = re.compile(
 )
 
 
+_ANSWERING_SUCH = re.compile(r"answering (?:the |a |an )?(?:[\w-]+ ){0,3}questions?$")
+_ANSWER_TO = re.compile("answer to an? (?:given )?question")
+_RUNNING = re.compile("context|text|passage|paragraph")
 _BASED = re.compile(
     r"(?:based on|using|from|about) (?:the |a )?(?:words in the |information (?:in|from) the )?(?:\w+ ){0,2}(\w+)"
 )
@@ -29,7 +32,7 @@ _SOURCE = re.compile(
 
 def answering(objective: str, kind: str) -> str:
     """The plain request for an answer, said by what there is to answer it with."""
-    match = _ANSWERING.match(objective)
+    match = _ANSWERING_SUCH.match(objective) or _ANSWERING.match(objective)
     if not match or re.search(r"incorrect|wrong|implausible", objective) or _ASKING.match(objective):
         return objective
     rest = objective[match.end() :]
@@ -38,7 +41,8 @@ def answering(objective: str, kind: str) -> str:
         return f"choosing the correct option{based[0] if based and based[1] in kind else ''}"
     rest = rest.strip(" ,")
     if source := _BASED.fullmatch(rest):
-        rest = "" if source[1] in kind else rest
+        told = source[1] in kind or source[0].split()[-2] in kind
+        rest = "" if told or (_RUNNING.fullmatch(source[1]) and _RUNNING.search(kind)) else rest
     if rest:
         return objective
     if "problem" in kind and "question" not in kind:
@@ -78,6 +82,8 @@ def fitted(kind: str, objective: str, language: str) -> tuple[str, str]:
     )
     if "claim" in kind:
         objective = re.sub(r"^verifying the fact$", "verifying the claim", objective)
+    if " or " in kind:
+        objective = re.sub(rf"\bwhether (?:a|an|the) {re.escape(kind)}\b", "whether it", objective)
     if _SEVERAL.search(kind):
         return kind, _renamed(objective, kind)
     whole = _WHOLE.match(objective) if kind in ("text", "sentence", "phrase", "passage") else None
@@ -178,10 +184,50 @@ def restricted(kind: str, objective: str, definition: str) -> tuple[str, str]:
             re.IGNORECASE,
         ):
             kind = joined(kind, noun)
+    objective = objective.removesuffix(" that can be answered in a binary manner")
+    if re.fullmatch(rf"{_ASKING.pattern}s?", objective) and (answers := _binary(definition)):
+        objective = f"{objective} that can be answered with {answers[1].lower()} or {answers[2].lower()}"
+    offered = re.search(r"\bwhich of the (?:two |provided )?(candidate \w+s)\b", objective)
+    if offered and offered[1] not in kind:
+        kind = joined(kind, offered[1])
+    kind = _with_topic(kind, definition)
+    if objective == "answering it" and (means := _MEANS.search(definition)):
+        objective = f"answering it with {means[1]}"
     judged = re.match(r"(?:judging|evaluating|deciding|verifying)\b.* answer to (?:a|the) question", objective)
-    if judged and "question" not in kind:
+    answered = "whether the answer is" in objective and _ANSWER_TO.search(definition)
+    if (judged or answered) and "question" not in kind:
         kind = joined(f"{kind} and question", "answer")
     options = re.match(r"question(?=.* (?:options|choices)\b)", kind)
     if options and _BY_COMMONSENSE.search(definition):
         kind = f"commonsense {kind}"
     return kind, objective
+
+
+_BINARY = re.compile(
+    r"\banswer(?:ed|s|able)?\b(?:[^.]|\.(?=\w|,)|(?<=\.\w)\.){0,60}?"
+    r"[\"' ](yes|true)\b[\"']? ?(?:or|/|and) ?[\"']?(no|false)\b",
+    re.IGNORECASE,
+)
+_AVOIDED = re.compile(r"\b(?:avoid|not|don't|cannot|never)\b[^.]*$", re.IGNORECASE)
+
+
+def _binary(definition: str) -> re.Match[str] | None:
+    """The two answers of the questions asked for; None if they are of another kind."""
+    match = _BINARY.search(definition)
+    return None if match is None or _AVOIDED.search(definition[: match.start()]) else match
+
+
+_MEANS = re.compile(r"\brequires? ((?:common|general|world|background) knowledge(?: (?:of|about) \w+)?)")
+_ON_TOPIC = re.compile(
+    r"\b(?:given|following) (?:[\w-]+ )?(?:problem|question) on (?:the )?(?P<topic>[a-z]+(?: [a-z]+)?)"
+    r"(?=[.,]| from| with| and)",
+    re.IGNORECASE,
+)
+
+
+def _with_topic(kind: str, definition: str) -> str:
+    """``problem on gain and answer options`` of ``problem and answer options``, where the definition says so."""
+    told = _ON_TOPIC.search(definition)
+    if told is None or told["topic"].split()[-1] in NOUNS or told["topic"].split()[0] in ("basis", "a", "an", "this"):
+        return kind
+    return re.sub(r"^(?:math )?(problem|question)(?=$| and| with|,)", rf"\1 on {told['topic']}", kind)

@@ -8,6 +8,7 @@ import itertools
 import re
 
 from medi_build.ingest.adapters.super_ni_english import joined, plain, sentences, without_dangling
+from medi_build.ingest.adapters.super_ni_reword import after_cut, before_cut
 from medi_build.ingest.adapters.super_ni_shape import shape_of
 from medi_build.ingest.adapters.super_ni_words import NOUNS, VERBS
 
@@ -72,8 +73,12 @@ def text_type(definition: str, sample: str, languages: tuple[str, ...], translat
         labelled = ""
     if labelled and (not sure or ("question" in labelled and "question" not in told)):
         told = ""
-    shape = "text" if translated else shape_of(sample)
+    if translated and not labelled and re.fullmatch(r"(?:[\w-]+ )+and \w+", told):
+        told = told.replace(" and ", " or ")  # one text of either kind
+    shape = _translated(definition) if translated else shape_of(sample)
     options = _with_options(definition, sample)
+    if told == "text" and shape == "question":
+        told = shape
     if not told and not labelled and shape in ("phrase", "sentence", "text", "question") and not translated:
         shape = _referred(definition, shape) or shape
     if not told and not labelled and _ASKS.search(definition):
@@ -103,6 +108,15 @@ def _completed(best: str, definition: str, options: str) -> str:
     return best
 
 
+def _translated(definition: str) -> str:
+    """What a definition wants translated; ``text`` if it does not say."""
+    match = _TRANSLATE.search(definition)
+    return match[1] if match else "text"
+
+
+_TRANSLATE = re.compile(
+    r"\btranslat(?:e|ing) (?:the |an? |given |each )*(?:[A-Z][a-z]+ )?(question|sentence|phrase|paragraph|headline)s?\b"
+)
 _ASKED_OF = re.compile(
     r"\banswer (?:the|a) (?:given )?question (?:about|based on|from|using|at the end)\b", re.IGNORECASE
 )
@@ -144,49 +158,9 @@ def _told(definition: str, languages: tuple[str, ...]) -> tuple[str, bool]:
     return "", False
 
 
-_IN_LANGUAGES = re.compile(
-    r",? (?:written )?(?:in|that is) (?:either )?(?:the )?[A-Z]\w+(?: languages?)?,?"
-    r"(?: (?:or|and) (?:the |in )*[A-Z]\w+)+(?: languages?)?"
-)
-
-
-_ONE = "article|paper|passage|document|tweet|story|sentence|question|conversation|dialogue|book|movie|text"
-_MIXED = "multiple|various|different|several|many|one of these"
-
-
 def _noun_phrase(text: str, languages: tuple[str, ...]) -> str:
     """The parts that a text begins with ("premise, hypothesis and update"), bounded; empty if they name no text."""
-    text = _END.split(text, maxsplit=1)[0]
-    text = text.replace(", of ", " of ").replace(", containing", " containing")
-    text = re.sub(r",? (?:and )?(?:which is )?followed by", ",", text)
-    text = re.sub(r"\b(?:further |additional )information available\b", "information", text)
-    text = re.sub(r"\breviews? of (?:an? |the |various )?products?\b", "product review", text)
-    text = re.sub(r"\bdata in (?:a )?tabular (?:format|form)\b", "table", text)
-    text = re.sub(r"\btext as an? (?=\w+)", "", text)
-    text = re.sub(
-        r" about (?:some|a certain|a particular|a specific|various) (?:topic|subject|event|thing)s?", "", text
-    )
-    text = re.sub(r"\bamazon\b", "Amazon", text)
-    text = re.sub(rf"(?<=\w) of (?:{_ONE})(?=$|,| and)", "", text)
-    text = re.sub(rf"(?<=\w) from the (?!text)(?=(?:\w+ )?(?:{_ONE})(?:$|,| and))", " from a ", text)
-    text = re.sub(rf" in (?:{_MIXED}) (?:languages?|language)\b.*", "", text)
-    text = re.sub(r"'s\b", "’s", text).replace("'", "")
-    text = re.sub(r"\b[A-Z]\b(?:, ?[A-Z]\b)*(?:,? and [A-Z]\b)?", "", text)
-    text = _IN_LANGUAGES.sub("", text)
-    for language in languages:
-        text = re.sub(
-            rf" (?:written )?in (?:the |native |simplified |traditional )?{language}(?: language)?\b",
-            "",
-            text,
-            flags=re.IGNORECASE,
-        )
-        text = re.sub(rf"\b{language}(?: language)?(?=\W|$) ?", "", text, flags=re.IGNORECASE)
-    text = re.sub(
-        r" (?:written |either )*in (?:either |the )*[A-Z]\w+(?: (?:or|and) (?:the )?[A-Z]\w+)*(?: languages?)?$",
-        "",
-        text,
-    )
-    text = text.replace("pair of sentences", "sentence pair").replace("pair of questions", "question pair")
+    text = after_cut(_END.split(before_cut(text), maxsplit=1)[0], languages)
     parts = re.split(r", and an? |, and |, | and ", text)
     parts = [cleaned for part in parts if (cleaned := without_dangling(_without_article(part)))]
     kept = list(itertools.takewhile(_names_a_text, parts))
@@ -199,7 +173,7 @@ def _noun_phrase(text: str, languages: tuple[str, ...]) -> str:
     while len(" ".join(kept).split()) > MAX_WORDS:
         longest = max(range(len(kept)), key=lambda place: len(_shorter(kept[place]) and kept[place].split()))
         if _shorter(kept[longest]):
-            kept[longest] = _shorter(kept[longest])
+            kept[longest] = without_dangling(_shorter(kept[longest]))
         elif len(kept) > 1:
             kept.pop()
         else:
@@ -217,7 +191,7 @@ def _noun_phrase(text: str, languages: tuple[str, ...]) -> str:
 _SOURCE = re.compile(
     r"^text (?:from|of) (?:an? |the )?(?P<noun>(?:\w+ ){0,2}(?:tweet|post|comment|review|article|message|email)s?)$"
 )
-_NOUN_ENDS = re.compile(r" (?:written|available|of|with|about|from|on|in|between|containing|having|for|to) ")
+_NOUN_ENDS = re.compile(r" (?:written|available|of|with|about|from|on|in|between|containing|having|for|to|out of) ")
 
 
 def _names_a_text(part: str) -> bool:
@@ -277,7 +251,7 @@ def _without_article(part: str) -> str:
     part = part.strip(" .,'")
     while True:
         shorter = re.sub(
-            rf"^(?:an?|the|one|some|any|this|these|its|their|it's"
+            rf"^(?:an?|the|one|few|some|any|this|these|its|their|it's"
             rf"|each|every|original|you|piece of|{_ADJECTIVES})(?= ) ",
             "",
             part,

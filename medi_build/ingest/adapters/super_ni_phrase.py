@@ -5,16 +5,21 @@ import re
 from medi_build.ingest.adapters.super_ni_english import gerund, shorten, without_dangling
 from medi_build.ingest.adapters.super_ni_words import NOUNS, VERBS
 
-MAX_WORDS = 18
+MAX_WORDS = 22
 """Most words of an objective."""
 
 _STOP = re.compile(
     r"(?:,|;|:)? (?:ie|eg)\b.*| - .*|[;:] .*|\. .*|, (?:where|which|in which|such as|so|but|note|otherwise|for"
     r" example|for instance|using only|from these)\b.*"
-    r"|,? (?:(?:such that|so that)(?= \(| \d| it\b| you| conveys| is| has| the (?:answer|output))|in such a way|in a"
+    r"|,? (?:(?:such that|so that)(?= \(| \d| it\b(?! (?:identif|ask|involv|requir)\w+)"
+    r"| you| conveys| is| has| the (?:answer|output))|in such a way|in a"
     r" way that|without (?:changing|omitting)|if (?:it|the|there|they|yes|so|present)\b|as mentioned|as (?:given"
-    r"|described|shown)|by (?:classifying|writing|indicating|answering|selecting|generating|typing|responding"
-    r"|labell?ing|outputting)|from among|from the following|out of|as (?:an |the )?output|in (?:the )?(?:input"
+    r"|described|shown)|by (?:classifying|indicating|answering|selecting|typing|responding|labell?ing"
+    r"|outputting)|by (?:writing|generating)(?! an? (?!label|letter|number)\w)"
+    r"|in which (?:it|they) (?:occur|appear)s?(?=$)"
+    r"|that is(?=,)|especially (?:those|ones|the ones)|to (?:output|get|obtain) the result\w*"
+    r"|\((?:respond|answer|output|write|indicate|choose|use|note)\b"
+    r"|from among|from the following|out of|as (?:an |the )?output|in (?:the )?(?:input"
     r"|response)\b(?! to)|in the output|(?:from|among|out of) (?:the )?(?:\w+ )?(?:given |following )?(?:options"
     r"|choices)(?: (?:displayed|given|provided|below))?|to thus|in your own|and (?:if|when|can)|instead of|as"
     r" follows|with index|as well as (?:the )?(?:label|possible)|keeping in mind|"
@@ -68,7 +73,7 @@ def finished(base: str, rest: str) -> str:
     if base in _SORTING:
         match = _KEEP_LABELS.match(rest) if re.search(r"\bto\b|into", rest) else _AS_LABELS.match(rest)
         if match and match["what"] and not re.match(r"whether\b|if\b", rest):
-            what = _STOP.sub("", match["what"])
+            what = _STOP.sub("", match["what"]).replace("the them", "them")
             head = gerund(base) if base in ("label", "sort", "mark", "categorize") else "classifying"
             classes = "categories" if "classes" not in match.groupdict() else (match["classes"] or "categories").lower()
             labels = _labels(match["labels"], classes)
@@ -85,6 +90,10 @@ def finished(base: str, rest: str) -> str:
         r"(?:with |only )*[\"'(]", rest
     ):
         return ""
+    if base == "answer" and (
+        kind := re.match(r"with (?P<whose>its|their) (?P<what>type|category|topic|genre)\b", rest)
+    ):
+        return f"classifying {kind['whose']} {kind['what']}"
     if re.match(r"(?:with|in|as) ", rest) and base in ("answer", "label", "return", "indicate", "give"):
         return ""
     rest = re.sub(r"^(?:out |that )?if\b", lambda match: match.group(0).replace("if", "whether"), rest)
@@ -148,6 +157,9 @@ def _labels(text: str, classes: str) -> str:
         and all(" " in name for name in names)
     ):
         names = [name.rsplit(" ", 1)[0] for name in names]
+    whole = names[-1].rsplit(" ", 1)
+    if len(whole) == 2 and whole[1] in NOUNS and whole[1].endswith("s") and not any(" " in name for name in names[:-1]):
+        names[-1] = whole[0]
     names = [name.lower() for name in names] if not any(name in _PROPER for name in names) else names
     if len(names) <= 5:
         return f"as {', '.join(names[:-1])} or {names[-1]}"
@@ -155,6 +167,10 @@ def _labels(text: str, classes: str) -> str:
 
 
 _PROPER = frozenset(("English", "French", "German", "Africa"))
+
+
+def _titled(word: re.Match[str]) -> str:
+    return word[0].title()
 
 
 _COMMON = (
@@ -181,8 +197,29 @@ _MENDING = tuple(
         (r" of the form$", ""),
         (r"\beach of the (?:sets of )?(\w+) pairs\b", r"the \1 pair"),
         (r"^(?:generating|giving|writing) answers? from the input$", "answering the question"),
-        (rf"\b(for|of|from|in|to|by|with) (?=(?:{_COMMON})(?:$|,| (?:is|and|as|that)\b))", r"\1 the "),
-        (r" in response(?: to)?\W*$", ""),
+        (rf"\b(for|of|from|in|to|by|with) (?=(?:{_COMMON}|context)(?:$|,| (?:is|and|as|that|with)\b))", r"\1 the "),
+        (r" in (?:your )?response(?: to)?\W*$", ""),
+        (r"^(?:giving|generating|providing) an answer (?:to|of) (?=what|who|where|which|how)", "finding out "),
+        (r"\basked (?=outcome|result|goal)", "desired "),
+        (r"\bBahasa Indonesia\b", "Indonesian"),
+        (r"\bthe (?=Person[XYZ]\b)", ""),
+        (r"\bstill (?=refer)", ""),
+        (
+            r"^(?:determining|identifying|predicting|classifying) (?:.*)\K"
+            if False
+            else r"(?<=[a-z]) (?:of|in) the (?:input|instance)$",
+            "",
+        ),
+        (r"\ba ((?:\w+ )?(?:advice|information|evidence|knowledge))\b", r"\1"),
+        (r"\b(strength)s or (weakens)\b", r"\1ens or \2"),
+        (r"\b(european|american|asian|african|french|german|italian|chinese|spanish|english|indian)\b", _titled),
+        (r"(?<=the order) in which (?:it|they) (?:occur|appear)s?", ""),
+        (
+            r"\b(whether (?:the|a|an|its) (?:\w+ )?(?:category|label|sentence|text|answer|title|headline|summary|review"
+            r"|tweet|question|response|statement|polarity|sentiment) (?:match|contradict|entail|support|contain|express"
+            r"|agree|describe|fit|impl))(y)?\b(?! \w+s (?:is|are)\b)",
+            lambda match: f"{match[1]}{'ies' if match[2] else 'es' if match[1].endswith('match') else 's'}",
+        ),
         (
             r"^classifying (.*) based on (?:its|their|the) (category|topic|sentiment|emotion|genre|type|theme)$",
             r"classifying the \2 of \1",
@@ -197,15 +234,18 @@ _MENDING = tuple(
             r" (?:part|word|sentence|last sentence|answer|option|ending)\b)",
             r"\1 the ",
         ),
-        (r"\bconverations\b", "conversations"),
+        (r"\bone or more making\b", "making"),
+        (r",? if any\b(?: \w+)?$", ""),
         (r"\bmaximum and minimum element\b", "the maximum and minimum element"),
         (
             r"^(\w+ing) (?=(?:broad |topical |correct |appropriate )*(?:category|type|label|sentiment|language)\b)",
             r"\1 the ",
         ),
         (r"\bthe them\b", "them"),
-        (r"\bsentenece\b", "sentence"),
-        (r"\baggresive\b", "aggressive"),
+        (
+            r"(?<=\bis )[A-Z][a-z]+ or [A-Z][a-z]+$",
+            lambda match: match[0].lower(),
+        ),
         (r"\b(\w+)/\1\b", r"\1"),
         (r" from the original(?= that\b|$)", ""),
         (r" and classify(?:ing)? (?:it|them) into .*", ""),

@@ -48,7 +48,8 @@ _THEN = (
 _IF = re.compile(rf"^(?:and )?(?:(?:check|see) )?if (?P<condition>[^;]+?){_THEN}", re.IGNORECASE)
 _LABEL_IF = re.compile(
     r"^(?:(?:(?:answer|output|return|respond|reply|label|indicate|say|write|print|generate|give|mark|report)\b(?:"
-    r" with| as| it as| the \w+ as| it| answer| answers| output| a| label| an| the)* )|(?:classify|label|mark"
+    r" with| as| it as| the \w+ as| your answer as| it| answer| answers| output| a| label| an| the)* )"
+    r"|(?:classify|label|mark"
     r"|categorize) .{2,60}? (?:as|into|in|to) )"
     rf"(?-i:{_LABEL})(?:,? (?:or|/) (?-i:{_LABEL}))?,? (?:if|when|in case) (?P<condition>(?:\"[^\"]*\"|[^\"])+?)"
     r"(?:[,;]|\. |,? and (?:classify|otherwise)\b|,? and (?:output|answer|return|\"|'|label|generate|write|print|say"
@@ -76,6 +77,8 @@ def request(definition: str) -> str:
     found: list[tuple[int, str]] = []
     text = re.sub(r"[\"']?\b\d\b[\"']?\s*\(([A-Za-z][\w -]{2,25})\)", r"'\1'", plain(definition))
     text = re.sub(r"\)(?=[a-z])", ") ", text)
+    text = re.sub(r"\"?_{2,}\"?", "blank", text)
+    text = _CLASSES_BESIDE.sub(r"\1: \2", text)
     text = re.sub(r" ?\((?![^)]*\b(?:\d|ii?)\))[^()]*\)", "", text)
     text = re.sub(r'"([^"]*)"', lambda m: '"' + m.group(1).strip(" .") + '"', text)
     rules = _TWO_RULES.search(text)
@@ -89,9 +92,23 @@ def request(definition: str) -> str:
             spoken = _spoken(phrase, binary)
             if spoken and stands(spoken, sentence):
                 found.append((rank * 3 + place, spoken))
-    return min(found, key=lambda item: item[0])[1] if found else ""
+    best = min(found, key=lambda item: item[0])[1] if found else ""
+    if _VAGUE.fullmatch(best):
+        return next((said for _, said in found if said.startswith("deciding whether")), best)
+    return best
 
 
+_VAGUE = re.compile(
+    r"(?:classifying|categorizing) (?:(?:its|their) category|it|the \w+|the category of .*)"
+    r"(?: (?:on the basis of|based on) .*)?"
+)
+
+
+_CLASSES_BESIDE = re.compile(
+    r"\b(categories|classes|labels|types|groups|topics|genres|emotions) "
+    r"\(((?:[\w'\"-]+(?: [\w'\"-]+)?, ){1,3}(?:(?:and|or) )?[\w'\"-]+(?:,? (?:and|or) [\w'\"-]+)?)\)",
+    re.IGNORECASE,
+)
 _OPENING = re.compile(
     r"(?:^|, |\band |\bthen |: "
     r"| (?=(?:identify|classify|determine|predict|generate|decide|indicate) (?:if|whether|the|a|it)\b))(?=[A-Za-z])"
@@ -150,6 +167,8 @@ def _spoken(phrase: str, binary: bool) -> str:
         phrase: what follows "your task is to" and the like.
         binary: whether the definition has two labels, so that what holds for one of them is the whole request.
     """
+    if only := _ONLY_IF.match(phrase):
+        return mended(f"selecting every {only['noun']} for which {only['condition']}")
     phrase = re.sub(rf"^{_ADVERB}", "", phrase, flags=re.IGNORECASE).strip(" ,:")
     if quoted := re.match(r'"(\w+ (?:the|a|an) \w+)"', phrase):
         phrase = quoted[1]
@@ -175,8 +194,13 @@ def _spoken(phrase: str, binary: bool) -> str:
         "use",
     ) and (second := re.search(r"\b(?:and|, |to)(?: then)? (?P<rest>[a-z]+ .*)", rest)):
         return _spoken(second["rest"], binary)
+    if verb in ("judge", "evaluate", "assess") and (
+        judged := re.search(r"\band ((?:decide|determine|judge) .*)", rest)
+    ):
+        noun = re.match(r"(?:the|an?) (?:[\w-]+ )*?(\w+)(?= (?:to|of|based|using|and)\b|,)", rest)
+        return _spoken(re.sub(r"\bit\b", f"the {noun[1]}", judged[1], count=1) if noun else judged[1], binary)
     base = _BASES.get(verb, "")
-    if not base or not rest or base in _NOT_REQUESTS:
+    if not base or not rest or base in _NOT_REQUESTS or _NOUN_BEFORE.match(rest):
         return ""
     if base == "answer" and re.match(
         r"with (?:the|an?) (?!index|letter|option|label|word|number|following|choice)", rest
@@ -191,6 +215,13 @@ def _spoken(phrase: str, binary: bool) -> str:
     if base in ("make", "give", "take") and re.match(r"(?:sure|attention|care)\b", rest):
         return ""
     return finished(base, rest)
+
+
+_ONLY_IF = re.compile(
+    r"only (?:return|output|keep|include|select) an? (?P<noun>\w+) if (?P<condition>the .*)", re.IGNORECASE
+)
+_NOUN_BEFORE = re.compile(r"(?:should|must|will|can|cannot|may|is|are|has|have)\b", re.IGNORECASE)
+"""Behind a noun that looks like a verb: "Answer should be a word"."""
 
 
 def _condition(phrase: str) -> str:
