@@ -3,8 +3,8 @@
 import re
 
 from medi_build.ingest.adapters.super_ni_checks import stands, yes_or_no
-from medi_build.ingest.adapters.super_ni_english import gerund, plain, sentences
-from medi_build.ingest.adapters.super_ni_phrase import finished, mended
+from medi_build.ingest.adapters.super_ni_english import gerund, plain, sentences, shorten
+from medi_build.ingest.adapters.super_ni_phrase import MAX_WORDS, finished, mended
 from medi_build.ingest.adapters.super_ni_words import VERBS
 
 _NOT_REQUESTS = frozenset(
@@ -27,6 +27,7 @@ _ASKING = (
     r"you (?:are|'re|will be|would be)(?: also)? (?:to|expected to|asked to|required to|supposed to|tasked to|tasked"
     r" with|instructed to|requested to) ",
     r"you(?: (?:will|would|also|just|now|then|only|further))? (?:need|want|ought|are expected) to ",
+    r"you (?:will be|are) prompted(?: at the end)? to ",
     r"you (?:must|should|will|can|could|may|shall)(?: then| now| also)? ",
     r"(?:we|i) (?:ask|want|expect|need|would like|would ask|require|request)(?: for)? you (?:to )?",
     r"we (?:have|need|want) to ",
@@ -78,6 +79,7 @@ def request(definition: str) -> str:
     text = re.sub(r"[\"']?\b\d\b[\"']?\s*\(([A-Za-z][\w -]{2,25})\)", r"'\1'", plain(definition))
     text = re.sub(r"\)(?=[a-z])", ") ", text)
     text = re.sub(r"\"?_{2,}\"?", "blank", text)
+    text = re.sub(r" as (?:an |the )?output(?= that| which)", "", text)
     text = _CLASSES_BESIDE.sub(r"\1: \2", text)
     text = re.sub(r" ?\((?![^)]*\b(?:\d|ii?)\))[^()]*\)", "", text)
     text = re.sub(r'"([^"]*)"', lambda m: '"' + m.group(1).strip(" .") + '"', text)
@@ -87,6 +89,10 @@ def request(definition: str) -> str:
     binary = yes_or_no(text)
     if operations := _OPERATIONS.search(text):
         return f"answering the question by {_operations(operations['which'])}"
+    if steps := _STEPS.search(text):
+        asked = [said for step in steps.groups() if (said := _spoken(step, binary)) and stands(said, step)]
+        if len(asked) == 2:
+            return shorten(" and ".join(asked), MAX_WORDS)
     for place, sentence in enumerate(sentences(text)):
         for rank, phrase in _phrases(sentence):
             spoken = _spoken(phrase, binary)
@@ -98,6 +104,7 @@ def request(definition: str) -> str:
     return best
 
 
+_STEPS = re.compile(r"following operations\b.{0,60}?\(i\) ([A-Z][^,;(]+), \(ii\) ([^,;(]+)")
 _VAGUE = re.compile(
     r"(?:classifying|categorizing) (?:(?:its|their) category|it|the \w+|the category of .*)"
     r"(?: (?:on the basis of|based on) .*)?"

@@ -6,21 +6,21 @@ NOUNS = frozenset(
     arguments article articles aspect aspects background beginning bio biography blank body caption captions case
     cases category character characters choices city claim clarification clause clue code command comment commentary
     comments completion completions concept concepts concern context conversation conversations correction country
-    criteria data date debate definition description descriptions directions diagnosis dialog dialogs dialogue dialogues
-    document documents draft email emotion ending entities entity equation essay event events example excerpt
-    explanation expression fact facts formula fragment fragments function gender goal head headline hint history
-    hypothesis idea index inference inferences information inquiries inquiry instruction instructions integer
+    criteria data date debate definition description descriptions directions diagnosis dialog dialogs dialogue
+    dialogues document documents draft email emotion ending entities entity equation essay event events example
+    excerpt explanation expression fact facts formula fragment fragments function gender goal head headline hint
+    history hypothesis idea index inference inferences information inquiries inquiry instruction instructions integer
     integers intent item joke keyphrase keys keyword keywords label lecture letter letters line link list lists
     location lyrics matrix meaning middle middles message messages name names narrative news note noun number numbers
     object objects occupation operation option options outcome page pair pairs paper paragraph paragraphs paraphrase
     paraphrases part parts passage passages password person personality phrase phrases poem point polarity position
-    post posts premise problem problems procedure process profession profile program prompt pronoun
-    proposal puzzle quantity queries query question questions quote rating reason reasons recipe reference references
-    relation relationship reply report request response responses review reviews riddle rule sample scenario scene scenes sentence sentences
-    sequence set sets situation sketch sms snippet snippets song span speech stanza statement statements step steps
-    stories story string strings subject subtext summaries summary symptom table tag tail target tense term terms
-    text texts theme time title titles token topic translation triple triples triplet tuple tuples tweet tweets
-    update url utterance utterances value verb verbs verse word words year
+    post posts premise problem problems procedure process profession profile program prompt pronoun proposal puzzle
+    quantity queries query question questions quote rating reason reasons recipe reference references relation
+    relationship reply report request response responses review reviews riddle rule sample scenario scene scenes
+    sentence sentences sequence set sets situation sketch sms snippet snippets song span speech stanza statement
+    statements step steps stories story string strings subject subtext summaries summary symptom table tag tail target
+    tense term terms text texts theme time title titles token topic translation triple triples triplet tuple tuples
+    tweet tweets update url utterance utterances value verb verbs verse word words year
     """.split()  # noqa: SIM905
 )
 """They name a text or a part of one; the last word of a text type has to be among them."""
