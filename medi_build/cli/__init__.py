@@ -13,6 +13,7 @@ from medi_build.cli.build import REAL_MEDI, SAMPLES, build_command
 from medi_build.cli.console import CONSOLE
 from medi_build.cli.content import new_source_command, validate_command
 from medi_build.cli.encode import encode_command
+from medi_build.cli.lint import lint_command
 from medi_build.cli.mine import mine_command
 from medi_build.cli.quantize import quantize_command
 from medi_build.cli.show import show_command
@@ -33,6 +34,7 @@ app.command("verify")(verify_command)
 app.add_typer(ls.commands(), name="ls")
 app.command("show")(show_command)
 app.command("validate")(validate_command)
+app.command("lint")(lint_command)
 app.command("new-source")(new_source_command)
 app.add_typer(cache.commands(), name="cache")
 app.command("mine")(mine_command)

@@ -26,6 +26,8 @@ def validate_command(content: ContentOption = None, data: DataOption = None) -> 
         f"{found.cards:,} cards, {found.templates} templates and {found.pipelines} pipelines are valid; "
         f"{found.datasets} datasets ran, {found.rows:,} rows"
     )
+    if found.to_mend:
+        OUT.print(f"{found.to_mend:,} instructions to mend, see `medi lint`")
 
 
 def new_source_command(

@@ -9,6 +9,7 @@ from medi_build.content.load import load_content, select_names
 from medi_build.errors import ContentError, MediError
 from medi_build.ingest.adapt import AdaptJob, adapt
 from medi_build.paths import cache_folder
+from medi_build.pipeline.lint import lint
 from medi_build.pipeline.plan import inputs_of, resolve
 
 DRY_RUN_CAP = 1000
@@ -22,6 +23,8 @@ class Validated(NamedTuple):
     pipelines: int
     datasets: int
     rows: int
+    to_mend: int
+    """Instructions that `medi lint` lists."""
 
 
 def validate(overlay: Path | None, data: Path | None) -> Validated:
@@ -59,4 +62,6 @@ def validate(overlay: Path | None, data: Path | None) -> Validated:
                 rows += result.ledger["read"]
     if faults:
         raise ContentError(f"{len(faults)} fault(s):\n" + "\n".join(f"  {fault}" for fault in faults))
-    return Validated(len(content.cards), len(content.templates), len(content.pipelines), datasets, rows)
+    return Validated(
+        len(content.cards), len(content.templates), len(content.pipelines), datasets, rows, len(lint(overlay).findings)
+    )

@@ -50,7 +50,7 @@ def run(path: Path, task: str = "", outputs: str = "auto") -> tuple[Adapted, lis
 def test_classification_task_with_hard_rows():
     adapted, rows, ledger = run(FIXTURES / f"{MOOD}.json")  # the file says NaN for its URL, as some official ones do
     assert adapted.kind == "classification"
-    assert adapted.fields["text_type"] == "review"
+    assert adapted.fields["text_type"] == "review of a ferry crossing"
     assert [row["labels"] for row in rows] == [["good", "mixed"], ["bad"], ["mixed"], ["good"], ["bad"], ["mixed"]]
     assert rows[0]["id"] == f"super_ni/{MOOD}/task9001-00"
     assert rows[0]["query"] == "The crossing was calm and the crew kind."

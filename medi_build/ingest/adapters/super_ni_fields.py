@@ -1,173 +1,22 @@
 """Instruction fields of a Super-NI task: domain, text type and objective, by rules over the task's own file.
 
-They fill ``Represent the [domain] <text type> [for <objective>]`` (Su et al. 2023, section 2.4). A rule leaves a field
-empty rather than say something untrue; ``sources/super_ni_overrides.tsv`` says it where the rules cannot.
+They fill ``Represent the [domain] <text type> [for <objective>]`` (Su et al. 2023, section 2.4). The definition's own
+words come first (`super_ni_request`, `super_ni_input`), the category's phrase where they cannot be read. A rule leaves
+a field empty rather than say something untrue; ``sources/super_ni_overrides.tsv`` says it where the rules cannot.
 """
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-# Domain as the task file names it (its last parts included: "Natural Science -> School Science Textbooks") -> how an
-# instruction says it. What is missing here (Miscellaneous, Commonsense, Dialogue, Story, ...) says nothing
-# about the topic, or is a type of text rather than a domain.
-_DOMAINS = {
-    "Accounting": "Accounting", "Animals": "Animal", "Anthropology": "Anthropology", "Art": "Art",
-    "Astronomy": "Astronomy", "Biology": "Biology", "Books": "Book", "Business Ethics": "Business",
-    "Chemistry": "Chemistry", "Code": "Programming", "Computer Science": "Computer Science", "Conference": "Conference",
-    "Countries": "Geography", "Debatepedia": "Debate", "Econometrics": "Economics", "Economics": "Economics",
-    "Electrical Engineering": "Engineering", "English Exams": "English Exam", "Food": "Food", "Game": "Game",
-    "Geography": "Geography", "Government and Politics": "Politics", "Healthcare": "Healthcare", "History": "History",
-    "International Law": "Law", "Jurisprudence": "Law", "Justice": "Law", "Knowledge Base": "Knowledge Base",
-    "Law": "Law", "Linguistics": "Linguistics", "Literature": "Literature", "Logic": "Logic",
-    "Management": "Management", "Marketing": "Marketing", "Mathematics": "Mathematics",
-    "Medical Genetics": "Medicine", "Medicine": "Medicine", "Movies": "Movie", "Natural Science": "Science",
-    "News": "News", "Nutrition": "Nutrition", "Philosophy": "Philosophy", "Physics": "Physics",
-    "Pop Culture": "Pop Culture", "Psychology": "Psychology", "Public Places": "Travel", "Restaurants": "Restaurant",
-    "SQL": "Programming", "School Science Textbooks": "Science", "Scientific Research Papers": "Science",
-    "Social Media": "Social Media", "Sociology": "Sociology", "Sports": "Sports", "Statistics": "Statistics",
-    "TED Talks": "TED Talk", "US Foreign Policy": "Politics", "Web": "Web", "Wikidata": "Wikidata",
-    "Wikipedia": "Wikipedia", "World Religions": "Religion",
-}  # fmt: skip
-_REVIEWED = {"Movies": "Movie", "Food": "Food", "Books": "Book", "Music": "Music", "Restaurants": "Restaurant"}
-
-_OBJECTIVES = {
-    "Answer Verification": "verifying the answer",
-    "Answerability Classification": "deciding whether the question can be answered",
-    "Cause Effect Classification": "relating cause and effect",
-    "Code to Text": "describing the code in words",
-    "Coherence Classification": "classifying the coherence",
-    "Commonsense Classification": "judging the plausibility",
-    "Coreference Resolution": "resolving the coreference",
-    "Data to Text": "describing the data in words",
-    "Dialogue Act Recognition": "recognizing the dialogue act",
-    "Dialogue Generation": "generating the dialogue",
-    "Dialogue State Tracking": "tracking the state of the dialogue",
-    "Discourse Connective Identification": "identifying the discourse connective",
-    "Discourse Relation Classification": "classifying the discourse relation",
-    "Entity Generation": "naming a related entity",
-    "Entity Relation Classification": "classifying the relation between the entities",
-    "Ethics Classification": "judging the ethics",
-    "Explanation": "explaining the answer",
-    "Fact Verification": "verifying the fact",
-    "Fill in The Blank": "filling in the blank",
-    "Gender Classification": "identifying the gender",
-    "Grammar Error Correction": "correcting the grammar",
-    "Grammar Error Detection": "detecting the grammatical error",
-    "Information Extraction": "extracting information",
-    "Intent Identification": "identifying the intent",
-    "Irony Detection": "detecting irony",
-    "Keyword Tagging": "tagging the keywords",
-    "Language Identification": "identifying the language",
-    "Linguistic Probing": "judging the grammatical structure",
-    "Mathematics": "solving the mathematical problem",
-    "Named Entity Recognition": "recognizing the named entities",
-    "Negotiation Strategy Detection": "detecting the negotiation strategy",
-    "Number Conversion": "converting the numbers",
-    "Overlap Extraction": "extracting the overlap",
-    "Paper Review": "predicting the decision on the paper",
-    "Paraphrasing": "paraphrasing",
-    "Poem Generation": "generating a poem",
-    "Pos Tagging": "tagging the parts of speech",
-    "Preposition Prediction": "predicting the preposition",
-    "Program Execution": "executing the instruction in it",
-    "Punctuation Error Detection": "detecting punctuation errors",
-    "Question Answering": "answering the question",
-    "Question Decomposition": "decomposing the question",
-    "Question Generation": "generating a question",
-    "Question Rewriting": "rewriting the question",
-    "Question Understanding": "understanding the question",
-    "Section Classification": "classifying the sections",
-    "Sentence Composition": "composing a sentence",
-    "Sentence Compression": "compressing the text",
-    "Sentence Expansion": "elaborating the sentence",
-    "Sentence Ordering": "judging the order",
-    "Sentence Perturbation": "altering the sentence",
-    "Sentiment Analysis": "classifying the sentiment",
-    "Spam Classification": "detecting spam",
-    "Speaker Identification": "identifying the speaker",
-    "Speaker Relation Classification": "classifying the relation between the speakers",
-    "Spelling Error Detection": "detecting the spelling error",
-    "Stance Detection": "detecting the stance",
-    "Stereotype Detection": "detecting stereotypes",
-    "Story Composition": "composing a story",
-    "Style Transfer": "transferring the style",
-    "Summarization": "summarizing the text",
-    "Text Categorization": "classifying the text",
-    "Text Completion": "completing the text",
-    "Text Matching": "matching the texts",
-    "Text Quality Evaluation": "evaluating the quality of the text",
-    "Text Simplification": "simplifying the text",
-    "Text to Code": "writing the code",
-    "Textual Entailment": "classifying the entailment",
-    "Title Generation": "generating a title",
-    "Toxic Language Detection": "detecting toxic language",
-    "Translation": "translation",
-    "Word Analogy": "predicting the missing word",
-    "Word Relation Classification": "classifying the relation between the words",
-    "Word Semantics": "determining the meaning of the word",
-    "Wrong Candidate Generation": "generating a wrong answer",
-}
-
-# The hub's form has no categories: the words of the task's name stand in. First match wins.
-_CATEGORY_BY_NAME = (
-    (r"wrong|incorrect", "Wrong Candidate Generation"),
-    (r"sentiment|emotion|polarity", "Sentiment Analysis"),
-    (r"translat", "Translation"),
-    (r"question_(generation|writing)", "Question Generation"),
-    (r"answerab", "Answerability Classification"),
-    (r"summari[sz]", "Summarization"),
-    (r"title|headline", "Title Generation"),
-    (r"paraphras", "Paraphrasing"),
-    (r"toxic|hate|offensive|abus", "Toxic Language Detection"),
-    (r"entail|nli", "Textual Entailment"),
-    (r"spam", "Spam Classification"),
-    (r"irony|sarcas", "Irony Detection"),
-    (r"stance", "Stance Detection"),
-    (r"answer", "Question Answering"),
-)
-
-# Parts that the inputs of a task name ("Premise: ... Hypothesis: ...") -> text type. First match wins; every
-# part has to be there.
-_PARTS = (
-    (("premise", "hypothesis"), "premise and hypothesis"),
-    (("sentence 1", "sentence 2"), "sentence pair"),
-    (("question 1", "question 2"), "question pair"),
-    (("review 1", "review 2"), "review pair"),
-    (("word 1", "word 2"), "word pair"),
-    (("concept", "relatum"), "word pair"),
-    (("entity 1", "entity 2"), "entity pair"),
-    (("prompt", "response"), "dialogue"),
-    (("utterance",), "dialogue"),
-    (("question", "answer"), "question and answer"),
-    (("passage", "question"), "passage and question"),
-    (("paragraph", "question"), "passage and question"),
-    (("context", "question"), "context and question"),
-    (("sentence", "question"), "sentence and question"),
-    (("argument",), "argument"),
-    (("review",), "review"),
-    (("passage",), "passage"),
-    (("paragraph",), "passage"),
-    (("sentence",), "sentence"),
-    (("question",), "question"),
-)
-_LABELLED = re.compile(r"(?:^|(?<=[\s'\"(]))([A-Za-z]+)[ _]?([1-9]?)\s?:")
-
-# Words of a definition for what is given -> text type.
-_NOUNS = {
-    "tweet": "tweet", "review": "review", "sentence": "sentence", "question": "question", "query": "question",
-    "passage": "passage", "paragraph": "passage", "dialogue": "dialogue", "dialog": "dialogue",
-    "conversation": "dialogue", "article": "article", "comment": "comment", "headline": "headline",
-    "abstract": "abstract", "poem": "poem", "story": "story", "statement": "statement", "post": "post",
-    "argument": "argument", "word": "word", "table": "table", "recipe": "recipe", "document": "document",
-    "caption": "caption", "message": "message", "text": "text", "title": "title", "utterance": "utterance",
-    "list": "list", "premise": "premise", "claim": "claim", "entity": "entity",
-}  # fmt: skip
-_GIVEN = re.compile(
-    r"\b(?:given|shown|provided(?: with)?|presented with|the input is|will see|reading)\b[^.:]{0,60}?"
-    rf"\b({'|'.join(_NOUNS)})(?:s|es)?\b",
-    re.IGNORECASE,
-)
+from medi_build.ingest.adapters.super_ni_categories import CATEGORY_BY_NAME, OBJECTIVES
+from medi_build.ingest.adapters.super_ni_domain import domain_of, language_of, named
+from medi_build.ingest.adapters.super_ni_english import shorten
+from medi_build.ingest.adapters.super_ni_fit import answering, fitted, restricted
+from medi_build.ingest.adapters.super_ni_input import text_type
+from medi_build.ingest.adapters.super_ni_languages import languages_labelled, languages_told, turned
+from medi_build.ingest.adapters.super_ni_phrase import finished, mended
+from medi_build.ingest.adapters.super_ni_request import request
 
 
 def fields(task: Mapping[str, Any]) -> dict[str, str]:
@@ -180,13 +29,42 @@ def fields(task: Mapping[str, Any]) -> dict[str, str]:
     Returns:
         The three fields; ``domain`` and ``objective`` may be empty.
     """
-    domain, language = _domain(_strings(task, "Domains")), _language(task)
-    text_type = _text_type(task)
-    if language and domain:
-        domain = f"{language} {domain}"
-    elif language:
-        text_type = f"{language} {text_type}"
-    return {"domain": domain, "text_type": text_type, "objective": _objective(task)}
+    definition, sample, category = _definition(task), _sample(task), _category(task)
+    inputs, outputs = _languages(task, definition, sample, category)
+    kind = text_type(definition, sample, tuple(inputs) if len(inputs) == 1 else (), category == "Translation")
+    for name in inputs:
+        kind = re.sub(rf"\b{name.lower()}\b", name, kind)
+    if kind in ("sentence", "text") and re.search(r"\b[Tt]weets?\b", definition):
+        kind = "tweet"
+    if kind == "text" and category == "Translation" and "subtitles" in str(task.get("task", "")):
+        kind = "movie subtitle"
+    pair = languages_labelled(sample) if category != "Translation" else None
+    if pair:
+        kind = f"{'text' if 'text' in kind else 'sentence'} pair"
+    objective = _translation(inputs, outputs, definition, category) or _objective(definition, category, kind)
+    if category == "Language Identification" and 2 <= len(inputs) <= 3 and "language" in objective:
+        objective = f"identifying whether it is in {', '.join(map(named, inputs[:-1]))} or {named(inputs[-1])}"
+    if len(inputs) == 1 and inputs[0] != "English" and not pair:
+        objective = re.sub(rf"\bthe {inputs[0]} (?=tweet|sentence|review|text|passage|question)", "the ", objective)
+        objective = re.sub(rf"(?<!\w is) in (?:the )?{inputs[0]} language(?= as\b|$)", "", objective)
+    kind, objective = fitted(kind, objective, inputs[0] if inputs == outputs and len(inputs) == 1 else "")
+    kind, objective = restricted(kind, objective, definition)
+    domain = "" if kind.startswith(tuple(inputs)) else domain_of(_strings(task, "Domains"), kind, category)
+    language = " and ".join(map(named, pair)) if pair else language_of(inputs, category == "Translation")
+    told = " ".join(filter(None, (language if language not in kind else "", domain)))
+    room = MOST_WORDS - len(f"Represent the {told} {kind} for".split())
+    objective = shorten(objective, room) if len(objective.split()) > room else objective
+    if before := _BEFORE.match(kind):  # "two statements" in Tamil are "two Tamil statements"
+        kind, told = f"{before.group()}{told} {kind[before.end() :]}" if told else kind, ""
+    return {"domain": told, "text_type": kind, "objective": objective}
+
+
+MOST_WORDS = 30
+"""Most words of an instruction."""
+_BEFORE = re.compile(
+    r"(?:(?:two|three|four|five|several|pair of|set of|list of|lists of|hateful|short|correct|incorrect|incomplete"
+    r"|ambiguous|disfluent) )+"
+)
 
 
 def _strings(task: Mapping[str, Any], key: str) -> list[str]:
@@ -194,63 +72,8 @@ def _strings(task: Mapping[str, Any], key: str) -> list[str]:
     return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
 
 
-def _domain(domains: list[str]) -> str:
-    """The one domain that the task names; empty if it names several, or a mixture."""
-    if "Miscellaneous" in domains:
-        return ""
-    named = {_domain_name(domain): None for domain in domains}
-    named.pop("", None)
-    return next(iter(named)) if len(named) == 1 else ""
-
-
-def _domain_name(domain: str) -> str:
-    parts = domain.split(" -> ")
-    if parts[0] == "Reviews":
-        return _REVIEWED.get(parts[-1], "")
-    return next((_DOMAINS[part] for part in (parts[-1], parts[0]) if part in _DOMAINS), "")
-
-
-def _language(task: Mapping[str, Any]) -> str:
-    """The language of the inputs, where it is one and not English."""
-    languages = _strings(task, "Input_language")
-    return languages[0] if len(languages) == 1 and languages[0] != "English" else ""
-
-
-def _text_type(task: Mapping[str, Any]) -> str:
-    if "Word Analogy" in _strings(task, "Categories"):
-        return "word analogy"
-    return _type_by_domain(_strings(task, "Domains")) or _type_by_input(task) or _type_by_definition(task)
-
-
-def _type_by_domain(domains: list[str]) -> str:
-    known = {
-        "Social Media -> Twitter": "tweet",
-        "Social Media -> Text Message": "message",
-        "Reviews": "review",
-        "Dialogue": "dialogue",
-        "Captions": "caption",
-    }
-    first = {known.get(domain) or known.get(domain.split(" -> ")[0], "") for domain in domains}
-    return first.pop() if len(first) == 1 else ""
-
-
-def _type_by_input(task: Mapping[str, Any]) -> str:
-    sample = _sample(task)
-    found: set[str] = set()
-    for word, number in _LABELLED.findall(sample):
-        found |= {word.lower(), f"{word.lower()} {number}".strip()}
-    return next((kind for parts, kind in _PARTS if found.issuperset(parts)), "")
-
-
-def _type_by_definition(task: Mapping[str, Any]) -> str:
-    match = _GIVEN.search(" ".join(_strings(task, "Definition")[:1]))
-    if match:
-        return _NOUNS[match.group(1).lower()]
-    sample = _sample(task)
-    if sample.endswith("?"):
-        return "question"
-    words = len(sample.split())
-    return "text" if not words else "phrase" if words <= 3 else "sentence" if words <= 40 else "passage"
+def _definition(task: Mapping[str, Any]) -> str:
+    return " ".join(_strings(task, "Definition")[:1])
 
 
 def _sample(task: Mapping[str, Any]) -> str:
@@ -260,15 +83,82 @@ def _sample(task: Mapping[str, Any]) -> str:
     return text.strip() if isinstance(text, str) else ""
 
 
-def _objective(task: Mapping[str, Any]) -> str:
+def _category(task: Mapping[str, Any]) -> str:
     name = str(task.get("task", ""))
     categories = _strings(task, "Categories")
     if not categories:
-        categories = [category for pattern, category in _CATEGORY_BY_NAME if re.search(pattern, name)]
-    category = categories[0] if categories else ""
-    if category == "Sentiment Analysis" and "emotion" in " ".join([name, *_strings(task, "Definition")]).lower():
-        return "classifying the emotion"
-    languages = _strings(task, "Output_language")
-    if category == "Translation" and len(languages) == 1:
-        return f"translation into {languages[0]}"
-    return _OBJECTIVES.get(category, "")
+        categories = [category for pattern, category in CATEGORY_BY_NAME if re.search(pattern, name)]
+    return categories[0] if categories else ""
+
+
+def _languages(task: Mapping[str, Any], definition: str, sample: str, category: str) -> tuple[list[str], list[str]]:
+    """Languages of inputs and outputs, those of a translation the right way round."""
+    if category == "Translation" and "Input_language" not in task and (pair := languages_told(definition, sample)):
+        return [pair[0]], [pair[1]]
+    inputs, outputs = _strings(task, "Input_language"), _strings(task, "Output_language")
+    if len(inputs) == len(outputs) == 1 and turned(definition, sample, (inputs[0], outputs[0])):
+        return outputs, inputs
+    return inputs, outputs
+
+
+def _translation(inputs: list[str], outputs: list[str], definition: str, category: str) -> str:
+    """``translation into Hindi``; empty if the task is none, or none into one language."""
+    if category != "Translation" or len(outputs) != 1 or outputs == inputs:
+        return ""
+    how = "paraphrased " if "paraphrased translation" in definition else ""
+    return f"{how}translation into {named(outputs[0])}"
+
+
+def _objective(definition: str, category: str, kind: str) -> str:
+    objective = request(definition)
+    if (
+        re.fullmatch(r"\w+ing (?:the |a |an )?(?:correct )?(?:answer|output|result|label|response)", objective)
+        and "question" not in kind
+    ):
+        objective = ""
+    if category == "Language Identification" and "language" not in objective and "English" not in objective:
+        objective = ""
+    if (not objective or objective.startswith(("answering", "generating the answer"))) and (
+        asked := _ASKED_WHETHER.search(definition)
+    ):
+        objective = mended(f"deciding whether {asked[1]}") or objective
+    if category == "Wrong Candidate Generation" and not _WRONG.search(objective):
+        objective = ""
+    own = OBJECTIVES.get(category, "")
+    if category == "Text Quality Evaluation" and kind.endswith("question"):
+        own = "judging the quality of the question"
+    if category == "Cause Effect Classification" and re.search("choice|alternative|option", kind):
+        own = "choosing the more likely cause or effect"
+    if _VAGUE.fullmatch(objective) and category not in _SORTED and _CLASSING.match(own):
+        objective = ""
+    if _VAGUE.fullmatch(objective) or _UNSORTED.match(objective):
+        objective = _sorted(definition) or objective
+    told = answering(objective or own, kind)
+    if told.startswith("answering ") and len(told.split()) < 4 and category != "Question Answering":
+        told = own or told
+    return told
+
+
+def _sorted(definition: str) -> str:
+    """The request of a definition that lists its classes in a sentence of their own; empty if it does not."""
+    listed = _CLASSES.search(definition)
+    said = finished("classify", f"it into {listed['classes']}: {listed['labels']}") if listed else ""
+    return said if re.search(r" (?:as|such as) ", said) else ""
+
+
+_UNSORTED = re.compile(r"giving the category to which\b|classifying the (?:text|passage|sentence)$")
+_CLASSES = re.compile(
+    r"\b(?P<classes>categories|classes|labels|topics|themes|genres|types)(?: (?:in total|available|here|possible))*"
+    r"(?: ?:| -| are| which are| include)[: ]+(?P<labels>[^.]+)"
+)
+_ASKED_WHETHER = re.compile(r"\bquestion (?:asking )?whether ([^.,;]+)")
+_VAGUE = re.compile(
+    r"classifying (?:(?:its|their) category|the category of .*)"
+    r"|(?:identifying|giving|generating|assigning|choosing|providing|predicting) (?:a|the) (?:correct )?label"
+    r"(?: based on .*)?"
+)
+_CLASSING = re.compile(r"(?:detecting|classifying|judging|identifying|deciding|recognizing|verifying|relating)\b")
+_SORTED = ("", "Text Categorization", "Question Understanding", "Section Classification", "Misc.")
+_WRONG = re.compile(
+    r"incorrect|wrong|implausib|unlikely|not |irrelevant|bad|false|unrelated|inappropriate|alter", re.IGNORECASE
+)

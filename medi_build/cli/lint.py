@@ -1,0 +1,42 @@
+"""``medi lint``: instructions to mend."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from medi_build.cli.console import CONSOLE, print_entry
+from medi_build.cli.options import ContentOption, DataOption
+
+
+def lint_command(
+    pipeline: Annotated[
+        list[str] | None, typer.Option(help="A pipeline, again for more.  [default: all there are]")
+    ] = None,
+    content: ContentOption = None,
+    data: DataOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+) -> None:
+    """List instructions that are wrongly worded or shared by tasks that ask different things.
+
+    Without --data, Super-NI tasks without a hand-written instruction are left out. Exit code 1 if any is listed.
+
+    Example: `medi lint --pipeline medi --data raw`
+    """
+    from medi_build.pipeline.lint import lint
+
+    found = lint(content, pipeline or (), data)
+    if as_json:
+        typer.echo(json.dumps([finding._asdict() for finding in found.findings], ensure_ascii=False, indent=1))
+    else:
+        for finding in found.findings:
+            print_entry(finding.dataset, finding.instruction, f"{finding.what}: {finding.do}")
+    CONSOLE.print(
+        f"{len(found.findings):,} to mend in {found.datasets:,} datasets; of {found.unknown:,} more the instruction "
+        "is in files that are not there",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    if found.findings:
+        raise typer.Exit(1)
