@@ -16,7 +16,7 @@ FIRST, SECOND, THIRD = (
     "task512_twitter_emotion_classification",
     "task195_sentiment140_classification",
 )
-HEADER = "task\tkind\tdomain\ttext_type\tobjective"
+HEADER = "task\toutputs\tdomain\ttext_type\tobjective"
 
 
 @pytest.fixture

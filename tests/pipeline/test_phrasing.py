@@ -72,7 +72,7 @@ def test_the_card_tells_which_phrasing(tmp_path: Path, phrasing: str) -> None:
     loaded = load_content(content(tmp_path, phrasing))
     receipt = Receipt(
         fingerprint="f", dataset="kilt/nq", task_id=1, kind="pairs", shards=[],
-        instructions=[("Represent a | b;", "Represent c;")],
+        licence=loaded.cards["kilt/nq"].licence, instructions=[("Represent a | b;", "Represent c;")],
         fragment=FileEntry(path="part.json", size=1, rows=3, sha256="0"), ledger={"notes": {}, "measures": {}},
     )  # fmt: skip
     told = dataset_card(loaded.pipelines["quoting"], [receipt], loaded.cards)
