@@ -14,6 +14,7 @@ from medi_build.content.cards import Card, MedMcqaOptions
 from medi_build.content.instructions import Template, render
 from medi_build.content.load import load_content
 from medi_build.content.pipelines import Pipeline
+from tools import instructions_page
 from tools.datasets_table import page
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -244,3 +245,10 @@ def test_every_development_pair_file_has_one_card(shared_data: Path) -> None:
                 for file in folder.glob(pattern):
                     claims[file].append(card.name)
     assert {file.name: names for file, names in claims.items() if len(names) != 1} == {}
+
+
+def test_the_page_of_instructions_tells_what_the_content_says() -> None:
+    text = (ROOT / "docs" / "instructions.md").read_text(encoding="utf-8")
+    assert instructions_page.page(text) == text, "run: python tools/instructions_page.py"
+    last = [verdict for _, verdict, _ in instructions_page.readings().values()]
+    assert last.count("good") == 298 and len(last) == 300
