@@ -68,6 +68,7 @@ def ask(remotes: Iterable[Remote], patience: float = PATIENCE_SECONDS) -> dict[s
             raise one
         answers |= one
         count -= 1
+    questions.clear()
     late = Answer("unknown", why=f"no answer in {patience:,.0f} s")
     return {remote.transfer: answers.get(remote.transfer, late) for remote in wanted}
 
