@@ -113,7 +113,7 @@ def before_build(plan: "Plan", options: "BuildOptions", yes: bool) -> None:
         CONSOLE.print(line, markup=False, highlight=False, soft_wrap=True)
     if figures.download <= ASK_ABOVE_BYTES or yes:
         return
-    if not (sys.stdin.isatty() and CONSOLE.is_terminal):
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise OptionError(
             f"{_gb(figures.download)} are to be fetched; above {_gb(ASK_ABOVE_BYTES)} pass --yes where no terminal can "
             "ask. `medi plan` with the same options tells what they are"
@@ -157,7 +157,7 @@ def _shared_name(transfer: "Transfer") -> str:
 
 
 def _cells(group: Sequence["DatasetEstimate"]) -> list[str]:
-    """Files there of all that are wanted, GB of what is fetched for each alone, rows and where the figure comes from."""
+    """Files there of all that are wanted, GB of what is fetched for each alone, rows and the source of that figure."""
     own = [transfer for one in group for transfer in one.own]
     rows = [one.rows for one in group if one.rows is not None]
     known = {one.known for one in group}
@@ -241,9 +241,10 @@ def _time(figures: "Estimate", plan: "Plan") -> str:
         fate = "--offline forbids fetching it" if plan.pipeline.offline else "it will be fetched"
         return f"not known: {model} is not here, {fate}"
     others = f", the {figures.encoders - 1} other encoder(s) not counted" if figures.encoders > 1 else ""
+    how = f"{model}, {speed.device}, {speed.dtype}"
     return (
         f"at most {duration(figures.seconds)} of encoding: {figures.texts:,} texts of {TOKENS_PER_TEXT} tokens "
-        f"(assumed) at {speed.texts_per_second:,.1f} a second, measured ({model}, {speed.device}, {speed.dtype}){others}"
+        f"(assumed) at {speed.texts_per_second:,.1f} a second, measured ({how}){others}"
     )
 
 

@@ -16,39 +16,10 @@ TOKENS_PER_TEXT = 100
 """Of the sample's texts, about; that a build's texts are so long on the average is an assumption."""
 _FIRST_TEXTS = 8
 _MOST_TEXTS = 2048
-_WORDS = [
-    "the",
-    "of",
-    "a",
-    "water",
-    "light",
-    "paper",
-    "house",
-    "river",
-    "small",
-    "green",
-    "old",
-    "open",
-    "music",
-    "letter",
-    "window",
-    "winter",
-    "market",
-    "road",
-    "stone",
-    "bread",
-    "early",
-    "heavy",
-    "garden",
-    "north",
-    "story",
-    "number",
-    "colour",
-    "season",
-    "table",
-    "engine",
-    "morning",
-]
+_WORDS = (
+    "the of a water light paper house river small green old open music letter window winter market road stone bread "
+    "early heavy garden north story number colour season table engine morning"
+)
 
 
 class Speed(NamedTuple):
@@ -112,4 +83,5 @@ def _seconds(encoder: "Encoder", texts: list[str]) -> float:
 
 def _sample(draw: random.Random, count: int) -> list[str]:
     """Texts of common words, each of which is a token to most tokenizers."""
-    return [" ".join(draw.choices(_WORDS, k=TOKENS_PER_TEXT)) for _ in range(count)]
+    words = _WORDS.split()
+    return [" ".join(draw.choices(words, k=TOKENS_PER_TEXT)) for _ in range(count)]

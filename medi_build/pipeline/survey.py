@@ -99,9 +99,8 @@ def check_rooms(rooms: Sequence[Room]) -> None:
     for room in rooms:
         if room.certain > room.free:
             raise OutputError(
-                f"{room.folder}: {room.certain / 1e9:,.1f} GB have to be fetched (about {room.needed / 1e9:,.1f} GB with "
-                f"what is made of them), and {room.free / 1e9:,.1f} GB are free; make room, or give --cache on another "
-                "disk"
+                f"{room.folder}: {room.certain / 1e9:,.1f} GB have to be fetched, with what is made of them about "
+                f"{room.needed / 1e9:,.1f} GB, and {room.free / 1e9:,.1f} GB are free; make room or move --cache"
             )
 
 
