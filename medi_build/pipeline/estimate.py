@@ -242,13 +242,15 @@ def check_to_be_had(figures: Estimate, leave_out: bool) -> None:
         leave_out: datasets whose files nobody offers are no fault.
     """
     nowhere = {} if leave_out else figures.left_out
-    lines = [f"  {name}: {', '.join(files)}: not on disk, and not to be fetched" for name, files in nowhere.items()]
+    lines = [f"  {name}: {', '.join(files)}" for name, files in nowhere.items()]
     for one in figures.not_to_be_had:
         assert one.answer
         more = f" and {len(one.datasets) - 1:,} more" if len(one.datasets) > 1 else ""
         lines.append(f"  {one.datasets[0]}{more}: {one.name}: {one.answer.why}")
     if lines:
+        listed = "\n".join(lines)
         raise MissingInputError(
-            f"{len(lines)} file(s) cannot be had:\n" + "\n".join(lines) + "\nPut them into --data DIR as "
-            "<source>/<file>, correct the card in --content, or leave these datasets out with --sources"
+            f"{len(lines)} of what is wanted can neither be found nor fetched:\n{listed}\n"
+            "Put it into --data DIR as <source>/<file>, correct the cards in --content, or leave the datasets out with "
+            "--sources"
         )
