@@ -1,6 +1,7 @@
 """A small file server on the loopback interface, with ranges, validators and faults on request."""
 
 import hashlib
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Lock, Thread
+from urllib.parse import urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 BLOCK = 1 << 16
@@ -25,7 +27,7 @@ class Fault:
         cut: close the connection after so many bytes of the body.
         flip: so many of the body's first bytes are wrong.
         pause: seconds before each block of the body.
-        gate: the body is sent once this is set.
+        gate: the body is sent once this is set; the whole answer to HEAD and to the hub's questions.
     """
 
     code: int = 0
@@ -40,7 +42,9 @@ class Fault:
 class Server(ThreadingHTTPServer):
     """Serves ``files`` (bytes, or the path of a file) by their paths in the URL.
 
-    ``cut`` and ``refuse`` are faults of whatever is asked for next, ``faults`` those of single paths.
+    ``cut`` and ``refuse`` are faults of whatever is asked for next, ``faults`` those of single paths, ``head_faults``
+    those of HEAD, which stay. Of the hub it plays the sizes of all files of a repository, too; a fault of a HEAD there
+    is under ``/api/datasets/OWNER/NAME``.
     """
 
     daemon_threads = True
@@ -52,6 +56,8 @@ class Server(ThreadingHTTPServer):
         self.cut: list[int] = []
         self.refuse: list[int] = []
         self.faults: dict[str, list[Fault]] = {}
+        self.head_faults: dict[str, Fault] = {}
+        self.gated: set[str] = set()
         self.error_code = "EntryNotFound"
         self.tags = True
         self.ranges = True
@@ -119,6 +125,13 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, body: bool) -> None:
         span = self.headers.get("Range")
         self.server.asked.append((self.command, self.path, span))
+        if self.path.startswith("/api/datasets/"):
+            return self.answer_for_hub()
+        if not body and (met := self.server.head_faults.get(self.path)):
+            if met.gate:
+                met.gate.wait(120)
+            if met.code:
+                return self.refuse(met)
         fault = self.server.next_fault(self.path) if body or self.server.refuse else Fault()
         if fault.code or self.path not in self.server.files:
             return self.refuse(fault)
@@ -147,6 +160,39 @@ class Handler(BaseHTTPRequestHandler):
             with self.server.working(self.headers["Host"]):
                 self.send(content, start, fault)
             self.close_connection = True
+        return None
+
+    def answer_for_hub(self) -> None:
+        """Names and sizes of the files of a dataset repository, or whether it may be read."""
+        owner, name, *rest = urlsplit(self.path).path.removeprefix("/api/datasets/").split("/")
+        repository, place = f"{owner}/{name}", f"/datasets/{owner}/{name}/resolve/"
+        if met := self.server.head_faults.get(f"/api/datasets/{repository}"):
+            if met.gate:
+                met.gate.wait(120)
+            return self.refuse(met)
+        if rest == ["auth-check"]:
+            self.send_response(403)
+            self.send_header("X-Error-Code", "GatedRepo")
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        revision = rest[1] if rest else ""
+        files = {}
+        for path, content in self.server.files.items():
+            at, _, inside = path.removeprefix(place).partition("/")
+            if path.startswith(place) and revision in ("", at):
+                files[inside] = len(content) if isinstance(content, bytes) else content.stat().st_size
+        if not files:
+            return self.refuse(Fault(code=404))
+        info = {
+            "id": repository, "sha": COMMIT, "gated": "manual" if repository in self.server.gated else False,
+            "siblings": [{"rfilename": path, "size": size} for path, size in files.items()],
+        }  # fmt: skip
+        body = json.dumps(info).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
         return None
 
     def refuse(self, fault: Fault) -> None:

@@ -9,12 +9,14 @@ from typing import NoReturn
 import typer
 
 from medi_build.cli import cache, ls
-from medi_build.cli.build import REAL_MEDI, SAMPLES, build_command
+from medi_build.cli.build import REAL_MEDI, build_command
 from medi_build.cli.console import CONSOLE
 from medi_build.cli.content import new_source_command, validate_command
 from medi_build.cli.encode import encode_command
 from medi_build.cli.lint import lint_command
 from medi_build.cli.mine import mine_command
+from medi_build.cli.options import SAMPLES
+from medi_build.cli.plan import plan_command
 from medi_build.cli.quantize import quantize_command
 from medi_build.cli.show import show_command
 from medi_build.cli.train import EXTRA_OPTIONS, train_command
@@ -30,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("build")(build_command)
+app.command("plan")(plan_command)
 app.command("verify")(verify_command)
 app.add_typer(ls.commands(), name="ls")
 app.command("show")(show_command)

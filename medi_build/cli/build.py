@@ -1,7 +1,6 @@
 """``medi build``."""
 
 from collections import Counter
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,30 +8,24 @@ import typer
 
 from medi_build.cli.console import CONSOLE, OUT, ledger_table, print_record
 from medi_build.cli.options import (
+    SAMPLES,
     DeviceOption,
     Dtype,
+    LicencePolicy,
     TrustOption,
     split_names,
 )
+from medi_build.cli.plan import before_build
 from medi_build.paths import cache_folder
 from medi_build.progress import for_console
 
 if TYPE_CHECKING:
     from medi_build.dataset.reader import SidePrompts
 
-SAMPLES = "quickstart"
-"""The pipeline over the sample data, which is built where none is named."""
 REAL_MEDI = "medi build --pipeline medi --data DIR --out out/medi"
 _SAMPLES_ONLY = (
     f"These are the samples that come along (pipeline {SAMPLES}). The real MEDI, from raw files in DIR: {REAL_MEDI}"
 )
-
-
-class LicencePolicy(StrEnum):
-    """Which datasets may go in."""
-
-    any = "any"
-    commercial = "commercial"
 
 
 def build_command(
@@ -78,11 +71,13 @@ def build_command(
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, help="Processes that build datasets, this one among them.")
     ] = 1,
+    yes: Annotated[bool, typer.Option("--yes", help="Fetch more than 5 GB without being asked.")] = False,
     show: Annotated[int, typer.Option(min=0, help="Print this many of the records at the end.")] = 0,
 ) -> None:
     """Build a dataset: raw files in, mined and instructed records out.
 
-    Killed half-way, the same command goes on where it was and gives the same bytes.
+    Killed half-way, the same command goes on where it was and gives the same bytes. What has to be fetched is told
+    first; `medi plan` tells more.
 
     Example: `medi build --sources all,-kilt --pipeline quickstart --out out/quickstart --show 3`
     """
@@ -112,7 +107,7 @@ def build_command(
         batch_multiple=batch_multiple,
         jobs=jobs,
     )
-    result = build(options, for_console(CONSOLE))
+    result = build(options, for_console(CONSOLE), lambda plan: before_build(plan, options, yes))
     if result.left_out:
         some = [f"{name} ({', '.join(missing)})" for name, missing in list(result.left_out.items())[:5]]
         more = f" and {len(result.left_out) - 5:,} more" if len(result.left_out) > 5 else ""

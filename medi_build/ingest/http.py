@@ -120,6 +120,32 @@ def download(url: str, part: Path, watch: Watch, digest_known: bool) -> None:
             ) from error
 
 
+def ask_size(url: str, timeout: float) -> int:
+    """Bytes of what a URL gives, 0 if the server does not tell; nothing of it is read.
+
+    That HEAD is refused means nothing unless GET is refused, too: some servers know GET alone.
+
+    Raises:
+        HTTPError, URLError, HTTPException, OSError: as they come.
+    """
+    headers = {"User-Agent": "medi-build", "Accept-Encoding": "identity"}
+    try:
+        with _opener().open(Request(url, headers=headers, method="HEAD"), timeout=timeout) as response:
+            return _whole_size(response.headers)
+    except HTTPError as error:
+        error.close()
+        if is_passing(error.code):
+            raise
+    with _opener().open(Request(url, headers=headers | {"Range": "bytes=0-0"}), timeout=timeout) as response:
+        return _whole_size(response.headers)
+
+
+def _whole_size(headers: http.client.HTTPMessage) -> int:
+    """Bytes of the file behind an answer, which may be a part of it; 0 if it does not say."""
+    text: str = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
 def is_passing(code: int) -> bool:
     """Whether an answer of this code may be another one after a while."""
     return code >= 500 or code in _PASSING

@@ -12,8 +12,8 @@ from medi_build.content.load import Content, select_names
 from medi_build.content.pipelines import Pipeline
 from medi_build.errors import ContentError, MissingInputError, did_you_mean
 from medi_build.ingest.adapters.base import Inputs
-from medi_build.ingest.fetch import Listings, Located, locate
-from medi_build.ingest.remotes import remotes_of
+from medi_build.ingest.fetch import Listings, Located, lacking, locate
+from medi_build.ingest.remotes import Remote, remotes_of
 
 _T = TypeVar("_T")
 
@@ -157,6 +157,11 @@ def _list_missing(left_out: Mapping[str, tuple[str, ...]], folder: Path | None, 
         + "\n".join(lines)
         + "\nGive --data DIR with <source>/<file> inside, or --allow-missing to build the others."
     )
+
+
+def remotes_lacking(plan: Plan) -> dict[str, list[Remote]]:
+    """The files to fetch for each dataset that is not whole."""
+    return {u.card.name: lacking(u.card, u.located.missing) for u in plan.units if u.located.missing}
 
 
 def inputs_of(unit: Unit, cache: Path) -> Inputs:

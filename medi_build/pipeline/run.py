@@ -1,6 +1,6 @@
 """The whole flow on one screen: resolve, fetch beside building what is there, publish at the end."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,14 +18,13 @@ from medi_build.devices import devices
 from medi_build.embedding import Prompt
 from medi_build.errors import FetchError, MissingInputError
 from medi_build.ingest.downloads import Downloads
-from medi_build.ingest.fetch import Listings, lacking, locate
-from medi_build.ingest.remotes import Remote
+from medi_build.ingest.fetch import Listings, locate
 from medi_build.ledger import Ledger
 from medi_build.pipeline import fingerprint
 from medi_build.pipeline.executor.local import LocalExecutor
 from medi_build.pipeline.limits import check_something_left
 from medi_build.pipeline.options import BuildOptions, check_options, pipeline_of
-from medi_build.pipeline.plan import Plan, Unit, inputs_of, resolve
+from medi_build.pipeline.plan import Plan, Unit, inputs_of, remotes_lacking, resolve
 from medi_build.pipeline.unit import UnitJob, build_unit, opened_embedders
 from medi_build.progress import Silent
 
@@ -54,8 +53,15 @@ class BuildResult:
     not_commercial: dict[str, str]
 
 
-def build(options: BuildOptions, watcher: Silent | None = None) -> BuildResult:
+def build(
+    options: BuildOptions, watcher: Silent | None = None, before: Callable[[Plan], None] | None = None
+) -> BuildResult:
     """Build a dataset; run again after an interruption, it goes on where it was and gives the same bytes.
+
+    Args:
+        options: what to build.
+        watcher: told how far it is.
+        before: called with the plan before anything is fetched or written; what it raises ends the build.
 
     Raises:
         MediError: see `medi_build.errors`; the output folder never looks complete when it is not.
@@ -72,11 +78,13 @@ def build(options: BuildOptions, watcher: Silent | None = None) -> BuildResult:
                 f"nothing to build: no files of {len(plan.left_out)} datasets in {options.data}, and "
                 f"{len(plan.not_commercial)} are not known to allow commercial use"
             )
+        if before:
+            before(plan)
         progress.start(len(plan.units))
         with (
             open_output(options.out) as output,
             opened_embedders() as opened,
-            Downloads(_lacking(plan), options.cache / "downloads", progress) as downloads,
+            Downloads(remotes_lacking(plan), options.cache / "downloads", progress) as downloads,
         ):
             encoders = opened(pipeline, options.device, options.cache / "vectors")
             executor, device = _executor(options)
@@ -92,11 +100,6 @@ def build(options: BuildOptions, watcher: Silent | None = None) -> BuildResult:
             )
     ledgers = [Ledger.from_dict(receipt.ledger) for receipt in receipts]
     return BuildResult(options.out, manifest, ledgers, seconds, dict(plan.left_out), dict(plan.not_commercial))
-
-
-def _lacking(plan: Plan) -> dict[str, list[Remote]]:
-    """The files to fetch for each dataset that is not whole."""
-    return {u.card.name: lacking(u.card, u.located.missing) for u in plan.units if u.located.missing}
 
 
 def _arriving(plan: Plan, downloads: Downloads, cache: Path) -> Iterator[Unit]:
