@@ -120,14 +120,19 @@ def _side(row: dict[str, Any], side: str, where: str) -> list[tuple[str, str]]:
         value = texts
     elif side == "neg" and value is None:
         return []
-    if isinstance(value, list):
-        pairs = value if all(isinstance(pair, list) for pair in value) else [value]
-        if all(len(pair) in (2, 3) and all(isinstance(part, str) for part in pair[:2]) for pair in pairs):
-            return [(pair[0], pair[1]) for pair in pairs]
+    if _is_pair(value):
+        return [(value[0], value[1])]
+    if isinstance(value, list) and all(map(_is_pair, value)):
+        return [(pair[0], pair[1]) for pair in value]
     raise InputError(
         f"{where}: {side} is {_shown(row[side])}; it has to be [instruction, text], a list of such, or a text beside "
         f"{side}_instruct"
     )
+
+
+def _is_pair(value: Any) -> bool:
+    """Whether it is ``[instruction, text]``, perhaps with a third entry."""
+    return isinstance(value, list) and len(value) in (2, 3) and isinstance(value[0], str) and isinstance(value[1], str)
 
 
 def _shown(value: Any) -> str:
