@@ -4,9 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
 
 from medi_build.cli.console import CONSOLE, OUT, print_entry
 from medi_build.cli.options import ContentOption
@@ -80,23 +77,9 @@ def _print_json(found: "Comparison") -> None:
 
 
 def _print_comparison(found: "Comparison") -> None:
-    table = Table(
-        title="Tasks on both sides, and which share of our queries and negatives stands there",
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("release", overflow="fold")
-    table.add_column("here", overflow="fold")
-    for name in ("found by", "rows there", "rows here", "queries", "negatives"):
-        table.add_column(name, justify="right", no_wrap=True)
+    OUT.print("on both sides: task of the release = dataset here", style="bold")
     for one in found.matches:
-        rows = (f"{one.released.rows:,}", f"{one.built.rows:,}")
-        shares = (f"{one.queries.share:.1%}", f"{one.negatives.share:.1%}")
-        table.add_row(Text(one.released.name), Text(one.built.name), one.by, *rows, *shares)
-    OUT.print(table)
-    for one in found.matches:
-        print_entry(one.built.name, *_instructions(one))
+        print_entry(f"{one.released.name} = {one.built.name}", *_facts(one))
     for title, tasks in (
         ("unresolved: in the release, and not known which dataset here", found.unresolved),
         ("only here: no task of the release was found to be it", found.only_built),
@@ -118,10 +101,12 @@ def _share(texts: "Shared") -> str:
     return f"{texts.there:,} of {texts.ours:,} ({texts.share:.1%})"
 
 
-def _instructions(one: "Match") -> list[str]:
-    """The instructions of both sides, or that they are equal."""
+def _facts(one: "Match") -> list[str]:
+    """How it was found, rows, what of ours stands there, and the instructions of both sides if they differ."""
+    counts = f"by {one.by}; rows: {one.released.rows:,} there, {one.built.rows:,} here"
+    shared = f"of ours stand there: {_share(one.queries)} queries, {_share(one.negatives)} negatives"
     there, here = _said(one.released), _said(one.built)
-    return [f"both: {here}"] if there == here else [f"there: {there}", f"here: {here}"]
+    return [counts, shared, *([f"both say: {here}"] if there == here else [f"there: {there}", f"here: {here}"])]
 
 
 def _said(task: "Task") -> str:

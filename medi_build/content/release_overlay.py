@@ -16,11 +16,12 @@ from medi_build.errors import ContentError, OutputError
 from medi_build.files import replacing
 
 PIPELINE = "medi-release"
+START = "Represent "
 TEMPLATE = {
     "name": "literal",
     "description": "Instructions as a release of MEDI has them, word for word.",
-    "fields": {"query_instruction": None, "document_instruction": None},
-    "phrasings": [{"query": "{{ query_instruction }}", "document": "{{ document_instruction }}"}],
+    "fields": {"query": None, "document": None},
+    "phrasings": [{"query": START + "{{ query }}", "document": START + "{{ document }}"}],
 }
 NOT_TAKEN = "not_taken.tsv"
 """What of the release is not in the content, and why."""
@@ -83,7 +84,8 @@ def write_overlay(
             _dump(root / "pipelines" / f"{PIPELINE}.yaml", facts)
             for card in cards:
                 _dump(root / "sources" / f"{card.name}.yaml", card.model_dump(mode="json", exclude_defaults=True))
-            own = [card.name for card in cards if card.name not in load_content().task_ids]
+            shipped = load_content().task_ids
+            own = [card.name for card in cards if card.name not in shipped]
             ids = [(content.task_ids[name], name) for name in own]
             _table(root / "sources" / "task_ids.tsv", ("task_id", "name"), ids)
             _table(root / NOT_TAKEN, ("task", "dataset", "rows", "why"), left)
@@ -106,10 +108,10 @@ def _card(task: ReleasedTask, cards: Mapping[str, Card], left: list[tuple[str, s
         left.append((task.task, name, task.rows, why))
         return None
     query, document = task.instructions
-    if not all(text.startswith("Represent ") for text in task.instructions):
+    if not all(text.startswith(START) for text in task.instructions):
         left.append((task.task, name, task.rows, "instruction does not begin with 'Represent ', ours are kept"))
         query, document = task.ours
-    fields = {"query_instruction": query, "document_instruction": document}
+    fields = {"query": query.removeprefix(START), "document": document.removeprefix(START)}
     return cards[name].model_copy(update={"instruction": InstructionSpec(template="literal", fields=fields)})
 
 
