@@ -11,8 +11,12 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 from xxhash import xxh3_128_digest
 
-from medi_build.arrays import Hashes, Ints
-from medi_build.dataset.reader import shard_batches
+from medi_build.arrays import Bools, Hashes, Ints
+from medi_build.dataset.reader import Overlap, shard_batches
+from medi_build.dataset.receipt import Receipt
+
+MOST_NAMED = 5
+"""Datasets that are named as those which share most queries with another one."""
 
 
 class TextHashes:
@@ -73,3 +77,45 @@ def incidence(groups: Ints, numbers: Ints, count: int, width: int) -> Any:
     matrix.sum_duplicates()
     matrix.data[:] = 1
     return matrix
+
+
+def overlaps_of(out: Path, receipts: Sequence[Receipt]) -> list[Overlap]:
+    """What the finished datasets below ``out`` have in common. Raises `DatasetError` where a shard cannot be read."""
+    queries, pairs = TextHashes(), TextHashes()
+    for place, receipt in enumerate(receipts):
+        for shard in receipt.shards:
+            for query, pos, _ in record_digests(out / shard.path):
+                queries.add(place, query)
+                pairs.add(place, pair_digests(query, pos))
+    numbers = number(queries.hashes)
+    stands = incidence(queries.groups, numbers, len(receipts), int(numbers.max(initial=-1)) + 1)
+    several = np.asarray(stands.sum(axis=0)).ravel() > 1
+    shared = (stands[:, several] @ stands[:, several].T).toarray()
+    repeated = np.bincount(pairs.groups[repeats(pairs)], minlength=len(receipts))
+    return [
+        Overlap(
+            name=receipt.dataset,
+            shared_queries=int(shared[place, place]),
+            repeated_pairs=int(repeated[place]),
+            shares_with={
+                receipts[other].dataset: int(shared[place, other])
+                for other in np.argsort(-shared[place], kind="stable")[: MOST_NAMED + 1]
+                if other != place and shared[place, other]
+            },
+        )
+        for place, receipt in enumerate(receipts)
+        if shared[place, place]
+    ]
+
+
+def pair_digests(queries: Sequence[bytes], positives: Sequence[bytes]) -> list[bytes]:
+    """A digest of each pair from those of its texts."""
+    return [xxh3_128_digest(query + pos) for query, pos in zip(queries, positives, strict=True)]
+
+
+def repeats(pairs: TextHashes) -> Bools:
+    """Whether a pair stands in an earlier group; pairs come in the order of their groups: [n]."""
+    numbers, groups = number(pairs.hashes), pairs.groups
+    first = np.full(int(numbers.max(initial=-1)) + 1, len(groups), np.int64)
+    np.minimum.at(first, numbers, groups)
+    return groups > first[numbers]

@@ -176,6 +176,7 @@ print(sum(task.rows for task in side.tasks), (resource.getrusage(resource.RUSAGE
 """
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_over_a_large_file(tmp_path: Path) -> None:
     """200,000 rows of about 1 KB of text; what is kept of a row are 40 bytes."""
     path = tmp_path / "medi-data.json"
