@@ -1,7 +1,7 @@
 """Which texts stand in several datasets: texts become 128-bit hashes, hashes become numbers, numbers are counted."""
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,14 @@ def column_digests(texts: pa.Array) -> list[bytes]:
     return [xxh3_128_digest(text) for text in pc.utf8_trim_whitespace(texts).cast(pa.binary()).to_pylist()]
 
 
-def record_digests(path: Path) -> Iterable[tuple[list[bytes], list[bytes], list[bytes]]]:
-    """Digests of the queries, positives and negatives of a shard, batch by batch. Raises `DatasetError`."""
-    for batch in shard_batches(path, ("query", "pos", "neg")):
-        texts = (pc.list_element(batch[side], 1) for side in ("query", "pos", "neg"))
-        query, pos, neg = map(column_digests, texts)
-        yield query, pos, neg
+def record_digests(path: Path, sides: Sequence[str]) -> Iterator[list[list[bytes]]]:
+    """Digests of the texts of some sides (``query``, ``pos``, ``neg``) of a shard, batch by batch.
+
+    Raises:
+        DatasetError: the shard cannot be read.
+    """
+    for batch in shard_batches(path, sides):
+        yield [column_digests(pc.list_element(batch[side], 1)) for side in sides]
 
 
 def number(hashes: Hashes) -> Ints:
@@ -84,7 +86,7 @@ def overlaps_of(out: Path, receipts: Sequence[Receipt]) -> list[Overlap]:
     queries, pairs = TextHashes(), TextHashes()
     for place, receipt in enumerate(receipts):
         for shard in receipt.shards:
-            for query, pos, _ in record_digests(out / shard.path):
+            for query, pos in record_digests(out / shard.path, ("query", "pos")):
                 queries.add(place, query)
                 pairs.add(place, pair_digests(query, pos))
     numbers = number(queries.hashes)

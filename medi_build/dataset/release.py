@@ -157,12 +157,11 @@ def side_of_build(dataset: BuiltDataset) -> Side:
     tasks = []
     queries, negatives = TextHashes(), TextHashes()
     for place, one in enumerate(dataset.manifest.datasets):
-        query, document = map(plain_instruction, one.instructions[0])
-        tasks.append(Task(one.name, one.rows, query, document, len(one.instructions)))
+        tasks.append(Task(one.name, one.rows, *map(plain_instruction, one.instructions[0]), len(one.instructions)))
         for shard in one.shards:
-            for query_digests, _, negative_digests in record_digests(dataset.root / shard.path):
-                queries.add(place, query_digests)
-                negatives.add(place, negative_digests)
+            for query, negative in record_digests(dataset.root / shard.path, ("query", "neg")):
+                queries.add(place, query)
+                negatives.add(place, negative)
     return Side(tasks, queries, negatives)
 
 

@@ -49,7 +49,7 @@ def drop_repeated(
     pairs = TextHashes()
     for place, receipt in enumerate(receipts):
         for shard in receipt.shards:
-            for query, pos, _ in record_digests(output.root / shard.path):
+            for query, pos in record_digests(output.root / shard.path, ("query", "pos")):
                 pairs.add(place, pair_digests(query, pos))
     numbers = number(pairs.hashes)
     seen = np.zeros(int(numbers.max(initial=-1)) + 1, dtype=bool)
