@@ -10,6 +10,7 @@ import typer
 
 from medi_build.cli import cache, ls
 from medi_build.cli.build import REAL_MEDI, build_command
+from medi_build.cli.compare_release import compare_release_command
 from medi_build.cli.console import CONSOLE
 from medi_build.cli.content import new_source_command, validate_command
 from medi_build.cli.encode import encode_command
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.command("build")(build_command)
 app.command("plan")(plan_command)
 app.command("verify")(verify_command)
+app.command("compare-release")(compare_release_command)
 app.add_typer(ls.commands(), name="ls")
 app.command("show")(show_command)
 app.command("validate")(validate_command)

@@ -20,7 +20,7 @@ from medi_build.paths import cache_folder
 from medi_build.progress import for_console
 
 if TYPE_CHECKING:
-    from medi_build.dataset.reader import SidePrompts
+    from medi_build.dataset.reader import Manifest, SidePrompts
 
 REAL_MEDI = "medi build --pipeline medi --data DIR --out out/medi"
 _SAMPLES_ONLY = (
@@ -60,6 +60,9 @@ def build_command(
         LicencePolicy | None,
         typer.Option(help="`commercial` leaves out what is not known to allow commercial use.  [default: any]"),
     ] = None,
+    dedup: Annotated[
+        bool, typer.Option("--dedup", help="Drop a pair of query and positive that an earlier dataset has.")
+    ] = False,
     limit_per_dataset: Annotated[
         int | None, typer.Option(min=0, help="Most examples per dataset; 0 lifts every cap.")
     ] = None,
@@ -102,6 +105,7 @@ def build_command(
         dtype=dtype.value if dtype else None,
         trust_remote_code=trust_remote_code,
         licence_policy=licence_policy.value if licence_policy else None,
+        dedup=dedup,
         limit_per_dataset=limit_per_dataset,
         seed=seed,
         batch_multiple=batch_multiple,
@@ -125,6 +129,8 @@ def build_command(
     if shortcuts:
         more = f" and {len(shortcuts) - 3:,} more, see README.md" if len(shortcuts) > 3 else ""
         OUT.print(f"length alone tells positive from negative in {', '.join(shortcuts[:3])}{more}", markup=False)
+    if result.manifest.overlaps:
+        OUT.print(_in_common(result.manifest), markup=False, highlight=False)
     OUT.print(f"{result.manifest.rows:,} records in {out}", markup=False)
     for file, what in (
         ("data/*.parquet", "the shards: load_dataset(DIR), polars, DuckDB"),
@@ -135,6 +141,18 @@ def build_command(
         OUT.print(f"  {out / file}  {what}", markup=False, highlight=False, soft_wrap=True)
     if pipeline == SAMPLES:
         OUT.print(_SAMPLES_ONLY, markup=False, highlight=False, soft_wrap=True)
+
+
+def _in_common(manifest: "Manifest") -> str:
+    """What stands in several datasets, and which share most."""
+    overlaps = manifest.overlaps
+    count, name, other = max((count, one.name, other) for one in overlaps for other, count in one.shares_with.items())
+    repeated = sum(one.repeated_pairs for one in overlaps)
+    drops = "" if not repeated or manifest.pipeline["dedup"] else " (--dedup drops them)"
+    return (
+        f"across datasets: {len(overlaps)} share queries, {name} and {other} most ({count:,}); "
+        f"{repeated:,} pairs repeat one of an earlier dataset{drops}; see README.md"
+    )
 
 
 def _mined_under(encoder: str, prompts: "SidePrompts") -> str:

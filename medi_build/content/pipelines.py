@@ -59,6 +59,7 @@ class Pipeline(_Strict):
     licence_policy: Literal["any", "commercial"] = Field(
         "any", description="commercial leaves out every dataset that is not known to allow commercial use"
     )
+    dedup: bool = Field(False, description="drop a pair of query and positive that an earlier dataset has")
     offline: bool = Field(False, description="use local files only, never download")
     max_loss: dict[str, Annotated[float, Field(ge=0.0, le=1.0)]] = Field(
         default_factory=dict,

@@ -6,13 +6,16 @@ import yaml
 
 from medi_build.content.cards import Card
 from medi_build.content.pipelines import Pipeline
+from medi_build.dataset.reader import Overlap
 from medi_build.dataset.receipt import Receipt
 
 SIZE_LIMITS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 SIZE_NAMES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M")
 
 
-def dataset_card(pipeline: Pipeline, receipts: Sequence[Receipt], cards: Mapping[str, Card]) -> str:
+def dataset_card(
+    pipeline: Pipeline, receipts: Sequence[Receipt], cards: Mapping[str, Card], overlaps: Sequence[Overlap]
+) -> str:
     """Return the text of README.md; the same build gives the same text."""
     rows = sum(r.rows for r in receipts)
     front = {
@@ -60,7 +63,8 @@ def dataset_card(pipeline: Pipeline, receipts: Sequence[Receipt], cards: Mapping
             f"| {r.task_id} | {r.dataset} | {r.rows:,} | {licence.spdx} | {licence.commercial_use} "
             f"| {query} | {document} |"
         )
-    lines += ["", "## Shortcuts", "", *_shortcuts(receipts), "", "## Sources", ""]
+    lines += ["", "## Shortcuts", "", *_shortcuts(receipts), ""]
+    lines += ["## In common", "", *_in_common(pipeline, overlaps), "", "## Sources", ""]
     lines += [f"- **{r.dataset}**: {cards[r.dataset].citation}" for r in receipts]
     return "\n".join(lines) + "\n"
 
@@ -86,3 +90,21 @@ def _shortcuts(receipts: Sequence[Receipt]) -> list[str]:
         return ["In no dataset does length alone tell positive from negative (AUC above 0.65)."]
     lines = ["Length alone tells positive from negative in these datasets (AUC above 0.65; 0.5 is none):", ""]
     return lines + [f"- **{r.dataset}**: {r.ledger['measures']['length_auc']:.2f}" for r in flagged]
+
+
+def _in_common(pipeline: Pipeline, overlaps: Sequence[Overlap]) -> list[str]:
+    """Which datasets share queries, and pairs."""
+    if not overlaps:
+        return ["No query stands in two datasets."]
+    dedup = "none is left: they were dropped as `repeated_pair`" if pipeline.dedup else "`--dedup` drops them"
+    lines = [
+        "Different queries that stand in another dataset, too, and records whose query and positive an earlier dataset "
+        f"has ({dedup}). `shares with` names the datasets that share most queries.",
+        "",
+        "| dataset | queries | repeated pairs | shares with |",
+        "|---|---:|---:|---|",
+    ]
+    for one in overlaps:
+        others = ", ".join(f"{name} ({count:,})" for name, count in one.shares_with.items())
+        lines.append(f"| {one.name} | {one.shared_queries:,} | {one.repeated_pairs:,} | {others} |")
+    return lines

@@ -42,6 +42,10 @@ class OutputFolder:
         path = self._receipt_path(receipt.task_id)
         write_bytes(path, receipt.model_dump_json(indent=1).encode() + b"\n", self.root)
 
+    def forget(self, task_id: int) -> None:
+        """Declare a dataset unfinished, before its files change."""
+        self._receipt_path(task_id).unlink(missing_ok=True)
+
     def invalidate(self) -> None:
         """Remove what would make a folder under change look complete."""
         for name in (MANIFEST, "medi-data.json"):

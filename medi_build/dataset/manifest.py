@@ -14,6 +14,7 @@ from medi_build.content.cards import Card
 from medi_build.content.pipelines import Pipeline
 from medi_build.dataset.card import dataset_card
 from medi_build.dataset.folder import OutputFolder
+from medi_build.dataset.overlap import overlaps_of
 from medi_build.dataset.reader import DatasetEntry, Manifest, SidePrompts
 from medi_build.dataset.receipt import Receipt
 from medi_build.dataset.schema import MANIFEST, SCHEMA_VERSION
@@ -46,6 +47,7 @@ def publish(
 
     Raises:
         OutputError: a file cannot be written.
+        DatasetError: a shard cannot be read.
     """
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
@@ -57,20 +59,22 @@ def publish(
         rows=sum(r.rows for r in receipts),
         digest=content_digest(receipts),
         datasets=[_entry(r) for r in receipts],
+        overlaps=[],
         files=[],
     )
     finished = output.finished()
-    if finished is not None and finished.model_copy(update={"files": []}) == manifest:
-        return finished
+    if finished is not None and finished.model_copy(update={"overlaps": [], "files": []}) == manifest:
+        return finished  # what its datasets have in common follows from their rows
     output.invalidate()
     output.remove_ignored(receipts)
     out = output.root
+    overlaps = overlaps_of(out, receipts)
     files = [
         _join_json(out, receipts),
         _tasks_table(out, receipts),
-        write_bytes(out / "README.md", dataset_card(pipeline, receipts, cards).encode(), out),
+        write_bytes(out / "README.md", dataset_card(pipeline, receipts, cards, overlaps).encode(), out),
     ]
-    manifest = manifest.model_copy(update={"files": files})
+    manifest = manifest.model_copy(update={"overlaps": overlaps, "files": files})
     text = orjson.dumps(manifest.model_dump(mode="json"), option=orjson.OPT_INDENT_2) + b"\n"
     write_bytes(out / MANIFEST, text, out)
     return manifest

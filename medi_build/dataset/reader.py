@@ -53,6 +53,24 @@ class DatasetEntry(BaseModel):
     ledger: dict[str, Any]
 
 
+class Overlap(BaseModel):
+    """What a dataset has in common with the others of a build; white space around texts does not count.
+
+    Attributes:
+        name: of the dataset.
+        shared_queries: different queries that stand in another dataset, too.
+        repeated_pairs: records whose query and positive stand in an earlier dataset, too.
+        shares_with: the datasets that share most queries with it, name -> how many.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    shared_queries: int
+    repeated_pairs: int
+    shares_with: dict[str, int]
+
+
 class SidePrompts(BaseModel):
     """What stood in front of texts when an encoder mined.
 
@@ -81,6 +99,7 @@ class Manifest(BaseModel):
         rows: records of all datasets.
         digest: over the rows of all datasets.
         datasets: in the order of task ids.
+        overlaps: of the datasets that share a query with another one, in the same order.
         files: those of the whole dataset: ``medi-data.json``, ``tasks.csv``, ``README.md``.
     """
 
@@ -95,6 +114,7 @@ class Manifest(BaseModel):
     rows: int
     digest: str
     datasets: list[DatasetEntry]
+    overlaps: list[Overlap]
     files: list[FileEntry]
 
 
@@ -151,6 +171,16 @@ def shard_batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.Reco
             if not file.schema_arrow.equals(RECORDS):
                 raise DatasetError(f"{path}: its columns are not those of this version of medi; build it again")
             yield from file.iter_batches(ROWS_PER_BATCH, columns=list(columns) if columns is not None else None)
+    except (pa.ArrowException, OSError) as error:
+        raise DatasetError(f"{path}: cannot be read to its end ({error}); build or copy it again") from error
+
+
+def shard_tables(path: Path) -> Iterator[pa.Table]:
+    """The records of one shard, a table for each row group as it was written. Raises `DatasetError` likewise."""
+    try:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group)
     except (pa.ArrowException, OSError) as error:
         raise DatasetError(f"{path}: cannot be read to its end ({error}); build or copy it again") from error
 

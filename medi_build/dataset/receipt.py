@@ -22,6 +22,7 @@ class Receipt(BaseModel):
         shards: Parquet files.
         fragment: its part of ``medi-data.json``; the digest is one over the rows, whatever the Parquet library.
         ledger: `medi_build.ledger.Ledger.to_dict`.
+        after: where pairs were dropped that earlier datasets have, digest over what those were built from.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +36,7 @@ class Receipt(BaseModel):
     shards: list[FileEntry]
     fragment: FileEntry
     ledger: dict[str, Any]
+    after: str | None = None
 
     @property
     def rows(self) -> int:

@@ -31,6 +31,7 @@ class BuildOptions:
         dtype: arithmetic of the encoder in place of the pipeline's.
         trust_remote_code: let code that comes with the encoders run.
         licence_policy: "any", or "commercial" to leave out what is not known to allow commercial use.
+        dedup: drop a pair of query and positive that an earlier dataset, in the order of task ids, has.
         limit_per_dataset: most examples per dataset; 0 lifts every cap.
         seed: in place of the pipeline's.
         batch_multiple: cut every dataset to a multiple of this many records.
@@ -50,6 +51,7 @@ class BuildOptions:
     dtype: str | None = None
     trust_remote_code: bool = False
     licence_policy: Literal["any", "commercial"] | None = None
+    dedup: bool = False
     limit_per_dataset: int | None = None
     seed: int | None = None
     batch_multiple: int = 1
@@ -89,6 +91,7 @@ def pipeline_of(content: Content, options: BuildOptions) -> Pipeline:
             "seed": pipeline.seed if options.seed is None else options.seed,
             "allow_missing": pipeline.allow_missing or options.allow_missing,
             "licence_policy": options.licence_policy or pipeline.licence_policy,
+            "dedup": pipeline.dedup or options.dedup,
             "offline": pipeline.offline or options.offline,
         }
     )

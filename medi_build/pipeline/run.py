@@ -21,6 +21,7 @@ from medi_build.ingest.downloads import Downloads
 from medi_build.ingest.fetch import Listings, locate
 from medi_build.ledger import Ledger
 from medi_build.pipeline import fingerprint
+from medi_build.pipeline.dedup import digests_before, drop_repeated
 from medi_build.pipeline.executor.local import LocalExecutor
 from medi_build.pipeline.limits import check_something_left
 from medi_build.pipeline.options import BuildOptions, check_options, pipeline_of
@@ -92,8 +93,10 @@ def build(
             job = partial(_job, pipeline=pipeline, encoders=identities, output=output, options=options, device=device)
             there = [job(unit) for unit in plan.units if not unit.located.missing]
             coming = map(job, _arriving(plan, downloads, options.cache / "downloads"))
-            receipts, seconds = _build_all(executor, there, coming, len(plan.units), output, progress)
+            receipts, seconds = _Units(output, pipeline.dedup, executor, progress).build(there, coming, len(plan.units))
             downloads.check()
+            if pipeline.dedup:
+                receipts = drop_repeated(output, receipts, pipeline.rows_per_shard, options.batch_multiple)
             check_something_left(receipts)
             manifest = publish(
                 output, pipeline, encoders[0].encoder.identity, _prompts(pipeline, encoders), receipts, content.cards
@@ -161,39 +164,64 @@ def _job(
     )
 
 
-def _build_all(
-    executor: LocalExecutor,
-    there: Sequence[UnitJob],
-    coming: Iterable[UnitJob],
-    count: int,
-    output: OutputFolder,
-    progress: Silent,
-) -> tuple[list[Receipt], dict[str, float]]:
-    """Finish every dataset: the receipts in the order of task ids, and the seconds of those that had to be built.
+class _Units:
+    """The datasets of one build, of which some may have been finished by an earlier run."""
 
-    ``count`` is how many of ``there`` and ``coming`` there are; fewer come where downloads fail.
-    """
-    receipts: dict[int, Receipt] = {}
-    seconds = {}
+    def __init__(self, output: OutputFolder, dedup: bool, executor: LocalExecutor, progress: Silent) -> None:
+        self._output, self._dedup, self._executor, self._progress = output, dedup, executor, progress
+        self._receipts: dict[int, Receipt] = {}
+        self._seconds: dict[str, float] = {}
+        self._doubtful: list[tuple[UnitJob, Receipt]] = []
 
-    def unfinished(job: UnitJob) -> bool:
-        """Whether no earlier run finished it."""
-        if (receipt := output.receipt(job.unit.task_id, job.fingerprint)) is None:
+    def build(
+        self, there: Sequence[UnitJob], coming: Iterable[UnitJob], count: int
+    ) -> tuple[list[Receipt], dict[str, float]]:
+        """Finish every dataset: receipts in the order of task ids, and the seconds of those that had to be built.
+
+        ``count`` is how many of ``there`` and ``coming`` there are; fewer come where downloads fail.
+        """
+        pending = list(filter(self._unfinished, there))
+        if pending or len(there) < count:
+            self._output.invalidate()  # from here on the folder is not a finished dataset
+        # The largest first, so that in the end no process works alone on one while the others have nothing left to do.
+        pending.sort(key=lambda job: -sum(path.stat().st_size for path in job.inputs.rows))
+        jobs = chain(pending, filter(self._unfinished, coming))
+        self._map(jobs, len(pending) + count - len(there))
+        if len(self._receipts) + len(self._doubtful) == count and (stale := self._stale()):
+            self._output.invalidate()
+            self._map(stale, len(stale))
+        return [self._receipts[task_id] for task_id in sorted(self._receipts)], self._seconds
+
+    def _unfinished(self, job: UnitJob) -> bool:
+        """Whether no earlier run finished it; of one that lost pairs to others, those tell once they are built."""
+        if (receipt := self._output.receipt(job.unit.task_id, job.fingerprint)) is None:
             return True
-        receipts[receipt.task_id] = receipt
-        progress.finish(receipt.dataset, receipt.rows, 0.0, resumed=True)
+        if receipt.after is None:
+            self._accept(receipt)
+        else:
+            self._doubtful.append((job, receipt))
         return False
 
-    pending = list(filter(unfinished, there))
-    if pending or len(there) < count:
-        output.invalidate()  # from here on the folder is not a finished dataset
-    # The largest first, so that in the end no process works alone on one while the others have nothing left to do.
-    pending.sort(key=lambda job: -sum(path.stat().st_size for path in job.inputs.rows))
-    jobs = chain(pending, filter(unfinished, coming))
-    most = len(pending) + count - len(there)
-    with closing(executor.map(partial(build_unit, watcher=progress), jobs, most)) as results:
-        for _, receipt, took in results:
-            output.commit(receipt)
-            receipts[receipt.task_id], seconds[receipt.dataset] = receipt, took
-            progress.finish(receipt.dataset, receipt.rows, took, resumed=False)
-    return [receipts[task_id] for task_id in sorted(receipts)], seconds
+    def _stale(self) -> list[UnitJob]:
+        """Datasets that lost pairs to other datasets than they would now; the others are accepted."""
+        known = {one.task_id: one.fingerprint for one in (*self._receipts.values(), *(r for _, r in self._doubtful))}
+        before = digests_before(known) if self._dedup else {}
+        stale = []
+        for job, receipt in self._doubtful:
+            if receipt.after == before.get(receipt.task_id):
+                self._accept(receipt)
+            else:
+                self._output.forget(receipt.task_id)
+                stale.append(job)
+        return stale
+
+    def _accept(self, receipt: Receipt) -> None:
+        self._receipts[receipt.task_id] = receipt
+        self._progress.finish(receipt.dataset, receipt.rows, 0.0, resumed=True)
+
+    def _map(self, jobs: Iterable[UnitJob], most: int) -> None:
+        with closing(self._executor.map(partial(build_unit, watcher=self._progress), jobs, most)) as results:
+            for _, receipt, took in results:
+                self._output.commit(receipt)
+                self._receipts[receipt.task_id], self._seconds[receipt.dataset] = receipt, took
+                self._progress.finish(receipt.dataset, receipt.rows, took, resumed=False)

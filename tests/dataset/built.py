@@ -69,6 +69,7 @@ def write_built(folder: Path, records: list[dict[str, Any]], shards_of: int = 2)
         rows=len(rows),
         digest="",
         datasets=datasets,
+        overlaps=[],
         files=[entry(folder, folder / "medi-data.json", len(rows))],
     )
     (folder / MANIFEST).write_bytes(orjson.dumps(manifest.model_dump(mode="json")))

@@ -30,7 +30,7 @@ def test_datasets_with_a_length_shortcut_are_named_with_their_auc() -> None:
     even = receipt("medmcqa", 0.5213, 0)
     uneven = receipt("kilt/nq", 0.7064, 3)
     pipeline = content.pipelines["quickstart"]
-    told = dataset_card(pipeline, [even, uneven], content.cards).split("## Shortcuts")[1].split("## Sources")[0]
+    told = dataset_card(pipeline, [even, uneven], content.cards, []).split("## Shortcuts")[1].split("## Sources")[0]
     assert "- **kilt/nq**: 0.71" in told
     assert "medmcqa" not in told
-    assert "In no dataset" in dataset_card(pipeline, [even], content.cards)
+    assert "In no dataset" in dataset_card(pipeline, [even], content.cards, [])

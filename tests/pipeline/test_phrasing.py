@@ -75,6 +75,6 @@ def test_the_card_tells_which_phrasing(tmp_path: Path, phrasing: str) -> None:
         licence=loaded.cards["kilt/nq"].licence, instructions=[("Represent a | b;", "Represent c;")],
         fragment=FileEntry(path="part.json", size=1, rows=3, sha256="0"), ledger={"notes": {}, "measures": {}},
     )  # fmt: skip
-    told = dataset_card(loaded.pipelines["quoting"], [receipt], loaded.cards)
+    told = dataset_card(loaded.pipelines["quoting"], [receipt], loaded.cards, [])
     assert f"Instructions: phrasing `{phrasing}`" in told
     assert r"| Represent a \| b; | Represent c; |" in told
