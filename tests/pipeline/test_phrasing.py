@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from medi_build.cli import app
+from medi_build.content.cards import Licence
 from medi_build.content.load import load_content
 from medi_build.dataset.card import dataset_card
 from medi_build.dataset.receipt import Receipt
@@ -72,6 +73,7 @@ def test_the_card_tells_which_phrasing(tmp_path: Path, phrasing: str) -> None:
     loaded = load_content(content(tmp_path, phrasing))
     receipt = Receipt(
         fingerprint="f", dataset="kilt/nq", task_id=1, kind="pairs", shards=[],
+            licence=Licence(spdx="MIT", commercial_use="allowed"),
         instructions=[("Represent a | b;", "Represent c;")],
         fragment=FileEntry(path="part.json", size=1, rows=3, sha256="0"), ledger={"notes": {}, "measures": {}},
     )  # fmt: skip
