@@ -157,7 +157,8 @@ def side_of_build(dataset: BuiltDataset) -> Side:
     tasks = []
     queries, negatives = TextHashes(), TextHashes()
     for place, one in enumerate(dataset.manifest.datasets):
-        tasks.append(Task(one.name, one.rows, *map(plain_instruction, one.instructions[0]), len(one.instructions)))
+        asked, given = map(plain_instruction, one.instructions[0])
+        tasks.append(Task(one.name, one.rows, asked, given, len(one.instructions)))
         for shard in one.shards:
             for query, negative in record_digests(dataset.root / shard.path, ("query", "neg")):
                 queries.add(place, query)
