@@ -285,7 +285,7 @@ def break_things(server: Server, rehearsal: Rehearsal) -> None:
         pages: [Fault(cut=size[pages] // 3), Fault(code=503)],
         place("kilt/wow", "wow-"): [Fault(flip=64)],
         place("kilt/trex", "trex-"): [Fault(pause=0.02)],
-        place("medmcqa"): [Fault(cut=1000)],
+        place("medmcqa/explanation"): [Fault(cut=1000)],
         place("embedding_training_data/gooaq_pairs"): [Fault(code=503)],
     }
     new = moved.replace("/KILT/", "/kilt-2/")
