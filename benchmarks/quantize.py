@@ -5,10 +5,10 @@
     OMP_NUM_THREADS=1 python benchmarks/quantize.py --data ../shared/data --model out/t5-base-shape --texts 32
 
 All encode the same Super-NI inputs under one instruction, in medi's passes on one thread; times are CPU seconds,
-medians of interleaved rounds, as ratios to float32. "on disk" is the weights as medi saves them, or ``torch.save`` of
-the library's ``state_dict``. "in memory" is what loading adds to a fresh process's own memory, code and tokenizer
-included. Cosines are with the
-vectors of the original in float32. Those of a model with random weights say nothing about a trained one. The rows
+medians of rounds in turns with float32, as ratios to it. "on disk" is the weights as medi saves them, or ``torch.save``
+of the library's ``state_dict``. "in memory" is what a fresh process has resident more once it has loaded the model and
+read all of it, code and tokenizer included, and the original's mapped file where a library keeps it. Cosines are with
+the vectors of the original in float32. Those of a model with random weights say nothing about a trained one. The rows
 "rounded" only round float32 weights, to see what fewer bits would cost: their sizes are computed, and they are not
 timed. qnnpack is left out, an engine for ARM that takes several times as long as float32 on an Intel Xeon.
 """
@@ -18,7 +18,6 @@ import contextlib
 import ctypes
 import gc
 import io
-import json
 import logging
 import multiprocessing
 import statistics
@@ -29,10 +28,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import psutil
 import sentence_transformers.sentence_transformer.modules  # noqa: F401  # before children are forked, as the next ones
 import torch
+from encode import super_ni_texts  # the script beside this one
 from torch import Tensor, nn
 from torchao.quantization import Int8DynamicActivationInt8WeightConfig, Int8WeightOnlyConfig, quantize_
 from transformers import BertModel, T5EncoderModel  # noqa: F401
@@ -61,15 +60,6 @@ class Way(NamedTuple):
     folder: Path | None = None
 
 
-def super_ni_texts(data: Path, count: int) -> list[str]:
-    """Distinct inputs of all tasks, in an order fixed by a seed."""
-    tasks = sorted((data / "super_ni" / "tasks").glob("*.json"))
-    inputs = [row["input"].strip() for task in tasks for row in json.loads(task.read_bytes())["Instances"]]
-    distinct = [text for text in dict.fromkeys(inputs) if text]
-    order = np.random.default_rng(0).permutation(len(distinct))
-    return [distinct[i] for i in order[:count]]
-
-
 def dynamic(load: Build, engine: str, *, public: bool = False) -> Build:
     """torch.ao's dynamic quantization by one of its engines; ``public`` as in INSTRUCTOR's README."""
 
@@ -79,7 +69,7 @@ def dynamic(load: Build, engine: str, *, public: bool = False) -> Build:
         per_channel = quantization.per_channel_dynamic_qconfig
         qconfig = quantization.default_dynamic_qconfig if engine == "qnnpack" else per_channel
         kinds = {nn.Linear} if public else {nn.Linear: qconfig}
-        return quantization.quantize_dynamic(load(), kinds, dtype=torch.qint8)  # type: ignore[no-untyped-call]
+        return quantization.quantize_dynamic(load(), kinds, dtype=torch.qint8)
 
     return build
 
@@ -167,13 +157,15 @@ def in_child(work: Callable[[], Any]) -> Any:
 
 
 def weigh(way: Way) -> tuple[float, float]:
-    """Megabytes of its own that a process has more once it holds the model, and those of the weights on disk."""
-    before = psutil.Process().memory_full_info().uss
+    """megabytes that a process has more once it holds the model, and those of the weights on disk."""
+    before = psutil.Process().memory_info().rss
     held = way.build()
+    for one in [*held.parameters(), *held.buffers()]:  # pages of a mapped file count once they are read
+        one.detach().clone()
     gc.collect()
     if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # glibc: what was freed goes back to the system
         libc.malloc_trim(0)
-    more = (psutil.Process().memory_full_info().uss - before) / 1e6
+    more = (psutil.Process().memory_info().rss - before) / 1e6
     if way.folder is not None:
         return more, sum(path.stat().st_size for path in way.folder.rglob("*.safetensors")) / 1e6
     saved = io.BytesIO()
@@ -186,6 +178,19 @@ def save_ours(model: str, folder: Path) -> None:
         loaded = load_model(find_model(model))
         save_int8(loaded, folder / "int8", "int8")
         save_int8(loaded, folder / "int8-weights", "int8-weights")
+
+
+def encoder_of(model: str, way: Way) -> Encoder:
+    encoder = Encoder(EncoderSpec(model=model, dtype=way.dtype), "cpu")
+    encoder.model = way.build()
+    return encoder
+
+
+def seconds(encoder: Encoder, texts: list[str]) -> float:
+    """CPU seconds of encoding once."""
+    start = time.process_time()
+    encoder.encode(texts, INSTRUCTION)
+    return time.process_time() - start
 
 
 def main() -> None:
@@ -203,34 +208,25 @@ def main() -> None:
         in_child(lambda: save_ours(options.model, Path(folder)))
         entrants = ways(options.model, Path(folder))
         weights = {name: in_child(lambda way=way: weigh(way)) for name, way in entrants.items()}
-        held = {name: more for name, (more, _) in weights.items()}
-        size = {name: stored for name, (_, stored) in weights.items()}
-        encoders = {}
+        plain = encoder_of(options.model, entrants["float32"])
+        wanted = plain.encode(texts, INSTRUCTION).vectors
+        tokens = int(plain.tokenise(texts, INSTRUCTION).lengths.sum())
+        print(f"{options.model}: {len(texts)} texts, {tokens:,} tokens")
+        print("| | on disk, MB | in memory, MB | speed | cosine, mean | lowest |\n|---|---:|---:|---:|---:|---:|")
         for name, way in entrants.items():
-            spec = EncoderSpec(model=options.model, dtype=way.dtype)  # type: ignore[arg-type]
-            encoders[name] = Encoder(spec, "cpu")
-            encoders[name].model = way.build()
-    vectors = {name: one.encode(texts, INSTRUCTION).vectors for name, one in encoders.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in entrants}
-    for _ in range(options.rounds):
-        for name, encoder in encoders.items():
-            start = time.process_time()
-            encoder.encode(texts, INSTRUCTION)
-            seconds[name].append(time.process_time() - start)
-    tokens = int(encoders["float32"].tokenise(texts, INSTRUCTION).lengths.sum())
-    base = statistics.median(seconds["float32"])
-    print(f"{options.model}: {len(texts)} texts, {tokens:,} tokens, float32 {tokens / base:,.0f} tokens per CPU second")
-    print("| | on disk, MB | in memory, MB | speed | cosine, mean | lowest |\n|---|---:|---:|---:|---:|---:|")
-    for name in entrants:
-        cosine = (vectors[name] * vectors["float32"]).sum(axis=1)
-        speed = base / statistics.median(seconds[name])
-        share = f"{size[name]:.1f} ({size[name] / size['float32']:.2f}x)"
-        print(f"| {name} | {share} | {held[name]:.0f} | {speed:.2f}x | {cosine.mean():.5f} | {cosine.min():.5f} |")
+            held, size = weights[name]
+            encoder = encoder_of(options.model, way)
+            cosine = (encoder.encode(texts, INSTRUCTION).vectors * wanted).sum(axis=1)
+            pairs = [(seconds(plain, texts), seconds(encoder, texts)) for _ in range(options.rounds)]
+            speed = statistics.median(base for base, _ in pairs) / statistics.median(ours for _, ours in pairs)
+            share = f"{size:.1f} ({size / weights['float32'][1]:.2f}x)"
+            row = f"| {name} | {share} | {held:.0f} | {speed:.2f}x | {cosine.mean():.5f} | {cosine.min():.5f} |"
+            print(row, flush=True)
     for tables, linears in ((4, 8), (8, 4), (4, 4)):
         encoder = Encoder(EncoderSpec(model=options.model, dtype="float32"), "cpu")
         megabytes = with_fewer_bits(encoder.model, tables, linears)
-        cosine = (encoder.encode(texts, INSTRUCTION).vectors * vectors["float32"]).sum(axis=1)
-        share = f"{megabytes:.1f} ({megabytes / size['float32']:.2f}x)"
+        cosine = (encoder.encode(texts, INSTRUCTION).vectors * wanted).sum(axis=1)
+        share = f"{megabytes:.1f} ({megabytes / weights['float32'][1]:.2f}x)"
         name = f"rounded: tables to {tables} bits, linears to {linears}, groups of 32"
         print(f"| {name} | {share} | | | {cosine.mean():.5f} | {cosine.min():.5f} |")
 

@@ -176,14 +176,19 @@ class _Files:
     # --- forms
 
     def _task(self, card: Card, rows: int) -> bytes:
-        """A Super-NI task: every other one a classification."""
+        """A Super-NI task: of the kind that its card tells, else every other one a classification."""
         write, draw = self.writer, self.writer.draw
-        classes = draw.sample(write.words, draw.randint(2, 4)) if draw.random() < 0.5 else []
+        kind = card.options.outputs if card.options.adapter == "super_ni" else "auto"
+        classed = kind in ("class", "option") or (kind == "auto" and draw.random() < 0.5)
+        classes = draw.sample(write.words, draw.randint(2, 4)) if classed else []
         topic = write.topic()
         instances = []
         for number in range(draw.randint(rows, 2 * rows)):
             output = draw.choice(classes) if classes else write.text(topic, 8)
             text = f"Passage: {write.text(topic, 25)} Question {number}: {write.text(topic, 6)}"
+            if kind == "option":
+                text = f"{text} (A) {classes[0]} (B) {classes[1]}"
+                output = draw.choice("AB")
             instances.append({"id": f"{card.name.rsplit('/', 1)[-1]}-{number:04d}", "input": text, "output": [output]})
         head = {"Contributors": ["nobody"], "Source": ["made up"], "URL": [""], "Categories": ["Text Completion"],
                 "Reasoning": [], "Definition": [write.text(topic, 20)], "Input_language": ["English"],

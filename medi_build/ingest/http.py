@@ -128,15 +128,19 @@ def ask_size(url: str, timeout: float) -> int:
     Raises:
         HTTPError, URLError, HTTPException, OSError: as they come.
     """
-    headers = {"User-Agent": "medi-build", "Accept-Encoding": "identity"}
+    headers, opener = {"User-Agent": "medi-build", "Accept-Encoding": "identity"}, _opener()
+    whole, first_byte = (
+        Request(url, headers=headers, method="HEAD"),
+        Request(url, headers=headers | {"Range": "bytes=0-0"}),
+    )
     try:
-        with _opener().open(Request(url, headers=headers, method="HEAD"), timeout=timeout) as response:
+        with opener.open(whole, timeout=timeout) as response:
             return _whole_size(response.headers)
     except HTTPError as error:
         error.close()
         if is_passing(error.code):
             raise
-    with _opener().open(Request(url, headers=headers | {"Range": "bytes=0-0"}), timeout=timeout) as response:
+    with opener.open(first_byte, timeout=timeout) as response:
         return _whole_size(response.headers)
 
 
