@@ -27,7 +27,7 @@ from medi_build.content.cards import Card, KiltOptions
 from medi_build.content.load import Content, content_root, load_content, select_names
 from medi_build.ingest.fetch import lacking, locate
 from medi_build.ingest.remotes import Remote
-from tests.loopback import Fault, Server
+from tests.loopback import COMMIT, Fault, Server
 
 HOSTS = ("http://dl.fbaipublicfiles.com/", "https://github.com/")
 REAL_PAGES = 5_903_530
@@ -134,7 +134,11 @@ class _Files:
                 local = self.folder / f"{len(self._places):04d}"
                 local.write_bytes(content)
                 self.digests[remote.key] = hashlib.sha256(content).hexdigest()
-                path = f"/datasets/{remote.hub}/resolve/{remote.revision}/{remote.path}"
+                pinned = remote.revision != "unconfirmed"
+                revision = remote.revision if pinned else COMMIT
+                path = f"/datasets/{remote.hub}/resolve/{revision}/{remote.path}"
+                if remote.hub and not pinned:  # which commit it is, the first question tells
+                    self.server.files[path.replace(COMMIT, "main")] = local
                 self._places[remote.key] = path if remote.hub else urlsplit(remote.path).path
                 self.server.files[self._places[remote.key]] = local
         return self._places[remote.key]
@@ -247,6 +251,9 @@ class _Files:
     def _pairs(self, card: Card, rows: int) -> bytes:
         """The line form of the real file."""
         stem = card.name.rsplit("/", 1)[-1]
+        if stem == "pubmedqa":
+            pairs = list(self._pair_rows(stem, rows))
+            return _parquet({"question": [query for query, _ in pairs], "long_answer": [text for _, text in pairs]})
         return gzip.compress(_lines(self._pair_rows(stem, rows)), 1)
 
     def _pair_rows(self, stem: str, rows: int) -> Iterator[Any]:
