@@ -35,10 +35,12 @@ def test_from_nothing_to_the_whole_and_again_after_a_kill(tmp_path: Path) -> Non
         pages = rehearsal.places["kilt/nq", "kilt_knowledgesource.json"]
 
         break_things(server, rehearsal)
-        unbroken = medi(tmp_path, rehearsal.content, server.url, "unbroken")
+        unbroken = medi(tmp_path, rehearsal.content, server.url, "build")
         unbroken.communicate()
-        log = (tmp_path / "unbroken.log").read_text()
+        log = (tmp_path / "build.log").read_text()
         assert unbroken.returncode == 0, log
+        (tmp_path / "build").rename(tmp_path / "unbroken")
+        (tmp_path / "build-cache").rename(tmp_path / "unbroken-cache")  # paths of raw files stand in the receipts
         manifest = json.loads((tmp_path / "unbroken" / "manifest.json").read_text())
         assert {dataset["name"] for dataset in manifest["datasets"]} == set(rehearsal.datasets)
         assert verify(tmp_path / "unbroken").rows == manifest["rows"] > FEWEST_RECORDS
@@ -52,19 +54,19 @@ def test_from_nothing_to_the_whole_and_again_after_a_kill(tmp_path: Path) -> Non
         gate = Event()
         server.faults[pages].append(Fault(gate=gate))
         server.asked.clear()
-        killed = medi(tmp_path, rehearsal.content, server.url, "killed")
-        receipts = tmp_path / "killed" / ".medi" / "receipts"
+        killed = medi(tmp_path, rehearsal.content, server.url, "build")
+        receipts = tmp_path / "build" / ".medi" / "receipts"
         while len(list(receipts.glob("*.json"))) < KILLED_AFTER:
-            assert killed.poll() is None, (tmp_path / "killed.log").read_text()
+            assert killed.poll() is None, (tmp_path / "build.log").read_text()
             time.sleep(0.05)
         killed.send_signal(signal.SIGKILL)
         killed.communicate()
         gate.set()
-        assert not (tmp_path / "killed" / "manifest.json").exists()
+        assert not (tmp_path / "build" / "manifest.json").exists()
         kept = {path: path.stat().st_mtime_ns for path in receipts.glob("*.json")}
-        resumed = medi(tmp_path, rehearsal.content, server.url, "killed")
+        resumed = medi(tmp_path, rehearsal.content, server.url, "build")
         resumed.communicate()
-        assert resumed.returncode == 0, (tmp_path / "killed.log").read_text()
+        assert resumed.returncode == 0, (tmp_path / "build.log").read_text()
         assert {path: path.stat().st_mtime_ns for path in kept} == kept, "a finished dataset was made again"
         assert any(span for method, path, span in server.asked if path == pages and method == "GET")
-        assert digests(tmp_path / "killed") == digests(tmp_path / "unbroken")
+        assert digests(tmp_path / "build") == digests(tmp_path / "unbroken")
