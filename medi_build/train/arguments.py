@@ -7,7 +7,6 @@ import torch
 from sentence_transformers import SentenceTransformerTrainingArguments
 from transformers import Trainer, get_scheduler
 
-from medi_build.devices import processes
 from medi_build.errors import TrainError
 from medi_build.train.holdout import ACCURACY
 from medi_build.train.settings import REPLACED, TrainSettings
@@ -19,7 +18,6 @@ def make_arguments(settings: TrainSettings) -> SentenceTransformerTrainingArgume
     Raises:
         TrainError: the trainer does not take them, or they cannot work on this machine.
     """
-    processes()  # tells of variables that are no numbers before a library below trips over them
     given: Mapping[str, Any] = settings.extra
     defaults: dict[str, Any] = {
         "report_to": "none",

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from medi_build.encode.load import ModelFiles, find_model, not_finite, window_of
+from medi_build.encode.load import BUNDLED, ModelFiles, find_model, not_finite, window_of
 from medi_build.errors import MediError, TrainError
 from medi_build.train.export import not_for_instructor
 from medi_build.train.lora import lora_layers
@@ -90,6 +90,11 @@ def existing(path: Path) -> Path:
     while not (path.exists() or path.is_symlink()) and path != path.parent:
         path = path.parent
     return path
+
+
+def is_local(model: str) -> bool:
+    """Whether a model lies on this machine by its name."""
+    return model == BUNDLED or Path(model).expanduser().is_dir()
 
 
 def trainable_files(settings: TrainSettings) -> ModelFiles:

@@ -13,6 +13,7 @@ from sentence_transformers import SentenceTransformerTrainingArguments
 from transformers import TrainerCallback, set_seed
 
 from medi_build.dataset.reader import Manifest
+from medi_build.devices import processes
 from medi_build.encode.adapter import merge_adapters
 from medi_build.encode.load import ModelFiles, load_model, not_finite, quiet, transformer_in, window_of
 from medi_build.errors import TrainError
@@ -65,9 +66,11 @@ def train(
         TrainError: bad data (names the row), settings or a model that training makes no sense with, a NaN loss, a
             corrupted checkpoint, a full disk.
         EncoderError: the model cannot be loaded.
+        OptionError: a launcher's environment variables make no sense.
     """
     if (loss is not None) != (settings.loss == CUSTOM):
         raise TrainError(f"loss is {settings.loss!r} and a loss of one's own is {loss}; 'custom' goes with one")
+    processes()  # tells of variables that are no numbers before a library below trips over them
     set_seed(settings.seed)
     start = _check(settings)
     first = start.args.process_index == 0
@@ -105,6 +108,8 @@ def _check(settings: TrainSettings) -> _Start:
     if args is not None:
         faults.add(optimiser_faults(args))
     source = faults.of(open_source, settings.source)
+    if faults.found and not checks.is_local(settings.model_name_or_path):
+        faults.raise_them()  # nothing is fetched for a run that cannot be
     loaded = _load(settings, args, faults)
     faults.raise_them()
     assert args is not None and source is not None and loaded is not None
