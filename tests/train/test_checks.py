@@ -125,7 +125,7 @@ FAULTS: dict[str, tuple[Callable[[Case], dict[str, Any]], str]] = {
     "no data": (lambda case: setattr(case, "data", case.tmp_path / "none.json"), "no such file or folder"),
     "no model": (lambda case: setattr(case, "model", case.tmp_path), "is no saved encoder"),
     "int8": (Case.int8, "its weights are int8, which cannot be trained; start from the model that it was"),
-    "static": (Case.static, "is made of StaticEmbedding; medi"),
+    "static": (Case.static, "is made of StaticEmbedding; training"),
     "NaN": (Case.not_finite, "1 weights are not finite"),
     "gone base": (Case.gone_base, "is an adapter for /no/such/base, which is not there"),
     "no pad token": (Case.no_pad, "no token to pad with.*eos_token will do"),
