@@ -39,7 +39,7 @@ def write_pairs(path: Path, count: int, characters: int) -> None:
             file.write(json.dumps([f"the query of pair {number}", f"{number} {text}"[:characters].strip()]) + "\n")
 
 
-def random_vectors(texts: Sequence[str], instruction: str = "") -> Embedded:
+def random_vectors(texts: Sequence[str], instruction: str | None = None, side: str | None = None) -> Embedded:
     """Unit vectors that mean nothing."""
     vectors = np.random.default_rng(len(texts)).standard_normal((len(texts), DIMENSIONS), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

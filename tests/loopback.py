@@ -125,7 +125,7 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, body: bool) -> None:
         span = self.headers.get("Range")
         self.server.asked.append((self.command, self.path, span))
-        if self.path.startswith("/api/datasets/"):
+        if self.path.startswith("/api/datasets/") and self.path not in self.server.files:
             return self.answer_for_hub()
         if not body and (met := self.server.head_faults.get(self.path)):
             if met.gate:
@@ -175,6 +175,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("X-Error-Code", "GatedRepo")
             self.send_header("Content-Length", "0")
             return self.end_headers()
+        if rest and rest[0] != "revision":
+            return self.refuse(Fault())
         revision = rest[1] if rest else ""
         files = {}
         for path, content in self.server.files.items():

@@ -17,7 +17,7 @@ from medi_build.content.mining_rule import MiningRule
 from medi_build.dataset.assemble import assemble
 from medi_build.dataset.formats import FILES, Format, from_mined
 from medi_build.dataset.schema import EXAMPLES
-from medi_build.embedding import Embedded
+from medi_build.embedding import Embedded, Side
 from medi_build.ledger import Ledger
 from medi_build.mine import result
 from medi_build.mine.by_kind import mine
@@ -118,7 +118,8 @@ def test_rows_are_taken_from_columns_of_more_than_two_gigabytes() -> None:
     assert [query[:4] for query in from_mined(table, block)["query"].to_pylist()] == ["3 xx", "1 xx", "0 xx"]
 
 
-def random_vectors(texts: Sequence[str], instruction: str = "") -> Embedded:
+def random_vectors(texts: Sequence[str], instruction: str | None = None, side: Side | None = None) -> Embedded:
+    del instruction, side
     vectors = np.random.default_rng(len(texts)).standard_normal((len(texts), 16))
     return Embedded((vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16), 0)
 
