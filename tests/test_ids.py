@@ -81,13 +81,13 @@ FORMS = {
         ("query", "positives"),
     ),
     "task file": Form(
-        {"adapter": "super_ni", "kind": "text2text"},
+        {"adapter": "super_ni", "outputs": "text"},
         st.fixed_dictionaries({"input": TEXT, "output": TEXTS}),
         task_file,
         ("query",),
     ),
     "hub form": Form(
-        {"adapter": "super_ni", "kind": "classification"},
+        {"adapter": "super_ni", "outputs": "class"},
         st.fixed_dictionaries({"task_name": st.sampled_from([TASK, "other"]), "inputs": TEXT, "targets": TEXT}),
         lines,
         ("query",),
