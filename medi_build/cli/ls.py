@@ -25,7 +25,7 @@ def ls_sources(
     sources: Annotated[str, typer.Option(help="As for `medi build`; `all` is every card.")] = "medi",
     content: ContentOption = None,
 ) -> None:
-    """List datasets: id, licence, rows, what is pinned. Without options, the 330 of the paper.
+    """List datasets: id, licence, rows, what is pinned. Without options, those of the collection medi.
 
     Example: `medi ls sources --sources kilt,medmcqa`
     """
