@@ -327,7 +327,8 @@ def test_texts_are_joined_as_the_trained_encoder_will_join_them(
         seen.append(collator.skip_instruction)
         return collator
 
-    monkeypatch.setattr("medi_build.train.trainer.TripletCollator", spy)
+    for module in ("trainer", "plan"):
+        monkeypatch.setattr(f"medi_build.train.{module}.TripletCollator", spy)
     trained = run(
         settings_for(toy_data, tiny_model, tmp_path / "run", max_steps=1, eval_steps=1, pool_instruction=pooled)
     )
