@@ -23,7 +23,7 @@ def job(out: Path, cache: Path) -> UnitJob:
     unit = resolve(content, pipeline, ("medmcqa/sample",), None, None, cache / "downloads").units[0]
     work = out / ".medi" / "work"
     work.mkdir(parents=True)
-    inputs = inputs_of(unit, {}, cache / "indexes")
+    inputs = inputs_of(unit, cache / "indexes")
     return UnitJob(unit, inputs, pipeline, "print", out, work, cache / "vectors", batch_multiple=5)
 
 
