@@ -20,7 +20,7 @@ from sentence_transformers import SentenceTransformer
 
 from medi_build.content.pipelines import EncoderSpec
 from medi_build.encode.encoder import Encoder
-from medi_build.encode.load import find_model
+from medi_build.encode.model_files import find_model
 from medi_build.search.dense import topk
 
 K = 10

@@ -25,7 +25,7 @@ from sentence_transformers import SentenceTransformer
 from medi_build import Instructor
 from medi_build.content.pipelines import EncoderSpec
 from medi_build.encode.encoder import Encoder
-from medi_build.encode.load import find_model
+from medi_build.encode.model_files import find_model
 
 INSTRUCTION = "Represent the sentence for retrieving relevant documents; "
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

@@ -52,7 +52,7 @@ from medi_build.content.pipelines import EncoderSpec
 from medi_build.dataset.schema import DOCUMENTS, EXAMPLES
 from medi_build.embedding import Embed, Embedded, Side
 from medi_build.encode.embedder import Embedder, open_embedder
-from medi_build.encode.load import find_model
+from medi_build.encode.model_files import find_model
 from medi_build.encode.store import VectorStore
 from medi_build.ledger import Ledger
 from medi_build.mine.by_kind import mine

@@ -40,7 +40,8 @@ from medi_build.content.pipelines import EncoderSpec
 from medi_build.encode.encoder import Encoder
 from medi_build.encode.int8 import load_quantized, save_int8
 from medi_build.encode.linears import narrow_linears
-from medi_build.encode.load import find_model, load_model, quiet
+from medi_build.encode.load import load_model, quiet
+from medi_build.encode.model_files import find_model
 
 INSTRUCTION = "Represent the sentence for retrieving relevant documents; "
 Build = Callable[[], Any]

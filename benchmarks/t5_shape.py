@@ -15,7 +15,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
 from transformers import T5Config, T5EncoderModel
 
-from medi_build.encode.load import BUNDLED, find_model, load_model
+from medi_build.encode.load import load_model
+from medi_build.encode.model_files import BUNDLED, find_model
 
 
 def main() -> None:

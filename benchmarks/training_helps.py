@@ -34,7 +34,8 @@ import xxhash
 from scipy.stats import spearmanr
 
 from medi_build import Instructor
-from medi_build.encode.load import find_model, load_model
+from medi_build.encode.load import load_model
+from medi_build.encode.model_files import find_model
 from medi_build.train.batches import shuffled
 from medi_build.train.settings import TrainSettings
 from medi_build.train.trainer import train

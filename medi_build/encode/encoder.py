@@ -16,10 +16,12 @@ from medi_build.encode import engine
 from medi_build.encode.engine import Arithmetic, Budget, Features, Progress, Replica
 from medi_build.encode.int8 import multiplies_in_int8
 from medi_build.encode.linears import narrow_linears, scales_by_pass
-from medi_build.encode.load import ModelFiles, find_model, is_plain, load_any, set_window, window_of
+from medi_build.encode.load import is_plain, load_any
+from medi_build.encode.model_files import ModelFiles, find_model
 from medi_build.encode.pair_tokens import Tokens, tokenise
 from medi_build.encode.prompts import prompts_of
 from medi_build.encode.whole_texts import Task, WholeReplica, WholeTexts, run_whole
+from medi_build.encode.window import set_window, window_of
 from medi_build.errors import EncoderError
 
 ENGINE_VERSION = 3

@@ -18,10 +18,11 @@ from medi_build.encode.encoder import dtype_of, leaves_instruction_out
 from medi_build.encode.engine import Arithmetic, Budget, Features, Keep, Progress, Replica, run
 from medi_build.encode.instructor_options import Dtype, load_as_asked, single_device
 from medi_build.encode.linears import can_narrow, has_int8, narrowed
-from medi_build.encode.load import NO_WINDOW, is_limited, is_plain, set_window, window_of
+from medi_build.encode.load import is_plain
 from medi_build.encode.pair_tokens import TRUNCATED, Tokens, tokenise
 from medi_build.encode.sentences import Pair, are_pairs, read_sentences
 from medi_build.encode.weighted_mean import weigh_by_place
+from medi_build.encode.window import NO_WINDOW, is_limited, set_window, window_of
 from medi_build.errors import EncoderError, TrainError
 
 _OUTPUTS = ("sentence_embedding", "token_embeddings", None)

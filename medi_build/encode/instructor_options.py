@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from medi_build.content.pipelines import EncoderSpec
 from medi_build.devices import devices
 from medi_build.encode.encoder import as_int8_can
-from medi_build.encode.load import find_model, load_any
+from medi_build.encode.load import load_any
+from medi_build.encode.model_files import find_model
 from medi_build.errors import EncoderError, OptionError
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]

@@ -19,7 +19,8 @@ from medi_build.devices import has_fast_bfloat16
 from medi_build.encode.instructor import Instructor
 from medi_build.encode.instructor_options import Dtype
 from medi_build.encode.int8 import FORMAT, RECEIPT, save_int8
-from medi_build.encode.load import ModelFiles, find_model, load_model, not_finite, quiet
+from medi_build.encode.load import load_model, not_finite, quiet
+from medi_build.encode.model_files import ModelFiles, find_model
 from medi_build.errors import MediError, TrainError
 from medi_build.files import replacing
 

@@ -46,7 +46,7 @@ def measure(spec: EncoderSpec, device: str | None = None, seconds: float = SAMPL
         OptionError: there is no such device.
     """
     from medi_build.encode.encoder import Encoder
-    from medi_build.encode.load import find_model
+    from medi_build.encode.model_files import find_model
 
     try:
         files = find_model(spec.model, spec.revision, trust_remote_code=spec.trust_remote_code, local_files_only=True)

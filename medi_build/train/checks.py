@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from medi_build.encode.load import BUNDLED, ModelFiles, find_model, not_finite, window_of
+from medi_build.encode.load import not_finite
+from medi_build.encode.model_files import BUNDLED, ModelFiles, find_model
+from medi_build.encode.window import window_of
 from medi_build.errors import MediError, TrainError
 from medi_build.train.export import not_for_instructor
 from medi_build.train.lora import lora_layers

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from medi_build.encode.load import table_of_positions
+from medi_build.encode.window import table_of_positions
 from medi_build.errors import TrainError
 from medi_build.files import replacing
 from medi_build.train.settings import Form

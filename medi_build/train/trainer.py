@@ -15,7 +15,9 @@ from transformers import TrainerCallback, set_seed
 from medi_build.dataset.reader import Manifest
 from medi_build.devices import processes
 from medi_build.encode.adapter import merge_adapters
-from medi_build.encode.load import ModelFiles, load_model, not_finite, quiet, transformer_in, window_of
+from medi_build.encode.load import load_model, not_finite, quiet
+from medi_build.encode.model_files import ModelFiles, transformer_in
+from medi_build.encode.window import window_of
 from medi_build.errors import TrainError
 from medi_build.train import checks
 from medi_build.train.arguments import make_arguments, optimiser_faults, with_steps

@@ -19,7 +19,8 @@ from transformers import AutoModel, BertForSequenceClassification
 from medi_build.content.pipelines import EncoderSpec
 from medi_build.encode.embedder import open_embedder
 from medi_build.encode.encoder import Encoder
-from medi_build.encode.load import find_model, load_model
+from medi_build.encode.load import load_model
+from medi_build.encode.model_files import find_model
 from medi_build.encode.quantize import quantize
 from medi_build.errors import EncoderError
 from tests.encode.tiny_models import edit_json, save_t5, unigram_tokenizer
@@ -276,7 +277,8 @@ def test_without_peft_the_error_says_what_to_install(bert: Path, tmp_path: Path)
     folder = save_adapter(bert, tmp_path / "adapter")
     code = (
         "import sys; sys.modules['peft'] = None\n"
-        "from medi_build.encode.load import find_model, load_model\n"
+        "from medi_build.encode.load import load_model\n"
+        "from medi_build.encode.model_files import find_model\n"
         f"load_model(find_model({str(folder)!r}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

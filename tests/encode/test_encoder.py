@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from medi_build.content.pipelines import EncoderSpec
 from medi_build.encode.encoder import Encoder
-from medi_build.encode.load import BUNDLED, find_model
+from medi_build.encode.model_files import BUNDLED, find_model
 from medi_build.encode.pair_tokens import TRUNCATED
 from medi_build.errors import EncoderError, OptionError
 from tests.encode.tiny_models import INSTRUCTION, TEXTS, peer_vectors, save_bert

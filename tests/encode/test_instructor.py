@@ -10,7 +10,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from medi_build.encode.instructor import Instructor
-from medi_build.encode.load import find_model, load_model
+from medi_build.encode.load import load_model
+from medi_build.encode.model_files import find_model
 from medi_build.errors import EncoderError, OptionError, TrainError
 from medi_build.train.export import save_model
 

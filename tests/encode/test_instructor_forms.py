@@ -16,7 +16,8 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 
 from medi_build.compat import INSTRUCTOR
 from medi_build.encode.instructor import Instructor
-from medi_build.encode.load import find_model, load_model
+from medi_build.encode.load import load_model
+from medi_build.encode.model_files import find_model
 from medi_build.errors import EncoderError, OptionError, TrainError
 from medi_build.train.export import save_model
 from tests.encode.tiny_models import INSTRUCTION, TEXTS, edit_json

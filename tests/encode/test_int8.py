@@ -25,7 +25,8 @@ from medi_build.encode.int8 import (
     to_int8,
 )
 from medi_build.encode.linears import narrow_linears
-from medi_build.encode.load import BUNDLED, find_model, load_model
+from medi_build.encode.load import load_model
+from medi_build.encode.model_files import BUNDLED, find_model
 from medi_build.errors import TrainError
 from tests.encode.tiny_models import INSTRUCTION, TEXTS, save_roberta
 

@@ -8,7 +8,7 @@ from medi_build.content.pipelines import EncoderSpec
 from medi_build.encode.embedder import open_embedder
 from medi_build.encode.encoder import Encoder
 from medi_build.encode.instructor import Instructor
-from medi_build.encode.load import BUNDLED, find_model
+from medi_build.encode.model_files import BUNDLED, find_model
 from medi_build.encode.quantize import quantize
 from medi_build.errors import EncoderError
 from tests.encode.tiny_models import (

@@ -16,7 +16,8 @@ from medi_build.encode.embedder import open_embedder
 from medi_build.encode.encoder import Encoder
 from medi_build.encode.instructor import Instructor
 from medi_build.encode.int8 import multiplies_in_int8
-from medi_build.encode.load import find_model, load_model
+from medi_build.encode.load import load_model
+from medi_build.encode.model_files import find_model
 from medi_build.encode.quantize import quantize
 from medi_build.errors import EncoderError, TrainError
 from medi_build.train.settings import TrainSettings

@@ -13,7 +13,8 @@ from medi_build.cli.quantize import quantize_command
 from medi_build.encode import int8
 from medi_build.encode.instructor import Instructor
 from medi_build.encode.int8 import RECEIPT, WEIGHTS
-from medi_build.encode.load import find_model, load_model
+from medi_build.encode.load import load_model
+from medi_build.encode.model_files import find_model
 from medi_build.encode.quantize import (
     MEASURED,
     METHODS,

@@ -11,7 +11,8 @@ from sentence_transformers import SentenceTransformer
 
 from medi_build.content.pipelines import EncoderSpec
 from medi_build.encode.encoder import Encoder
-from medi_build.encode.load import find_model, load_model
+from medi_build.encode.load import load_model
+from medi_build.encode.model_files import find_model
 from medi_build.encode.weighted_mean import weighted_mean
 from tests.encode.tiny_models import INSTRUCTION, TEXTS, peer_vectors
 from tests.encode.tiny_networks import save_network

@@ -13,7 +13,8 @@ from sentence_transformers import SentenceTransformer
 from medi_build.content.pipelines import EncoderSpec
 from medi_build.encode.encoder import Encoder
 from medi_build.encode.instructor import Instructor
-from medi_build.encode.load import BUNDLED, find_model, load_model
+from medi_build.encode.load import load_model
+from medi_build.encode.model_files import BUNDLED, find_model
 from medi_build.encode.pair_tokens import Tokens
 from medi_build.train.collate import INSTRUCTION_MASK, TripletCollator
 from medi_build.train.data import Rows

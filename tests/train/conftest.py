@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from medi_build.encode.load import find_model, load_model
+from medi_build.encode.load import load_model
+from medi_build.encode.model_files import find_model
 from medi_build.train.export import save_model
 
 GOLDEN = Path(__file__).parent.parent / "golden"

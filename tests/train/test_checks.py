@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
-from medi_build.encode.load import find_model, load_model
+from medi_build.encode.load import load_model
+from medi_build.encode.model_files import find_model
 from medi_build.encode.quantize import quantize
 from medi_build.errors import MediError, TrainError
 from medi_build.train.checks import Faults, nothing_left

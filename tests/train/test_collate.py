@@ -8,7 +8,8 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from medi_build.encode.load import find_model, load_model
+from medi_build.encode.load import load_model
+from medi_build.encode.model_files import find_model
 from medi_build.encode.pair_tokens import tokenise
 from medi_build.errors import TrainError
 from medi_build.train.collate import CUT, INSTRUCTION_MASK, TripletCollator, columns_of, leave_instructions_out

@@ -10,7 +10,8 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from medi_build.encode.load import find_model, load_model
+from medi_build.encode.load import load_model
+from medi_build.encode.model_files import find_model
 from medi_build.errors import TrainError
 from medi_build.train.export import not_for_instructor, save_model
 from tests.encode.tiny_models import save_bert

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from medi_build.encode.load import find_model, load_model
+from medi_build.encode.load import load_model
+from medi_build.encode.model_files import find_model
 from medi_build.train.collate import TripletCollator, leave_instructions_out
 from medi_build.train.data import prepare
 from medi_build.train.holdout import ACCURACY, TripletEvaluator

@@ -10,7 +10,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback
 
-from medi_build.encode.load import find_model, load_model
+from medi_build.encode.load import load_model
+from medi_build.encode.model_files import find_model
 from medi_build.errors import TrainError
 from medi_build.train.lora import lora_layers
 from medi_build.train.trainer import MERGED_BASE, train
