@@ -21,6 +21,7 @@ from medi_build.progress import for_console
 
 if TYPE_CHECKING:
     from medi_build.dataset.reader import Manifest, SidePrompts
+    from medi_build.pipeline.run import BuildResult
 
 REAL_MEDI = "medi build --pipeline medi --data DIR --out out/medi"
 _SAMPLES_ONLY = (
@@ -84,7 +85,6 @@ def build_command(
 
     Example: `medi build --sources all,-kilt --pipeline quickstart --out out/quickstart --show 3`
     """
-    from medi_build.dataset.reader import open_dataset
     from medi_build.pipeline.options import BuildOptions
     from medi_build.pipeline.run import build
 
@@ -111,7 +111,16 @@ def build_command(
         batch_multiple=batch_multiple,
         jobs=jobs,
     )
-    result = build(options, for_console(CONSOLE), lambda plan: before_build(plan, options, yes))
+    _tell(build(options, for_console(CONSOLE), lambda plan: before_build(plan, options, yes)), show)
+    if pipeline == SAMPLES:
+        OUT.print(_SAMPLES_ONLY, markup=False, highlight=False, soft_wrap=True)
+
+
+def _tell(result: "BuildResult", show: int) -> None:
+    """What was left out, some records, the table of rows, and where everything lies."""
+    from medi_build.dataset.reader import open_dataset
+
+    out = result.out
     if result.left_out:
         some = [f"{name} ({', '.join(missing)})" for name, missing in list(result.left_out.items())[:5]]
         more = f" and {len(result.left_out) - 5:,} more" if len(result.left_out) > 5 else ""
@@ -139,8 +148,6 @@ def build_command(
         ("manifest.json", "settings, digests, counts; check with `medi verify`"),
     ):
         OUT.print(f"  {out / file}  {what}", markup=False, highlight=False, soft_wrap=True)
-    if pipeline == SAMPLES:
-        OUT.print(_SAMPLES_ONLY, markup=False, highlight=False, soft_wrap=True)
 
 
 def _in_common(manifest: "Manifest") -> str:
