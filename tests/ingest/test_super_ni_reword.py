@@ -10,6 +10,12 @@ from tests.ingest.test_super_ni_request import say, task
     ("definition", "sample", "category", "instruction"),
     [
         (
+            "You are given a note, such as a line on a list. Choose the shelf it belongs to: top or bottom.",
+            "two lemons",
+            "",
+            "note for choosing the shelf it belongs to",
+        ),
+        (
             "You are given a review from Amazon and category of the product. Check whether the given category match "
             "the review.",
             "Review: fine. Category: toys",

@@ -88,6 +88,7 @@ _ASKED_LAST = re.compile(
     r"\b(?:is|are|was|were|can be|has|have|(?:refers?|related|belongs?|applies)"
     r" to|(?:located|written|spoken|used) in|(?:talking|asking) about)$"
     r"|\bthe \w+ (?:it|they) (?:is|are) (?:at|in|on|from)$"
+    r"|\bthe \w+ (?:it|they) (?:belongs?|refers?|relates?) to$"
     r"|\bthat .* (?:is (?:located|written|spoken) in|(?:belongs?|refers?|applies) to)$"
 )
 

@@ -45,7 +45,7 @@ _END = re.compile(
     r"|generate|determine|find|write|provide|predict|decide|summarize|say|indicate|give|create|detect|translate"
     r"|rewrite|evaluate|output|label|convert|paraphrase|infer|select|extract|in which|or|rate|produce|pick|tell"
     r"|judge|construct|complete|return|label|compute|categorize|simplify|name|make|respond|sentence 1|statement1"
-    r"|called|all|only|both|each|one of|suggest|change|correct|compose|perform|list)\b",
+    r"|called|such as|like|for example|all|only|both|each|one of|suggest|change|correct|compose|perform|list)\b",
     re.IGNORECASE,
 )
 _ADJECTIVES = (
