@@ -57,10 +57,11 @@ def write_plot(history: Sequence[dict[str, Any]], accuracy: tuple[float, float] 
     with mpl.rc_context({"svg.hashsalt": "medi"}):
         figure, loss_axis = pyplot.subplots(figsize=(8, 4.5))
         steps, losses = _curve(history, "loss")
-        loss_axis.plot(steps, losses, color="tab:blue", alpha=0.35, linewidth=1, label="loss")
         span = max(1, len(losses) // _POINTS_AVERAGED)
         means = [sum(losses[max(0, i + 1 - span) : i + 1]) / min(span, i + 1) for i in range(len(losses))]
-        loss_axis.plot(steps, means, color="tab:blue", label=f"mean of {span} points" if span > 1 else None)
+        if span > 1:
+            loss_axis.plot(steps, losses, color="tab:blue", alpha=0.35, linewidth=1, label="loss")
+        loss_axis.plot(steps, means, color="tab:blue", label=f"mean of {span} points" if span > 1 else "loss")
         loss_axis.set(xlabel="step", ylabel="training loss", ylim=(0, None))
         steps, values = _curve(history, f"eval_{ACCURACY}")
         if values and accuracy:
