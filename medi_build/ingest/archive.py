@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 from medi_build.errors import FetchError
-from medi_build.ingest.rows import open_binary
+from medi_build.ingest.streams import open_binary
 
 MOST_MEMBERS = 200_000
 MOST_BYTES = 1 << 37

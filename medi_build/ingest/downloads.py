@@ -128,7 +128,7 @@ class Downloads:
                     self._changed.notify_all()
                 self._arrived.put(None)
         except Stopped:
-            pass
+            pass  # whoever waited has left, and `__exit__` has told the other threads
         except Exception as error:  # a fault of ours: told where the datasets are waited for
             self._arrived.put(error)
 

@@ -7,7 +7,9 @@ import orjson
 import pyarrow.parquet as pq
 
 from medi_build.errors import InputError
-from medi_build.ingest.rows import is_table, open_binary, rows_of
+from medi_build.ingest.csv_rows import is_table
+from medi_build.ingest.rows import rows_of
+from medi_build.ingest.streams import open_binary
 from medi_build.ledger import Ledger
 
 

@@ -16,7 +16,9 @@ from medi_build.encode.pair_tokens import TRUNCATED
 from medi_build.encode.prompts import Prompts
 from medi_build.errors import InputError, TrainError
 from medi_build.files import atomic_file
-from medi_build.ingest.rows import is_parquet, lines_of, parquet_batches, rows_of
+from medi_build.ingest.parquet_rows import is_parquet, parquet_batches
+from medi_build.ingest.rows import rows_of
+from medi_build.ingest.streams import lines_of
 from medi_build.ledger import Ledger
 
 ROWS_PER_STEP = 8192

@@ -15,7 +15,7 @@ from medi_build.errors import MediError
 from medi_build.ingest.adapt import AdaptJob, adapt
 from medi_build.ingest.adapters.base import Inputs
 from medi_build.ingest.fetch import locate
-from medi_build.ingest.rows import json_lines
+from medi_build.ingest.json_rows import json_lines
 from medi_build.ledger import Ledger
 from medi_build.paths import cache_folder
 from medi_build.pipeline.plan import find_pipeline

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from medi_build.dataset.reader import Manifest, open_dataset
 from medi_build.errors import TrainError
-from medi_build.ingest.rows import json_values
+from medi_build.ingest.json_rows import json_values
 from medi_build.train.keys import LISTS
 from medi_build.train.mined_forms import (
     Instructions,

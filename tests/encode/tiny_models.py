@@ -38,6 +38,13 @@ TEXTS = [
     "One pan.",
 ]
 INSTRUCTION = "Represent the sentence for retrieval;"
+SMALL: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+}
+"""The size of a network, under the names that most configurations have for it."""
 
 
 def unigram_tokenizer() -> PreTrainedTokenizerFast:
@@ -56,6 +63,33 @@ def unigram_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
+def word_piece_tokenizer(words: list[str], **special: str) -> PreTrainedTokenizerFast:
+    """A BERT-like tokenizer; ``special`` names the tokens for unk, cls, sep and pad, all of them among the words."""
+    core = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}, unk_token=special["unk_token"]))
+    core.normalizer = normalizers.BertNormalizer(lowercase=True)
+    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    closing, opening = ((special[name], words.index(special[name])) for name in ("sep_token", "cls_token"))
+    core.post_processor = processors.BertProcessing(closing, opening)
+    return PreTrainedTokenizerFast(tokenizer_object=core, **special)
+
+
+def letters_tokenizer() -> PreTrainedTokenizerFast:
+    """One token for each letter and digit, with RoBERTa's special tokens."""
+    letters = [*"abcdefghijklmnopqrstuvwxyz0123456789.,;:!?"]
+    words = ["<s>", "<pad>", "</s>", "<unk>", *letters, *("##" + c for c in letters)]
+    return word_piece_tokenizer(words, pad_token="<pad>", unk_token="<unk>", cls_token="<s>", sep_token="</s>")
+
+
+def save_encoder(folder: Path, network: Any, tokenizer: Any, window: int | None, *after: Any) -> Path:
+    """A network and the modules after it, as sentence-transformers saves them."""
+    backbone = folder.with_name(folder.name + "-backbone")
+    network.save_pretrained(backbone)
+    tokenizer.save_pretrained(backbone)
+    modules = [Transformer(str(backbone), max_seq_length=window), *after]
+    SentenceTransformer(modules=modules, device="cpu").save(str(folder))
+    return folder
+
+
 def save_t5(folder: Path, tokenizer: Any, seed: int = 0, window: int = 64) -> Path:
     """A T5 encoder of two layers with mean pooling, Dense and Normalize, the instruction left out of the pooling."""
     torch.manual_seed(seed)
@@ -68,62 +102,22 @@ def save_t5(folder: Path, tokenizer: Any, seed: int = 0, window: int = 64) -> Pa
         num_heads=4,
         feed_forward_proj="gated-gelu",
     )
-    backbone = folder.with_name(folder.name + "-backbone")
-    T5EncoderModel(config).save_pretrained(backbone)
-    tokenizer.save_pretrained(backbone)
+    network = T5EncoderModel(config)
+    pooling = Pooling(32, "mean", include_prompt=False)
     dense = Dense(32, 24, bias=False, activation_function=torch.nn.Identity())
-    modules = [
-        Transformer(str(backbone), max_seq_length=window),
-        Pooling(32, "mean", include_prompt=False),
-        dense,
-        Normalize(),
-    ]
-    SentenceTransformer(modules=modules, device="cpu").save(str(folder))
-    return folder
+    return save_encoder(folder, network, tokenizer, window, pooling, dense, Normalize())
 
 
 def save_bert(folder: Path, pooling: str, seed: int = 0, window: int = 48) -> Path:
     """A BERT of two layers with the given pooling."""
     torch.manual_seed(seed)
     letters = [*"abcdefghijklmnopqrstuvwxyz.,;:!?"]
-    words = [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "the",
-        "copper",
-        "##er",
-        "##ing",
-        *letters,
-        *("##" + c for c in letters),
-    ]
-    core = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
-    core.normalizer = normalizers.BertNormalizer(lowercase=True)
-    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    core.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        model_max_length=window,
-    )
-    config = BertConfig(
-        vocab_size=len(words),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=window,
-    )
-    backbone = folder.with_name(folder.name + "-backbone")
-    BertModel(config).save_pretrained(backbone)
-    tokenizer.save_pretrained(backbone)
-    modules = [Transformer(str(backbone), max_seq_length=window), Pooling(32, pooling)]
-    SentenceTransformer(modules=modules, device="cpu").save(str(folder))
-    return folder
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "copper", "##er", "##ing"]
+    words += [*letters, *("##" + c for c in letters)]
+    tokenizer = word_piece_tokenizer(words, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]")
+    tokenizer.model_max_length = window
+    network = BertModel(BertConfig(vocab_size=len(words), max_position_embeddings=window, **SMALL))
+    return save_encoder(folder, network, tokenizer, window, Pooling(32, pooling))
 
 
 def save_byte_level(folder: Path, include_prompt: bool = True) -> Path:
@@ -144,57 +138,22 @@ def save_byte_level(folder: Path, include_prompt: bool = True) -> Path:
         tokenizer_object=core, pad_token="<pad>", unk_token="<unk>", bos_token="<s>", cls_token="<s>",
         eos_token="</s>", sep_token="</s>",
     )  # fmt: skip
-    config = RobertaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=66,
-        pad_token_id=1,
-    )
-    backbone = folder.with_name(folder.name + "-backbone")
-    RobertaModel(config).save_pretrained(backbone)
-    tokenizer.save_pretrained(backbone)
+    config = RobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=66, pad_token_id=1, **SMALL)
     pooling = Pooling(32, "mean", include_prompt=include_prompt)
-    modules = [Transformer(str(backbone), max_seq_length=64), pooling]
-    SentenceTransformer(modules=modules, device="cpu").save(str(folder))
-    return folder
+    return save_encoder(folder, RobertaModel(config), tokenizer, 64, pooling)
 
 
 def save_roberta(folder: Path, kind: str, positions: int, window: int | None) -> Path:
     """A network of "RoBERTa", "XLM-RoBERTa" or "MPNet" with mean pooling; ``window`` is the saved max_seq_length."""
     torch.manual_seed(3)
-    letters = [*"abcdefghijklmnopqrstuvwxyz.,;:!?"]
-    words = ["<s>", "<pad>", "</s>", "<unk>", *letters, *("##" + c for c in letters)]
-    core = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    core.normalizer = normalizers.BertNormalizer(lowercase=True)
-    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    core.post_processor = processors.BertProcessing(("</s>", 2), ("<s>", 0))
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token="<pad>", unk_token="<unk>", cls_token="<s>", sep_token="</s>"
-    )
+    tokenizer = letters_tokenizer()
     network, config = {
         "RoBERTa": (RobertaModel, RobertaConfig),
         "XLM-RoBERTa": (XLMRobertaModel, XLMRobertaConfig),
         "MPNet": (MPNetModel, MPNetConfig),
     }[kind]
-    backbone = folder.with_name(folder.name + "-backbone")
-    network(
-        config(
-            vocab_size=len(words),
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            intermediate_size=64,
-            max_position_embeddings=positions,
-            pad_token_id=1,
-        )
-    ).save_pretrained(backbone)
-    tokenizer.save_pretrained(backbone)
-    modules = [Transformer(str(backbone), max_seq_length=window), Pooling(32, "mean")]
-    SentenceTransformer(modules=modules, device="cpu").save(str(folder))
-    return folder
+    made = network(config(vocab_size=len(tokenizer), max_position_embeddings=positions, pad_token_id=1, **SMALL))
+    return save_encoder(folder, made, tokenizer, window, Pooling(32, "mean"))
 
 
 def peer_vectors(folder: Path, texts: Sequence[str], instruction: str = "", window: int | None = None) -> Any:

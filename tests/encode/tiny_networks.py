@@ -6,15 +6,13 @@ from typing import Any
 import torch
 import transformers
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from sentence_transformers.sentence_transformer.modules import Pooling
 from transformers import PreTrainedTokenizerFast
 
+from tests.encode.tiny_models import SMALL, letters_tokenizer, save_encoder
+
 COMMON = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 64,
+    **SMALL,
     "max_position_embeddings": 514,
     "pad_token_id": 1,
     "bos_token_id": 0,
@@ -35,36 +33,27 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def letters_tokenizer() -> PreTrainedTokenizerFast:
-    letters = [*"abcdefghijklmnopqrstuvwxyz0123456789.,;:!?"]
-    words = ["<s>", "<pad>", "</s>", "<unk>", *letters, *("##" + c for c in letters)]
-    core = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    core.normalizer = normalizers.BertNormalizer(lowercase=True)
-    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    core.post_processor = processors.BertProcessing(("</s>", 2), ("<s>", 0))
-    special = {"pad_token": "<pad>", "unk_token": "<unk>", "cls_token": "<s>", "sep_token": "</s>"}
-    return PreTrainedTokenizerFast(tokenizer_object=core, **special)
-
-
-def save_backbone(folder: Path, kind: str, seed: int = 0) -> Path:
-    """The transformer alone, as transformers saves it."""
+def network_of(kind: str, seed: int) -> tuple[Any, PreTrainedTokenizerFast]:
+    """A network of an architecture, and its tokenizer."""
     torch.manual_seed(seed)
     tokenizer = letters_tokenizer()
     config = getattr(transformers, f"{kind}Config")(vocab_size=len(tokenizer), **CONFIGS[kind])
     network = getattr(transformers, "T5EncoderModel" if kind == "T5" else f"{kind}Model")(config)
     for parameter in network.parameters():  # as large as trained ones, so that an adapter is seen in the vectors
         parameter.data += 0.1 * torch.randn_like(parameter)
-    network.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    return network, tokenizer
+
+
+def save_backbone(folder: Path, kind: str, seed: int = 0) -> Path:
+    """The transformer alone, as transformers saves it."""
+    for part in network_of(kind, seed):
+        part.save_pretrained(folder)
     return folder
 
 
 def save_network(folder: Path, kind: str, pooling: str = "mean", seed: int = 0, **options: Any) -> Path:
     """A whole encoder; further options are the pooling's."""
-    backbone = save_backbone(folder.with_name(folder.name + "-backbone"), kind, seed)
-    modules = [Transformer(str(backbone), max_seq_length=64), Pooling(32, pooling, **options)]
-    SentenceTransformer(modules=modules, device="cpu").save(str(folder))
-    return folder
+    return save_encoder(folder, *network_of(kind, seed), 64, Pooling(32, pooling, **options))
 
 
 def lora(model: Any, seed: int = 5, **options: Any) -> Any:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medi_build.errors import InputError
-from medi_build.ingest import rows as module
+from medi_build.ingest import json_rows as module
 from medi_build.ingest.preview import raw_rows
 from medi_build.ingest.rows import rows_of
 from medi_build.ledger import Ledger

@@ -1,4 +1,4 @@
-"""A tiny encoder, and a tiny dataset with something to learn."""
+"""A tiny encoder, a tiny dataset with something to learn, and a run on it that nothing breaks."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,8 @@ import pytest
 from medi_build.encode.load import load_model
 from medi_build.encode.model_files import find_model
 from medi_build.train.export import save_model
+from medi_build.train.model_card import Trained
+from tests.train.runs import eight_steps, run
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 TOPICS = ["copper roofs", "bread dough", "the harbour", "night trains", "yeast and sugar", "the lighthouse"]
@@ -45,3 +47,8 @@ def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "medi-data.json"
     path.write_text(json.dumps(toy_records()))
     return path
+
+
+@pytest.fixture(scope="session")
+def unbroken(toy_data: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return run(eight_steps(toy_data, tiny_model, tmp_path_factory.mktemp("run") / "unbroken", export="instructor"))

@@ -18,8 +18,8 @@ from medi_build.encode.model_files import find_model
 from medi_build.encode.quantize import quantize
 from medi_build.errors import MediError, TrainError
 from medi_build.train.checks import Faults, nothing_left
-from tests.encode.tiny_models import edit_json
-from tests.encode.tiny_networks import letters_tokenizer, save_adapter, save_network
+from tests.encode.tiny_models import edit_json, letters_tokenizer
+from tests.encode.tiny_networks import save_adapter, save_network
 from tests.train.conftest import toy_records
 from tests.train.runs import Steps, losses, run, settings_for
 

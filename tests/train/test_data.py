@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medi_build.errors import DatasetError, InputError, TrainError
-from medi_build.ingest import rows as rows_module
-from medi_build.ingest.rows import json_values
+from medi_build.ingest import json_rows as json_module
+from medi_build.ingest.json_rows import json_values
 from medi_build.train import data as data_module
 from medi_build.train.data import TrainingData
 from medi_build.train.holdout import hold_out
@@ -98,7 +98,7 @@ def test_streaming_equals_json_load(
     path = tmp_path_factory.mktemp("json") / "values.json"
     path.write_text(json.dumps(values, indent=indent, ensure_ascii=ascii_only), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows_module, "BYTES_PER_READ", size)
+        patch.setattr(json_module, "BYTES_PER_READ", size)
         assert list(json_values(path)) == values
 
 
@@ -152,7 +152,7 @@ def test_what_follows_the_array_is_not_lost_without_a_word(tmp_path: Path, rest:
     with path.open("a") as file:
         file.write(rest)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows_module, "BYTES_PER_READ", 7)
+        patch.setattr(json_module, "BYTES_PER_READ", 7)
         with pytest.raises(InputError, match=r"goes on after its array of 3 elements ended"):
             prepare(path, tmp_path / "cache")
 

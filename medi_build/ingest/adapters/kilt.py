@@ -29,7 +29,8 @@ from medi_build.ingest.adapters.base import (
     source_names,
 )
 from medi_build.ingest.adapters.kilt_pages import Page, PageIndex, page_key, span
-from medi_build.ingest.rows import is_parquet, json_lines, json_rows, parquet_batches
+from medi_build.ingest.json_rows import json_lines, json_rows
+from medi_build.ingest.parquet_rows import is_parquet, parquet_batches
 from medi_build.ledger import Ledger
 
 ROWS_PER_READ = 256

@@ -24,7 +24,7 @@ from filelock import FileLock
 from medi_build.arrays import Hashes
 from medi_build.errors import InputError, OutputError
 from medi_build.files import replacing
-from medi_build.ingest.rows import compression, lines_of, open_binary
+from medi_build.ingest.streams import compression, lines_of, open_binary
 
 INDEX_VERSION = 1
 """Raise when the meaning of a cached index changes."""

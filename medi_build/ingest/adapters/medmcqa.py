@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 from medi_build.content.cards import Card, MedMcqaOptions
 from medi_build.ingest.adapters.base import Adapted, Inputs, clean, content_id, example_batches, source_names
-from medi_build.ingest.rows import json_lines, parquet_batches
+from medi_build.ingest.json_rows import json_lines
+from medi_build.ingest.parquet_rows import parquet_batches
 from medi_build.ledger import Ledger
 
 OPTIONS = ("opa", "opb", "opc", "opd")

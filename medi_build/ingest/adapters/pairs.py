@@ -38,7 +38,9 @@ from medi_build.ingest.adapters.base import (
     pair_id,
     source_names,
 )
-from medi_build.ingest.rows import is_parquet, is_table, parquet_batches, rows_of
+from medi_build.ingest.csv_rows import is_table
+from medi_build.ingest.parquet_rows import is_parquet, parquet_batches
+from medi_build.ingest.rows import rows_of
 from medi_build.ledger import Ledger
 
 

@@ -36,7 +36,7 @@ from medi_build.ingest.adapters.super_ni_definition import first_sentence
 from medi_build.ingest.adapters.super_ni_fields import fields
 from medi_build.ingest.adapters.super_ni_licence import licence_of
 from medi_build.ingest.adapters.super_ni_options import option_text, pointer
-from medi_build.ingest.rows import json_lines
+from medi_build.ingest.json_rows import json_lines
 from medi_build.ledger import Ledger
 
 HUB_COLUMNS = ("task_name", "id", "definition", "inputs", "targets")
