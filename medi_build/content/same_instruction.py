@@ -14,8 +14,8 @@ def load_groups(roots: Iterable[Path], known: Iterable[str]) -> list[frozenset[s
     """The groups of every content folder that has the file; in a row the names are parted by spaces.
 
     Raises:
-        ContentError: telling every fault: other columns, a group of fewer than two, an unknown name, no reason; bytes that
-            are no UTF-8.
+        ContentError: telling every fault: other columns, a group of fewer than two, an unknown name, no reason, or that
+            a file is not UTF-8.
     """
     names = set(known)
     groups: list[frozenset[str]] = []
