@@ -59,7 +59,11 @@ def build_command(
     trust_remote_code: TrustOption = False,
     licence_policy: Annotated[
         LicencePolicy | None,
-        typer.Option(help="`commercial` leaves out what is not known to allow commercial use.  [default: any]"),
+        typer.Option(
+            "--licence-policy",
+            "--license-policy",
+            help="`commercial` leaves out what is not known to allow commercial use.  [default: any]",
+        ),
     ] = None,
     dedup: Annotated[
         bool, typer.Option("--dedup", help="Drop a pair of query and positive that an earlier dataset has.")

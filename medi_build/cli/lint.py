@@ -11,7 +11,7 @@ from medi_build.cli.options import ContentOption, DataOption
 
 def lint_command(
     pipeline: Annotated[
-        list[str] | None, typer.Option(help="A pipeline, again for more.  [default: all there are]")
+        list[str] | None, typer.Option(help="A pipeline, again for more.  [default: every dataset]")
     ] = None,
     content: ContentOption = None,
     data: DataOption = None,

@@ -41,7 +41,11 @@ def plan_command(
     dtype: Annotated[Dtype | None, typer.Option(help="Arithmetic of the encoder.")] = None,
     licence_policy: Annotated[
         LicencePolicy | None,
-        typer.Option(help="`commercial` leaves out what is not known to allow commercial use.  [default: any]"),
+        typer.Option(
+            "--licence-policy",
+            "--license-policy",
+            help="`commercial` leaves out what is not known to allow commercial use.  [default: any]",
+        ),
     ] = None,
     limit_per_dataset: Annotated[
         int | None, typer.Option(min=0, help="Most examples per dataset; 0 lifts every cap.")
@@ -219,7 +223,7 @@ def _left_out(figures: "Estimate", plan: "Plan") -> str:
 
 def _fetching(figures: "Estimate") -> str:
     if not figures.transfers:
-        return "nothing, all is there"
+        return "nothing" if figures.left_out else "nothing, all is there"
     unknown = f", and {figures.unknown_sizes:,} of unknown size" if figures.unknown_sizes else ""
     return f"{_gb(figures.download)} in {len(figures.transfers) - figures.unknown_sizes:,} file(s){unknown}"
 
@@ -230,7 +234,7 @@ def _disk(figures: "Estimate", disks: Sequence["Room"]) -> str:
     told = " + ".join(f"{name} {_gb(size)}" for name, size in parts.items() if size)
     free = ", ".join(f"{_gb(room.free)} free for {room.folder}" for room in disks)
     short = "" if all(room.needed <= room.free for room in disks) else "; THIS MAY NOT DO"
-    return f"about {_gb(figures.disk)} ({told}); {free}{short}"
+    return f"about {_gb(figures.disk)}{f' ({told})' if told else ''}; {free}{short}"
 
 
 def _time(figures: "Estimate", plan: "Plan") -> str:

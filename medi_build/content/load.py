@@ -161,6 +161,12 @@ def _super_ni_cards(root: Path, faults: list[str]) -> dict[str, Card]:
     """Expand the collection's card and its table of tasks into one card per task."""
     shared_path = root / "sources" / SUPER_NI
     if not shared_path.is_file():
+        faults += [
+            f"{table}: is read only beside {SUPER_NI}; for single tasks write cards in sources/super_ni/, see "
+            "`medi show super_ni/TASK` for what stands in them"
+            for name in ("super_ni_overrides.tsv", "super_ni_tasks.tsv")
+            if (table := root / "sources" / name).is_file()
+        ]
         return {}
     shared = _read_yaml(shared_path, faults)
     if not isinstance(shared, dict) or not {"options", "instruction"} <= set(shared):

@@ -14,7 +14,8 @@ def load_groups(roots: Iterable[Path], known: Iterable[str]) -> list[frozenset[s
     """The groups of every content folder that has the file; in a row the names are parted by spaces.
 
     Raises:
-        ContentError: telling every fault: other columns, a group of fewer than two, an unknown name, no reason.
+        ContentError: telling every fault: other columns, a group of fewer than two, an unknown name, no reason, or that
+            a file is not UTF-8.
     """
     names = set(known)
     groups: list[frozenset[str]] = []
@@ -22,7 +23,12 @@ def load_groups(roots: Iterable[Path], known: Iterable[str]) -> list[frozenset[s
     for path in (root / FILE for root in roots):
         if not path.is_file():
             continue
-        rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            faults.append(f"{path}: cannot be read ({error})")
+            continue
+        rows = list(csv.reader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
         if not rows or tuple(rows[0]) != COLUMNS:
             faults.append(f"{path}:1: the columns are {', '.join(COLUMNS)}, saw {rows[0] if rows else []}")
         for line, row in enumerate(rows[1:], 2):

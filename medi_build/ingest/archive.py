@@ -65,7 +65,7 @@ def unpack(archive: Path, members: Mapping[str, Path]) -> dict[str, Unpacked]:
                     if member.name in members:
                         written[member.name] = _write(tar, member, members[member.name])
             stream.drain()  # the checksum of a compressed stream stands at its end
-    except (tarfile.TarError, EOFError, zlib.error, LZMAError) as error:
+    except (tarfile.TarError, ValueError, EOFError, zlib.error, LZMAError) as error:  # tarfile gives headers to `int`
         raise BrokenArchiveError(f"the archive is damaged or not a tar file ({error})") from error
     except OSError as error:
         if error.errno is None:  # a decompressor's, not the system's

@@ -109,7 +109,7 @@ def download(url: str, part: Path, watch: Watch, digest_known: bool) -> None:
             if not is_passing(error.code):
                 raise FetchError(f"{url}: HTTP {error.code} {error.reason}; {_advice(error.code)}") from error
             problem, asked = f"HTTP {error.code} {error.reason}", retry_after(error.headers.get("Retry-After"))
-        except (URLError, http.client.HTTPException, OSError) as error:
+        except (URLError, http.client.HTTPException, OSError, ValueError) as error:  # ValueError: a header is nonsense
             problem = str(getattr(error, "reason", error)) or type(error).__name__
         try:
             patience.again(problem, _size(part) > before, asked)
@@ -162,7 +162,7 @@ def retry_after(header: str | None) -> float | None:
         return float(text)
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
@@ -186,6 +186,8 @@ def _attempt(url: str, part: Path, watch: Watch, digest_known: bool) -> bool:
         return False
     with response:
         resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT and _range_start(response.headers) == start
+        if response.status == http.HTTPStatus.PARTIAL_CONTENT and not resumed:
+            raise http.client.HTTPException("the server sent another part of the file than the one asked for")
         done = start if resumed else 0
         length = response.headers.get("Content-Length")
         total = done + int(length) if length else 0
@@ -237,7 +239,7 @@ def _range_start(headers: http.client.HTTPMessage) -> int:
     """First byte of ``Content-Range: bytes 100-199/200``; -1 if there is none."""
     unit, _, span = headers.get("Content-Range", "").partition(" ")
     first = span.split("-")[0]
-    return int(first) if unit == "bytes" and first.isdigit() else -1
+    return int(first) if unit == "bytes" and first.isascii() and first.isdigit() else -1
 
 
 def _size(path: Path) -> int:

@@ -100,7 +100,7 @@ def _ask_url(url: str) -> dict[str, Answer]:
     except HTTPError as error:
         error.close()
         return {url: _refusal(error.code, f"HTTP {error.code} {error.reason}")}
-    except (URLError, http.client.HTTPException, OSError) as error:
+    except (URLError, http.client.HTTPException, OSError, ValueError) as error:
         return {url: Answer("unknown", why=str(getattr(error, "reason", error)) or type(error).__name__)}
 
 

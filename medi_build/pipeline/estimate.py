@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from medi_build.errors import MissingInputError
 from medi_build.ingest.adapters.kilt import MAX_GOLD_PAGE_PASSAGES
 from medi_build.ingest.remotes import Remote
+from medi_build.ingest.rows import compression
 from medi_build.ingest.sizes import Answer
 from medi_build.pipeline.plan import Plan, Unit, remotes_lacking
 
@@ -23,6 +24,8 @@ BYTES_PER_ROW = 1500
 BYTES_PER_MEMBER_ROW = 350
 """Of a task file taken out of an archive; 81 Super-NI task files come to 343."""
 _BYTES_PER_KEY = 17
+_BYTES_PER_PASSAGE = 200
+"""Of a knowledge source, at least; a passage has up to 100 words. Packed ones come to a tenth of it."""
 USUAL_DIMENSION = 768
 
 
@@ -178,9 +181,21 @@ def _passages(units: Sequence[Unit]) -> int:
 
     Those of other pages are drawn by the same order from the same pages, so all datasets have nearly the same ones.
     """
-    options = [unit.card.options for unit in units]
-    others = [one.other_documents for one in options if one.adapter == "kilt"]
-    return MAX_GOLD_PAGE_PASSAGES * len(others) + max(others, default=0)
+    gold, others = 0, [0]
+    for unit in units:
+        options = unit.card.options
+        if options.adapter == "kilt":
+            held = _passages_held(unit)
+            gold += min(MAX_GOLD_PAGE_PASSAGES, held)
+            others.append(min(options.other_documents, held))
+    return gold + max(others)
+
+
+def _passages_held(unit: Unit) -> int:
+    """Passages that the knowledge source can hold; no bound is known of one that is not here."""
+    pages = unit.located.found.get("pages", ())
+    size = sum(path.stat().st_size * (10 if compression(path) else 1) for path in pages)
+    return size // _BYTES_PER_PASSAGE if pages else MAX_GOLD_PAGE_PASSAGES
 
 
 def _transfers(

@@ -53,11 +53,11 @@ class _Asked(NamedTuple):
 
 
 def lint(overlay: Path | None = None, pipelines: Sequence[str] = (), data: Path | None = None) -> Linted:
-    """Look at the instructions of pipelines, every phrasing and both sides of them.
+    """Look at the instructions of datasets, every phrasing and both sides of them.
 
     Args:
         overlay: a team's own content.
-        pipelines: their names; all there are if none is given.
+        pipelines: their names; every dataset is looked at if none is given.
         data: folder of raw files; tasks whose instruction comes from their file are looked at if it is there.
 
     Raises:
@@ -65,8 +65,8 @@ def lint(overlay: Path | None = None, pipelines: Sequence[str] = (), data: Path 
     """
     content = load_content(overlay)
     groups = load_groups([content_root(), *([overlay] if overlay else [])], content.cards)
-    chosen: set[str] = set()
-    for name in pipelines or content.pipelines:
+    chosen = set() if pipelines else set(content.cards)
+    for name in pipelines:
         chosen |= set(select_names(content.cards, find_pipeline(content, name).sources))
     asked: dict[str, _Asked] = {}
     rendered: dict[str, list[Instructions]] = {}

@@ -63,5 +63,10 @@ def validate(overlay: Path | None, data: Path | None) -> Validated:
     if faults:
         raise ContentError(f"{len(faults)} fault(s):\n" + "\n".join(f"  {fault}" for fault in faults))
     return Validated(
-        len(content.cards), len(content.templates), len(content.pipelines), datasets, rows, len(lint(overlay).findings)
+        len(content.cards),
+        len(content.templates),
+        len(content.pipelines),
+        datasets,
+        rows,
+        len(lint(overlay, data=data).findings),
     )

@@ -98,6 +98,14 @@ def test_faults_of_ids_and_templates(tmp_path: Path, card: str, ids: str, messag
         load_content(overlay(tmp_path, card, ids))
 
 
+@pytest.mark.parametrize("table", ["super_ni_overrides.tsv", "super_ni_tasks.tsv"])
+def test_a_table_of_tasks_that_nothing_reads_is_told(tmp_path: Path, table: str) -> None:
+    root = overlay(tmp_path)
+    (root / "sources" / table).write_text("task\n")
+    with pytest.raises(ContentError, match=rf"{table}: is read only beside super_ni.yaml"):
+        load_content(root)
+
+
 def test_a_folder_without_content_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ContentError, match="holds none of sources/"):
         load_content(tmp_path)

@@ -96,6 +96,16 @@ def test_hostile_and_broken_archives_are_refused(tmp_path: Path, content: bytes,
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] in (["archive"], ["archive", "one.json"])
 
 
+@pytest.mark.parametrize(
+    "header", [{"GNU.sparse.map": "1,x"}, {"GNU.sparse.size": "x"}, {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}]
+)
+def test_headers_that_tarfile_cannot_read_are_refused(tmp_path: Path, header: dict[str, str]):
+    member = tarfile.TarInfo(NAME)
+    member.pax_headers = header
+    with pytest.raises(BrokenArchiveError, match="damaged"):
+        unpacked(tmp_path, gzip.compress(member.tobuf(tarfile.PAX_FORMAT) + b"\0" * 4096), NAME)
+
+
 def test_a_member_that_stands_twice_is_refused(tmp_path: Path):
     one, other = special(NAME, tarfile.REGTYPE), special(NAME, tarfile.REGTYPE)
     with pytest.raises(BrokenArchiveError, match="stands in it twice"):

@@ -1,15 +1,20 @@
 """Transfers over real sockets that are refused, put off, moved and cut."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from socketserver import StreamRequestHandler, ThreadingTCPServer
+from threading import Thread
 
 import pytest
 
 from medi_build.errors import FetchError
+from medi_build.ingest.fetch import lacking
 from medi_build.ingest.http import MOST_WAITING_SECONDS, download, retry_after
-from tests.ingest.cards import Told
+from medi_build.ingest.sizes import ask
+from tests.ingest.cards import Told, card
 from tests.loopback import Fault, Server, serving
 
 BODY = bytes(range(256)) * 1024
@@ -30,7 +35,7 @@ def get(server: Server, folder: Path, told: Told | None = None, path: str = "/fi
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [("30", 30.0), (" 0 ", 0.0), (None, None), ("", None), ("soon", None), ("-5", None), ("1.5", None), ("²", None),
-     ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0)],
+     ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("Mon, 01 Jan 2024 00:00:00 +99999999999999", None)],
 )  # fmt: skip
 def test_retry_after(header: str | None, seconds: float | None):
     assert retry_after(header) == seconds
@@ -111,3 +116,42 @@ def test_a_server_without_ranges_is_asked_for_all_again(server: Server, tmp_path
     server.ranges = False
     server.cut = [5000, 7000]
     assert get(server, tmp_path, known=True) == BODY
+
+
+@contextmanager
+def answering(answer: bytes) -> Iterator[str]:
+    """The address of a server that gives these bytes to whoever connects."""
+
+    class Handler(StreamRequestHandler):
+        def handle(self) -> None:
+            while self.rfile.readline().strip():
+                pass
+            self.wfile.write(answer)
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as raw:
+        Thread(target=raw.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{raw.server_address[1]}/file"
+        raw.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\nabc", "invalid literal"),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://[here\r\n\r\n", "Invalid IPv6 URL"),
+        (b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 5-7/8\r\nContent-Length: 3\r\n\r\nabc", "another part"),
+        ("HTTP/1.1 206 Partial\r\nContent-Range: bytes ²-7/8\r\n\r\nabc".encode("latin-1"), "another part"),
+    ],
+)
+def test_a_server_that_talks_nonsense_gives_nothing(tmp_path: Path, answer: bytes, message: str):
+    with answering(answer) as url:
+        with pytest.raises(FetchError, match=message):
+            download(url, tmp_path / "part", Told(), digest_known=False)
+        assert not (tmp_path / "part").exists()
+
+
+def test_a_size_that_is_nonsense_is_none(tmp_path: Path):
+    with answering(b"HTTP/1.1 302 Found\r\nLocation: http://[here\r\n\r\n") as url:
+        one = card("pairs/one", ("file",), download={"url": url})
+        [answer] = ask(lacking(one, ("file",))).values()
+    assert (answer.state, answer.why) == ("unknown", "Invalid IPv6 URL")

@@ -13,6 +13,8 @@ from medi_build.ingest.adapters.super_ni_definition import MAX_CHARACTERS, MAX_W
         (["Mark the word '{{ ... }}' in 3.5 pages. Then stop."], "Mark the word '{{ ... }}' in 3.5 pages"),
         (['Say so! "Yes" is an answer.'], "Say so!"),
         (["Первое. Второе."], "Первое"),
+        (["写出一个问题。然后回答。"], "写出一个问题"),
+        (["Name\0 its \x1b[31mmood. Now."], "Name its [31mmood"),
         (["lone \ud800 surrogate;"], "lone surrogate"),
         ([], ""),
         (None, ""),

@@ -75,6 +75,13 @@ def test_each_form_of_options(form: str):
     assert found == [*OPTIONS, None]
 
 
+@pytest.mark.parametrize("list_", ["Plan: 1. eat 2. sleep.", "They came (1) by boat and (2) on foot."])
+def test_a_list_inside_another_part_is_none_of_options_with_a_name(list_: str):
+    text = f"Beginning: {list_} Middle 1: It rained. Middle 2: It snowed. Ending: All froze."
+    assert option_text(text, Pointer("", "number", 2)) == "It snowed."
+    assert option_text(f"Sentence 1: Tea. Sentence 2: Milk. {list_}", Pointer("", "number", 1)) != "Tea."
+
+
 def test_two_lines_are_the_options_of_an_ordinal():
     text = "He poured milk on his tie.\n\nHe poured milk on his cereal."
     assert option_text(text, Pointer("", "ordinal", 2)) == "He poured milk on his cereal."

@@ -11,7 +11,7 @@ from medi_build.encode.speed import Speed, measure
 from medi_build.errors import EncoderError, MissingInputError, OutputError
 from medi_build.ingest.adapters.kilt import MAX_GOLD_PAGE_PASSAGES
 from medi_build.ingest.sizes import Answer
-from medi_build.pipeline.estimate import Estimate, check_to_be_had, estimate, expected_rows
+from medi_build.pipeline.estimate import TEXTS_PER_ROW, Estimate, check_to_be_had, estimate, expected_rows
 from medi_build.pipeline.options import BuildOptions
 from medi_build.pipeline.plan import Plan, find_pipeline, resolve
 from medi_build.pipeline.survey import Room, check_rooms, plan_of, rooms, survey
@@ -144,6 +144,14 @@ def test_time_and_vectors_follow_from_the_speed(shipped: Content, tmp_path: Path
     assert fast.seconds == 600.0
     assert fast.vectors == 60_000 * (2 * 384 + 17) < figures.vectors
     assert fast.disk == fast.download + fast.unpacked + fast.vectors + fast.output
+
+
+def test_a_knowledge_source_that_is_here_bounds_the_passages(shipped: Content, tmp_path: Path) -> None:
+    samples = find_pipeline(shipped, "quickstart")
+    here = estimate(resolve(shipped, samples, ("all",), shipped.sample_data, None, tmp_path), {}, {})
+    assert TEXTS_PER_ROW * here.rows < here.texts < TEXTS_PER_ROW * here.rows + 2000
+    of_kilt = plan(shipped, tmp_path, KILT)
+    assert estimate(of_kilt, {}, {}).texts > 7 * 500_000
 
 
 def test_only_what_has_to_be_fetched_stops_a_build_for_want_of_room(shipped: Content, tmp_path: Path) -> None:

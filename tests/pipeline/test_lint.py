@@ -8,6 +8,7 @@ import pytest
 
 from medi_build.errors import ContentError
 from medi_build.pipeline.lint import lint
+from medi_build.pipeline.validate import validate
 from tests.commands import run_main
 from tests.conftest import ROOT
 
@@ -51,6 +52,29 @@ def test_shipped_pipelines_are_clean() -> None:
     found = lint()
     assert found.findings == []
     assert found.datasets > 100
+
+
+def test_datasets_that_no_pipeline_names_are_looked_at_too(tmp_path: Path) -> None:
+    (tmp_path / "sources").mkdir()
+    (tmp_path / "sources" / "tickets.yaml").write_text(
+        "{name: our/tickets, description: ours, options: {adapter: pairs}, files: {train: [tickets.jsonl]}, "
+        "licence: {spdx: unconfirmed, commercial_use: unknown}, citation: ours, "
+        "instruction: {template: similarity, fields: {target: the the ticket, text_type: ticket}}}"
+    )
+    (tmp_path / "sources" / "task_ids.tsv").write_text("task_id\tname\n100000\tour/tickets\n")
+    [finding] = lint(tmp_path).findings
+    assert (finding.dataset, finding.what) == ("our/tickets", "'the' stands twice")
+    assert lint(tmp_path, ["medi"]).findings == []
+    assert validate(tmp_path, None).to_mend == 1
+
+
+def test_a_table_of_groups_in_another_encoding_is_told(overlay: Path) -> None:
+    table = overlay / "sources" / "same_instruction.tsv"
+    table.write_bytes(b"names\twhy\n\xff\n")
+    with pytest.raises(ContentError, match=r"same_instruction\.tsv: cannot be read"):
+        lint(overlay, ["three"])
+    table.write_text("names\twhy\n", encoding="utf-8-sig")
+    assert lint(overlay, ["three"]).findings == []
 
 
 def test_without_files_only_hand_written_instructions_are_known(overlay: Path) -> None:

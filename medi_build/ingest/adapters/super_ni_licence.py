@@ -5,7 +5,8 @@ from typing import Any
 
 from medi_build.content.cards import Licence
 
-_CREATIVE_COMMONS = re.compile(r"^CC[ -]BY(?P<terms>(-(NC|ND|SA))*)[ -]?(?P<version>\d\.\d)?", re.IGNORECASE)
+_CREATIVE_COMMONS = re.compile(r"^CC[ -]BY(?P<terms>([-_ ](NC|ND|SA)\b)*)[ -]?(?P<version>\d\.\d)?", re.IGNORECASE)
+_FORBIDS = re.compile(r"non[- ]?commercial|\bNC\b|research (?:purposes? |use )?only|only for research", re.IGNORECASE)
 _KNOWN = {
     "mit": "MIT",
     "apache 2.0": "Apache-2.0",
@@ -42,9 +43,15 @@ def licence_of(stated: Any) -> Licence | None:
 
 
 def _one(name: str) -> tuple[str, str]:
-    """SPDX id (or a reference) and commercial use of one stated licence."""
+    """SPDX id (or a reference) and commercial use of one stated licence; a remark that forbids it counts most."""
+    spdx, use = _named(name)
+    return (spdx, "not-allowed") if _FORBIDS.search(name) else (spdx, use)
+
+
+def _named(name: str) -> tuple[str, str]:
+    """The same without a look at remarks."""
     if match := _CREATIVE_COMMONS.match(name):
-        terms = match["terms"].upper()
+        terms = re.sub("[_ ]", "-", match["terms"].upper())
         version = match["version"] or ""
         return f"CC-BY{terms}-{version}".rstrip("-"), "not-allowed" if "NC" in terms else "allowed"
     plain = name.lower()

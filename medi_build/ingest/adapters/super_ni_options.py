@@ -19,12 +19,16 @@ _RANKS = {
     **{str(rank): rank for rank in range(1, 11)},
     **{word: rank for words in (_ORDINALS, _CARDINALS) for rank, word in enumerate(words, 1)},
 }
-_NOUNS = (
+_OPTION_NOUNS = (
     "option", "choice", "completion", "candidate", "answer", "middle", "ending", "response", "continuation",
-    "hypothesis", "title", "text", "statement", "summary", "review", "sentence", "story", "passage", "paragraph",
-    "question",
+    "hypothesis",
 )  # fmt: skip
-"""What an option may be called, in the order in which the inputs are searched for it."""
+"""What nothing but an option is called; such marks go before bare ones, which may stand in any text."""
+_OTHER_NOUNS = (
+    "title", "text", "statement", "summary", "review", "sentence", "story", "passage", "paragraph", "question",
+)  # fmt: skip
+"""What an option may be called, and other parts of the input as well."""
+_NOUNS = _OPTION_NOUNS + _OTHER_NOUNS
 _ANY_NOUN = "|".join(_NOUNS)
 _NUMBER = rf"10|[1-9]|{'|'.join(_CARDINALS)}"
 _POINTER = re.compile(
@@ -93,12 +97,15 @@ def _readings(text: str, target: Pointer) -> Iterator[list[str]]:
     letters = target.style == "letter"
     if target.noun:
         yield _run(_named(target.noun, letters), text)
+    else:
+        for noun in _OPTION_NOUNS:
+            yield _run(_named(noun, letters), text)
     for form in _bare(letters):
         yield _run(form, text)
     if letters:
         yield _run(_UNMARKED, text.partition("Options:")[2])
     if not target.noun:
-        for noun in _NOUNS:
+        for noun in _OTHER_NOUNS:
             yield _run(_named(noun, letters), text)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if target.style == "ordinal" and len(lines) == 2:
