@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from medi_build.errors import MissingInputError
 from medi_build.ingest.adapters.kilt import MAX_GOLD_PAGE_PASSAGES
 from medi_build.ingest.remotes import Remote
-from medi_build.ingest.rows import compression
 from medi_build.ingest.sizes import Answer
+from medi_build.ingest.streams import compression
 from medi_build.pipeline.plan import Plan, Unit, remotes_lacking
 
 if TYPE_CHECKING:
