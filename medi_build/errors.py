@@ -56,6 +56,10 @@ class TrainError(MediError):
     """Training, encoding or quantizing was asked for something impossible."""
 
 
+class EvaluationError(MediError):
+    """An evaluation cannot be made: its task, its data or its results are not what they have to be."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest known name, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

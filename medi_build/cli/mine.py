@@ -13,6 +13,7 @@ from medi_build.cli.options import (
     Dtype,
     DtypeOption,
     EncoderOption,
+    StoreOption,
     TrustOption,
 )
 from medi_build.errors import ContentError, did_you_mean
@@ -58,9 +59,7 @@ def mine_command(
     corpus: Annotated[
         Path | None, typer.Option(help="More candidates: a file with `text`, optionally an id and `title`.")
     ] = None,
-    store: Annotated[
-        Path | None, typer.Option(help="The vector store.  [default: ~/.cache/medi/vectors, shared with builds]")
-    ] = None,
+    store: StoreOption = None,
     forms: Annotated[list[Form] | None, typer.Option("--format", help="May be repeated.  [default: triplet]")] = None,
     scores: Annotated[
         bool,

@@ -37,6 +37,19 @@ TrustOption = Annotated[
 ContentOption = Annotated[Path | None, typer.Option(help="Your own sources/ templates/ pipelines/, laid over ours.")]
 DataOption = Annotated[Path | None, typer.Option(help="Folder of raw files, as for `medi build`.")]
 
+StoreOption = Annotated[
+    Path | None, typer.Option(help="The vector store.  [default: ~/.cache/medi/vectors, shared with builds]")
+]
+ResultsOption = Annotated[Path, typer.Option("--out", "--output_dir", "--output-dir", help="Folder of results.")]
+InstructionsOption = Annotated[
+    str,
+    typer.Option(
+        help="templates: ours, by kind of task; saved: the prompts that the model has saved; none; or a YAML file of "
+        "your own in the form of templates/evaluation.yaml. auto: templates for a model whose pooling leaves "
+        "instructions out, as INSTRUCTOR's does, else saved."
+    ),
+]
+
 
 def split_names(value: str) -> tuple[str, ...]:
     """Comma-separated names."""

@@ -21,6 +21,8 @@ from medi_build.content.super_ni_tasks import TaskFacts, load_overrides, load_ta
 from medi_build.errors import ContentError, did_you_mean
 
 SUPER_NI = "super_ni.yaml"
+EVALUATION = "evaluation.yaml"
+"""Instructions of `medi eval`, which are no template (`content.evaluation`)."""
 SAMPLE_DATA = Path("sources") / "sample_data"
 _Named = TypeVar("_Named", Card, Template, Pipeline)
 MAX_TASK_ID = 2**31 - 1
@@ -89,7 +91,8 @@ def read_cards(root: Path, faults: list[str]) -> dict[str, Card]:
 
 
 def _read_all(folder: Path, model: type[_Named], faults: list[str]) -> list[_Named]:
-    files = sorted(path for path in folder.rglob("*.yaml") if path != folder.parent / "sources" / SUPER_NI)
+    others = (folder.parent / "sources" / SUPER_NI, folder.parent / "templates" / EVALUATION)
+    files = sorted(path for path in folder.rglob("*.yaml") if path not in others)
     items: dict[str, tuple[Path, _Named]] = {}
     for path in files:
         item = _read(path, model, faults)

@@ -1,0 +1,65 @@
+"""Instructions of `medi eval`: by kind of task (`templates/evaluation.yaml`), or a user's own in the same form."""
+
+from functools import cache
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from medi_build.content.load import EVALUATION, content_root
+from medi_build.errors import ContentError
+
+
+class Sides(BaseModel):
+    """What stands in front of the texts of each side, to the letter; without ``document`` both get ``query``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    query: str
+    document: str | None = None
+
+
+class EvaluationInstructions(BaseModel):
+    """Instructions by name of the task, else by kind of task, else ``other``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task_types: dict[str, Sides] = Field(default_factory=dict)
+    tasks: dict[str, Sides] = Field(default_factory=dict)
+    other: Sides
+
+    def of(self, task_type: str, task: str) -> Sides:
+        """The instructions of a task."""
+        return self.tasks.get(task) or self.task_types.get(task_type) or self.other
+
+
+@cache
+def shipped_instructions() -> EvaluationInstructions:
+    """Those that come along.
+
+    Raises:
+        ContentError: the file is not in its form.
+    """
+    return read_instructions(content_root() / "templates" / EVALUATION)
+
+
+def read_instructions(path: Path) -> EvaluationInstructions:
+    """Instructions from a file.
+
+    Raises:
+        ContentError: it cannot be read or is not in the form.
+    """
+    try:
+        return EvaluationInstructions.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ContentError(f"{path}: cannot be read ({error.strerror}); name a YAML file of instructions") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ContentError(f"{path}: is not YAML ({' '.join(str(error).split())})") from error
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"])) or "the file"
+        raise ContentError(
+            f"{path}: {where}: {fault['msg']}, saw {str(fault['input'])[:80]!r}; the form is that of "
+            f"templates/{EVALUATION}: `other`, and by name `task_types` and `tasks`, each with "
+            "`query` and optionally `document`"
+        ) from error
