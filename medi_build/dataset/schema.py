@@ -83,3 +83,6 @@ RECORDS = _schema(
     source_row=pa.int64(),
 )
 """One training record, as it stands in the Parquet shards."""
+LISTS = ("hard_negatives", "labels", "groups", "pos_ids", "possible_false_negative_ids")
+"""Lists of strings that a record may have: texts of further negatives, classes, gold pages, the id of its positive (one
+or none) and those of other rows' positives that may be false negatives for it."""

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from medi_build.arrays import Ints
 from medi_build.encode.pair_tokens import TRUNCATED, Tokens, tokenise
 from medi_build.errors import TrainError
+from medi_build.ingest.triplets import SIDES
 from medi_build.train.data import Rows, TrainingData
-from medi_build.train.triplets import SIDES
 
 INSTRUCTION_MASK = "special_tokens_mask"
 """1 on the tokens of the instruction. sentence-transformers keeps this name from the transformer, but merges, slices

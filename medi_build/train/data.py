@@ -21,11 +21,12 @@ import pyarrow.compute as pc
 import xxhash
 
 from medi_build.arrays import Hashes, Ints
+from medi_build.dataset.schema import LISTS
 from medi_build.errors import TrainError
 from medi_build.files import file_digest, replacing
-from medi_build.train.keys import LISTS, Ragged, RowKeys
-from medi_build.train.mined_forms import Instructions
-from medi_build.train.triplets import NO_INSTRUCTIONS, SIDES, read_triplets
+from medi_build.ingest.mined_forms import Instructions
+from medi_build.ingest.triplets import NO_INSTRUCTIONS, SIDES, read_triplets
+from medi_build.train.keys import Ragged, RowKeys
 
 FORMAT = 5
 """To be raised by hand whenever the files that `prepare` writes change."""
@@ -139,7 +140,7 @@ def prepare(
 
     Args:
         source: what the user named; only told in messages.
-        files: its files, as `medi_build.train.triplets.open_source` finds them.
+        files: its files, as `medi_build.ingest.triplets.open_source` finds them.
         cache: folder that keeps the prepared data; one folder per content is made in it.
         skip_bad_rows: count rows with an empty text instead of refusing them.
         instructions: for records that have none of their own.

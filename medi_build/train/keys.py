@@ -6,10 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medi_build.arrays import Hashes, Ints
-
-LISTS = ("hard_negatives", "labels", "groups", "pos_ids", "possible_false_negative_ids")
-"""Lists of strings that a record may have: texts of further negatives, classes, gold pages, the id of its positive (one
-or none) and those of other rows' positives that may be false negatives for it."""
+from medi_build.dataset.schema import LISTS
 
 
 @dataclass(frozen=True)

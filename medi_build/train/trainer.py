@@ -19,6 +19,8 @@ from medi_build.encode.load import load_model, not_finite, quiet
 from medi_build.encode.model_files import ModelFiles, transformer_in
 from medi_build.encode.window import window_of
 from medi_build.errors import TrainError
+from medi_build.ingest.mined_forms import Instructions
+from medi_build.ingest.triplets import Source, open_source
 from medi_build.train import checks
 from medi_build.train.arguments import make_arguments, optimiser_faults, with_steps
 from medi_build.train.batches import BatchPlan
@@ -28,13 +30,11 @@ from medi_build.train.data import TrainingData, prepare
 from medi_build.train.export import save_model
 from medi_build.train.holdout import ACCURACY, TripletEvaluator
 from medi_build.train.lora import add_lora, lora_layers
-from medi_build.train.mined_forms import Instructions
 from medi_build.train.model_card import Trained, write_card, write_plot
 from medi_build.train.objective import InstructorLoss
 from medi_build.train.plan import TrainingPlan, plan_training
 from medi_build.train.planned_trainer import Lines, PlannedTrainer, Receipts, writing
 from medi_build.train.settings import CUSTOM, INSTRUCTOR, TRIPLET, TrainSettings
-from medi_build.train.triplets import Source, open_source
 
 TOKENS_PER_FORWARD = {True: 16_384, False: 512}
 """On a GPU, and on the CPU."""

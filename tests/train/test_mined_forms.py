@@ -11,15 +11,15 @@ import pytest
 
 from medi_build.content.mining_rule import MiningRule
 from medi_build.dataset.formats import FILES, Format
-from medi_build.errors import DatasetError, TrainError
+from medi_build.errors import DatasetError, InputError, TrainError
+from medi_build.ingest.mined_forms import Instructions
+from medi_build.ingest.triplets import open_source
 from medi_build.ledger import Ledger
 from medi_build.pipeline.mine_file import mine_file
 from medi_build.train import data as data_module
 from medi_build.train.data import TrainingData
-from medi_build.train.mined_forms import Instructions
 from medi_build.train.settings import TrainSettings
 from medi_build.train.trainer import train
-from medi_build.train.triplets import open_source
 from tests.dataset.built import write_built
 from tests.mine.conftest import embed
 from tests.train.test_data import record
@@ -73,7 +73,7 @@ def test_every_form_gives_the_triplets_that_were_mined(tmp_path: Path, scores: b
     assert all(len(negatives) == 3 for *_, negatives in wanted)
     for form, name in FILES.items():
         if scores and form == "labeled-pair":  # where the next positive begins, scores do not say
-            with pytest.raises(TrainError, match=r"scores alone do not say .* mine without --scores"):
+            with pytest.raises(InputError, match=r"scores alone do not say .* mine without --scores"):
                 prepare(tmp_path / "mined" / "out" / name, tmp_path / "cache")
             continue
         data = prepare(tmp_path / "mined" / "out" / name, tmp_path / "cache")
@@ -107,7 +107,7 @@ def test_instructions_are_those_of_the_file_or_else_those_given(tmp_path: Path) 
     path = tmp_path / "medi-data.json"
     path.write_text(json.dumps([record(0)]))
     for source in (path, write_built(tmp_path / "build", [record(0)])):
-        with pytest.raises(TrainError, match=r"have their own instructions; leave out --query-instruction"):
+        with pytest.raises(InputError, match=r"have their own instructions; leave out --query-instruction"):
             prepare(source, tmp_path / "cache", instructions=Instructions("Q"))
 
 
@@ -115,7 +115,7 @@ def test_a_folder_of_one_form_is_read_and_of_several_asks_which(tmp_path: Path) 
     mined(tmp_path / "one", ["n-tuple"])
     assert open_source(tmp_path / "one" / "out").files == [tmp_path / "one" / "out" / "n-tuple.parquet"]
     mined(tmp_path / "two", ["flagembedding", "triplet"])
-    with pytest.raises(TrainError, match=r"2 forms \(triplet\.parquet, flagembedding\.jsonl\); name one of them"):
+    with pytest.raises(InputError, match=r"2 forms \(triplet\.parquet, flagembedding\.jsonl\); name one of them"):
         open_source(tmp_path / "two" / "out")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="no output folder of medi"):
@@ -167,7 +167,7 @@ def test_lines_that_cannot_be_used_are_named_and_those_without_a_text_can_be_ski
 ) -> None:
     path = tmp_path / "lines.jsonl"
     path.write_text("\n".join(map(json.dumps, [LINE, line, {**LINE, "query": "another"}])))
-    with pytest.raises(TrainError, match=message):
+    with pytest.raises((InputError, TrainError), match=message):
         prepare(path, tmp_path / "cache")
     if "empty" in message:
         data = prepare(path, tmp_path / "cache", skip_bad_rows=True)
@@ -198,7 +198,7 @@ def test_titles_stand_in_front_of_the_text_and_ids_are_kept(tmp_path: Path) -> N
 )
 def test_tables_that_cannot_be_used_are_named(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
     pq.write_table(pa.table(columns), tmp_path / "x.parquet")
-    with pytest.raises(TrainError, match=message):
+    with pytest.raises((InputError, TrainError), match=message):
         prepare(tmp_path / "x.parquet", tmp_path / "cache")
 
 

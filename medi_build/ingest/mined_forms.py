@@ -15,14 +15,14 @@ import pyarrow as pa
 
 from medi_build.dataset.formats import FILES
 from medi_build.dataset.schema import MANIFEST
-from medi_build.errors import TrainError
+from medi_build.errors import InputError
 
 TASK = "mined"
 """Name of the one task of such a file."""
 _NEGATIVE = re.compile(r"negative(?:_([0-9]+))?")
 
 Values = tuple[Any, ...]
-"""A record in the order of `medi_build.train.triplets.TRIPLETS`."""
+"""A record in the order of `medi_build.ingest.triplets.TRIPLETS`."""
 
 
 class Instructions(NamedTuple):
@@ -47,13 +47,13 @@ def only_file(folder: Path) -> Path | None:
     """The one form that `medi mine` wrote into a folder; None for the folder of a build, or where there is no form.
 
     Raises:
-        TrainError: there are several.
+        InputError: there are several.
     """
     found = [name for name in FILES.values() if (folder / name).is_file()]
     if not found or (folder / MANIFEST).exists():
         return None
     if len(found) > 1:
-        raise TrainError(
+        raise InputError(
             f"{folder}: holds the same pairs in {len(found)} forms ({', '.join(found)}); name one of them, such as "
             f"{folder / found[0]}"
         )
@@ -80,7 +80,7 @@ def table_records(
         given: the instructions.
 
     Raises:
-        TrainError: a column is missing or of another type, or a row is wrong.
+        InputError: a column is missing or of another type, or a row is wrong.
     """
     names = columns_of(schema, path)
     rows = _numbered(batches, path)
@@ -97,7 +97,7 @@ def columns_of(schema: pa.Schema, path: Path) -> list[str]:
     """The columns of a form that are read, ``anchor`` first.
 
     Raises:
-        TrainError: one is missing, or of another type.
+        InputError: one is missing, or of another type.
     """
     names = schema.names
     text, listed = next(name for name in ("positive", "documents", "document") if name in names), "documents" in names
@@ -113,14 +113,14 @@ def columns_of(schema: pa.Schema, path: Path) -> list[str]:
             if "score" in names
             else f"it needs {'negative or negative_1, negative_2, ...' if text == 'positive' else ' or '.join(marks)}"
         )
-        raise TrainError(f"{path}: has the columns {', '.join(names)}; {hint}")
+        raise InputError(f"{path}: has the columns {', '.join(names)}; {hint}")
     for name in ("anchor", text, *(further if text == "positive" else ())):
         kind = schema.field(name).type
         inner = kind.value_type if name == "documents" and pa.types.is_list(kind) else kind
         if not (pa.types.is_string(inner) or pa.types.is_large_string(inner)) or (inner is kind) == (
             name == "documents"
         ):
-            raise TrainError(f"{path}: the column {name} is of type {kind}; it has to hold text")
+            raise InputError(f"{path}: the column {name} is of type {kind}; it has to hold text")
     return ["anchor", text, *further]
 
 
@@ -167,14 +167,14 @@ def _labeled_list(where: str, row: dict[str, Any]) -> _Group:
     if "labels" in row:
         labels = [_is_positive(label, where) for label in row["labels"] or []]
     if len(labels) != len(texts):
-        raise TrainError(f"{where}: has {len(texts)} documents and {len(labels)} labels; there has to be one for each")
+        raise InputError(f"{where}: has {len(texts)} documents and {len(labels)} labels; there has to be one for each")
     sides = {side: [text for text, label in zip(texts, labels, strict=True) if label == side] for side in (True, False)}
     return _Group(where, row["anchor"], sides[True], sides[False])
 
 
 def _is_positive(label: Any, where: str) -> bool:
     if label not in (0, 1):
-        raise TrainError(f"{where}: a label is {label!r}; it has to be 1 for a positive, 0 for a negative")
+        raise InputError(f"{where}: a label is {label!r}; it has to be 1 for a positive, 0 for a negative")
     return bool(label)
 
 
@@ -193,28 +193,28 @@ def line_records(values: Iterable[Any], path: Path, given: Instructions) -> Iter
     """The records of a JSON file.
 
     Raises:
-        TrainError: a value is not of the form; names it.
+        InputError: a value is not of the form; names it.
     """
     return _records((_line(value, f"{path.name}, record {n}") for n, value in enumerate(values)), given)
 
 
 def _line(value: Any, where: str) -> _Group:
     if not isinstance(value, Mapping) or not isinstance(query := value.get("query"), str):
-        raise TrainError(f"{where}: is no object with a string as its query")
+        raise InputError(f"{where}: is no object with a string as its query")
     if "positive_passages" in value:
         positives, negatives = (_passages(value, f"{side}_passages", where) for side in ("positive", "negative"))
         texts = [text for _, text in positives], [text for _, text in negatives]
         return _Group(where, query, *texts, [name for name, _ in positives])
     prompt = value.get("prompt") or ""
     if not isinstance(prompt, str):
-        raise TrainError(f"{where}: prompt is {prompt!r}; it has to be a string")
+        raise InputError(f"{where}: prompt is {prompt!r}; it has to be a string")
     return _Group(where, query, _strings(value, "pos", where), _strings(value, "neg", where), (), prompt)
 
 
 def _strings(value: Mapping[str, Any], name: str, where: str) -> list[str]:
     texts = value.get(name, [])
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise TrainError(f"{where}: {name} is {str(texts)[:100]}; it has to be a list of strings")
+        raise InputError(f"{where}: {name} is {str(texts)[:100]}; it has to be a list of strings")
     return texts
 
 
@@ -224,7 +224,7 @@ def _passages(value: Mapping[str, Any], name: str, where: str) -> list[tuple[str
     if not isinstance(passages, list) or not all(
         isinstance(one, Mapping) and isinstance(one.get("text"), str) for one in passages
     ):
-        raise TrainError(
+        raise InputError(
             f"{where}: {name} is {str(passages)[:100]}; it has to be a list of objects with docid and text"
         )
     return [

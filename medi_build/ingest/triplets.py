@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from medi_build.dataset.reader import Manifest, open_dataset
-from medi_build.errors import TrainError
+from medi_build.dataset.schema import LISTS
+from medi_build.errors import InputError
 from medi_build.ingest.json_rows import json_values
-from medi_build.train.keys import LISTS
-from medi_build.train.mined_forms import (
+from medi_build.ingest.mined_forms import (
     Instructions,
     columns_of,
     is_line_form,
@@ -62,7 +62,7 @@ def open_source(path: Path) -> Source:
 
     Raises:
         DatasetError: the folder is not whole.
-        TrainError: there is no such file, or the folder holds what was mined in several forms.
+        InputError: there is no such file, or the folder holds what was mined in several forms.
     """
     if path.is_dir():
         if (mined := only_file(path)) is not None:
@@ -70,7 +70,7 @@ def open_source(path: Path) -> Source:
         dataset = open_dataset(path)
         return Source(dataset.shards, dataset.manifest)
     if not path.is_file():
-        raise TrainError(
+        raise InputError(
             f"{path}: no such file or folder; name a folder that `medi build` or `medi mine` wrote, or a medi-data.json"
         )
     return Source([path], None)
@@ -84,7 +84,7 @@ def read_triplets(files: Iterable[Path], given: Instructions = NO_INSTRUCTIONS) 
         given: instructions for records that have none of their own, as those that `medi mine` writes.
 
     Raises:
-        TrainError: a row is not a record; names file and row. Or instructions are given and the records have theirs.
+        InputError: a row is not a record; names file and row. Or instructions are given and the records have theirs.
         InputError: a JSON file cannot be read, or is not JSON.
     """
     for path in files:
@@ -93,7 +93,7 @@ def read_triplets(files: Iterable[Path], given: Instructions = NO_INSTRUCTIONS) 
 
 def _refuse(given: Instructions, path: Path) -> None:
     if any(given):
-        raise TrainError(
+        raise InputError(
             f"{path}: its records have their own instructions; leave out --query-instruction and --document-instruction"
         )
 
@@ -102,7 +102,7 @@ def _parquet_triplets(path: Path, given: Instructions) -> Iterator[pa.RecordBatc
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise TrainError(f"{path}: is not a readable Parquet file ({error})") from error
+        raise InputError(f"{path}: is not a readable Parquet file ({error})") from error
     names = set(file.schema_arrow.names)
     if is_table_form(names):
         batches = _batches(file, columns_of(file.schema_arrow, path), path)
@@ -110,7 +110,7 @@ def _parquet_triplets(path: Path, given: Instructions) -> Iterator[pa.RecordBatc
         return
     _refuse(given, path)
     if missing := sorted({*SIDES, "task_id"} - names):
-        raise TrainError(f"{path}: has no column {', '.join(missing)}; the columns are {', '.join(sorted(names))}")
+        raise InputError(f"{path}: has no column {', '.join(missing)}; the columns are {', '.join(sorted(names))}")
     optional = [name for name in LISTS if name in names]
     ids = ["pos_id"] if "pos_id" in names else []
     _check_types(file.schema_arrow, [*SIDES, "task_id", *optional, *ids], path)
@@ -140,21 +140,21 @@ def _check_types(schema: pa.Schema, names: list[str], path: Path) -> None:
             good = good or pa.types.is_integer(inner) or pa.types.is_null(inner)
         if not good or listed != (name in {*SIDES, *LISTS}):
             wanted = "lists of strings" if name in {*SIDES, *LISTS} else "integers or strings"
-            raise TrainError(f"{path}: the column {name} is of type {kind}; it has to hold {wanted}")
+            raise InputError(f"{path}: the column {name} is of type {kind}; it has to hold {wanted}")
 
 
 def _batches(file: pq.ParquetFile, names: list[str], path: Path) -> Iterator[pa.RecordBatch]:
     try:
         yield from file.iter_batches(ROWS_PER_BATCH, columns=names)
     except (pa.ArrowInvalid, OSError) as error:
-        raise TrainError(f"{path}: cannot be read to its end ({error}); build or copy it again") from error
+        raise InputError(f"{path}: cannot be read to its end ({error}); build or copy it again") from error
 
 
 def _tasks(ids: pa.Array, where: pa.Array) -> pa.Array:
     """The tasks' ids as strings."""
     missing = pc.index(ids.is_null(), True).as_py()
     if missing >= 0:
-        raise TrainError(f"{where[missing].as_py()}: task_id is null; it has to be an integer or a string")
+        raise InputError(f"{where[missing].as_py()}: task_id is null; it has to be an integer or a string")
     return ids.cast(pa.string())
 
 
@@ -163,7 +163,7 @@ def _halves(pairs: pa.Array, side: str, where: pa.Array) -> tuple[pa.Array, pa.A
     lengths = pc.fill_null(pc.list_value_length(pairs), 0)
     wrong = pc.index(pc.not_equal(lengths, 2), True).as_py()
     if wrong >= 0:
-        raise TrainError(
+        raise InputError(
             f"{where[wrong].as_py()}: {side} is {pairs[wrong].as_py()!r}; it has to be a list [instruction, text]"
         )
     return pc.list_element(pairs, 0), pc.list_element(pairs, 1)
@@ -187,7 +187,7 @@ def _json_records(path: Path) -> Iterator[tuple[Any, ...]]:
     for number, value in enumerate(_records(path)):
         where = f"{path.name}, record {number}"
         if not isinstance(value, Mapping):
-            raise TrainError(f"{where}: is {_shown(value)}; it has to be an object with query, pos, neg and task_id")
+            raise InputError(f"{where}: is {_shown(value)}; it has to be an object with query, pos, neg and task_id")
         task_key = _check_keys(value, task_key, where)
         halves = [half for side in SIDES for half in _pair(value[side], side, where)]
         lists = [_strings(value.get(name, []), name, where) for name in LISTS]
@@ -200,7 +200,7 @@ def _to_batch(block: list[tuple[Any, ...]]) -> pa.RecordBatch:
         arrays = [pa.array(column, field.type) for column, field in zip(columns, TRIPLETS, strict=True)]
     except UnicodeEncodeError as error:
         where = next(row for row in block if not _is_unicode(row))[TRIPLETS.names.index("where")]
-        raise TrainError(f"{where}: a text is not valid Unicode ({error.reason}); mend the file") from error
+        raise InputError(f"{where}: a text is not valid Unicode ({error.reason}); mend the file") from error
     return pa.RecordBatch.from_arrays(arrays, schema=TRIPLETS)
 
 
@@ -219,12 +219,12 @@ def _check_keys(record: Mapping[str, Any], task_key: str, where: str) -> str:
     key = task_key if task_key in found else next(iter(found), "task_id")
     missing = [name for name in (*SIDES, key) if name not in record]
     if missing:
-        raise TrainError(
+        raise InputError(
             f"{where}: has no {' and no '.join(missing)}; its keys are {', '.join(map(repr, record)) or 'none'}, "
             "it needs query, pos, neg and task_id (task_name in old files)"
         )
     if task_key and key != task_key:
-        raise TrainError(
+        raise InputError(
             f"{where}: names its task by {key!r}, the records before it by {task_key!r}; a file has to use one of them"
         )
     return key
@@ -234,7 +234,7 @@ def _pair(value: Any, side: str, where: str) -> tuple[str, str]:
     """``(instruction, text)`` of a side in the present form, or in the old one with a third entry 0 or 1."""
     good = isinstance(value, list) and len(value) in (2, 3) and all(isinstance(part, str) for part in value[:2])
     if not good or (len(value) == 3 and value[2] not in (0, 1)):
-        raise TrainError(
+        raise InputError(
             f"{where}: {side} is {_shown(value)}; it has to be [instruction, text], two strings (in old files with a "
             "third entry 0 or 1)"
         )
@@ -247,13 +247,13 @@ def _pair(value: Any, side: str, where: str) -> tuple[str, str]:
 def _task(value: Any, key: str, where: str) -> str:
     if isinstance(value, bool) or not isinstance(value, int if key == "task_id" else (int, str)):
         kind = "an integer" if key == "task_id" else "a string"
-        raise TrainError(f"{where}: {key} is {_shown(value)}; it has to be {kind}")
+        raise InputError(f"{where}: {key} is {_shown(value)}; it has to be {kind}")
     return str(value)
 
 
 def _strings(value: Any, name: str, where: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-        raise TrainError(f"{where}: {name} is {_shown(value)}; it has to be a list of strings")
+        raise InputError(f"{where}: {name} is {_shown(value)}; it has to be a list of strings")
     return value
 
 
