@@ -2,7 +2,11 @@
 
 import typer
 
+from medi_build.cli.eval_compare import compare_command
+
 
 def commands() -> typer.Typer:
     """The commands below `medi eval`."""
-    return typer.Typer(help="Evaluate a model: a command for each suite.", no_args_is_help=True)
+    commands = typer.Typer(help="Evaluate a model: a command for each suite.", no_args_is_help=True)
+    commands.command("compare")(compare_command)
+    return commands

@@ -1,0 +1,94 @@
+"""``medi eval compare``: results of several models side by side."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medi_build.cli.console import CONSOLE, OUT
+
+if TYPE_CHECKING:
+    from medi_build.evaluate.compare import Comparison, Row
+
+
+def compare_command(
+    results: Annotated[
+        list[Path],
+        typer.Argument(help="Folders that `medi eval` wrote to, or single results; the first model is the base."),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder for comparison.json and comparison.svg.")] = None,
+    samples: Annotated[int, typer.Option(min=100, help="Draws of the bootstrap.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 42,
+) -> None:
+    """Compare models by their results: scores times 100, differences to the first model with 95 % intervals.
+
+    The intervals are those of the paired bootstrap over queries, pairs or texts. Averages are over the tasks that
+    all models have, one per suite and one over all.
+
+    Example: `medi eval compare out/eval --out out/comparison`
+    """
+    import orjson
+
+    from medi_build.evaluate.compare import compare, read_results
+    from medi_build.evaluate.compare_plot import plot_comparison
+    from medi_build.files import atomic_file
+
+    comparison = compare(read_results(results), samples=samples, seed=seed)
+    _print(comparison)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        with atomic_file(out / "comparison.json") as file:
+            told = {"samples": samples, "seed": seed, **_plain(comparison)}
+            file.write(orjson.dumps(told, option=orjson.OPT_INDENT_2) + b"\n")
+        plot_comparison(comparison, out / "comparison.svg")
+        OUT.print(f"comparison.json and comparison.svg are in {out}", markup=False, highlight=False)
+
+
+def _print(comparison: "Comparison") -> None:
+    from rich.table import Table
+
+    letters = [chr(ord("A") + number % 26) for number in range(len(comparison.labels))]
+    for letter, label in zip(letters, comparison.labels, strict=True):
+        OUT.print(f"{letter}: {label}", markup=False, highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("task", overflow="fold")
+    table.add_column("metric")
+    for letter in letters:
+        table.add_column(letter, justify="right")
+    for letter in letters[1:]:
+        table.add_column(f"{letter} - A", justify="right", no_wrap=True)
+    for row in comparison.tasks:
+        table.add_row(row.task, row.metric, *_cells(row))
+    table.add_section()
+    for row in comparison.averages:
+        table.add_row(f"average, {row.suite}", row.task, *_cells(row), style="bold")
+    OUT.print(table)
+    for note in comparison.notes:
+        CONSOLE.print(note, markup=False, highlight=False, soft_wrap=True)
+
+
+def _cells(row: "Row") -> list[str]:
+    scores = ["-" if score is None else f"{100 * score:.2f}" for score in row.scores]
+    for difference in row.differences[1:]:
+        if difference is None:
+            scores.append("-")
+        elif difference.low is None or difference.high is None:
+            scores.append(f"{100 * difference.value:+.2f}")
+        else:
+            bounds = f"{100 * difference.low:+.2f}, {100 * difference.high:+.2f}"
+            scores.append(f"{100 * difference.value:+.2f} [{bounds}]")
+    return scores
+
+
+def _plain(comparison: "Comparison") -> dict[str, object]:
+    """The comparison as plain data."""
+
+    def row_plain(row: "Row") -> dict[str, object]:
+        differences = [one._asdict() if one else None for one in row.differences]
+        return {**row._asdict(), "differences": differences}
+
+    return {
+        **comparison._asdict(),
+        "tasks": [row_plain(row) for row in comparison.tasks],
+        "averages": [row_plain(row) for row in comparison.averages],
+    }
