@@ -211,4 +211,10 @@ def _average(suite: str, compared: Sequence[_Compared]) -> Row:
     scores = np.mean(np.array([one.row.scores for one in compared], np.float64), axis=0).tolist()
     drawn = np.mean([one.drawn for one in compared], axis=0)
     known = any(not one.unpaired for one in compared)
-    return Row(suite, f"{len(compared)} tasks", "", tuple(scores), _differences(scores, drawn, known=known))
+    return Row(
+        suite,
+        f"{len(compared)} task{'s' * (len(compared) > 1)}",
+        "",
+        tuple(scores),
+        _differences(scores, drawn, known=known),
+    )

@@ -97,9 +97,8 @@ class Result(BaseModel):
 
     @property
     def label(self) -> str:
-        """The model as tables name it: its name, and the instructions where they are not the model's usual ones."""
-        name, source = str(self.model["model"]), self.instructions["source"]
-        return name if source in ("templates", "saved") else f"{name} (instructions: {source})"
+        """The model as tables name it: its name, and what its texts had in front."""
+        return f"{self.model['model']} ({self.instructions['source']})"
 
 
 def items_table(ids: Sequence[str], values: Sequence[float], gold: Sequence[float] | None = None) -> pa.Table:
@@ -117,9 +116,8 @@ def items_table(ids: Sequence[str], values: Sequence[float], gold: Sequence[floa
 
 
 def result_path(folder: Path, suite: str, task: str, model: Mapping[str, Any], source: str) -> Path:
-    """Where a result lies: ``FOLDER/MODEL-DIGEST[-INSTRUCTIONS]/SUITE/TASK.json``."""
-    own = "" if source in ("templates", "saved") else f"-{_slug(Path(source).stem)}"
-    name = f"{_slug(str(model['model']))}-{str(model['digest'])[:8]}{own}"
+    """Where a result lies: ``FOLDER/MODEL-DIGEST-INSTRUCTIONS/SUITE/TASK.json``."""
+    name = f"{_slug(str(model['model']))}-{str(model['digest'])[:8]}-{_slug(Path(source).stem)}"
     return folder / name / suite / f"{_slug(task)}.json"
 
 

@@ -79,9 +79,9 @@ def test_averages_are_over_the_tasks_that_all_have(tmp_path: Path) -> None:
         save(tmp_path, name, values / 4, task="three", suite="billboard")
     save(tmp_path, "b", BETTER, task="four")
     found = compared(tmp_path, samples=200)
-    assert found.labels == ("a", "b")
+    assert found.labels == ("a (templates)", "b (templates)")
     assert [(row.suite, row.task) for row in found.averages] == [
-        ("billboard", "1 tasks"), ("mteb", "2 tasks"), (OVERALL, "3 tasks"),
+        ("billboard", "1 task"), ("mteb", "2 tasks"), (OVERALL, "3 tasks"),
     ]  # fmt: skip
     mean = BASE.mean()
     assert [row.scores[0] for row in found.averages] == pytest.approx([mean / 4, mean * 0.75, mean * 1.75 / 3])
@@ -104,7 +104,7 @@ def test_other_items_give_no_interval_and_say_so(tmp_path: Path) -> None:
 def test_one_model_under_two_digests_is_two_models(tmp_path: Path) -> None:
     for digest in ("aaaaaaaaa", "bbbbbbbbb"):
         save(tmp_path, "a", BASE, model={"model": "a", "digest": digest})
-    assert list(read_results([tmp_path])) == ["a [aaaaaaaa]", "a [bbbbbbbb]"]
+    assert list(read_results([tmp_path])) == ["a (templates) [aaaaaaaa]", "a (templates) [bbbbbbbb]"]
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match=r"holds no result; name a folder that `medi eval` wrote to"):
         read_results([tmp_path])
     save(tmp_path / "x", "a", BASE)
-    with pytest.raises(EvaluationError, match=r"results of 1 model \(a\)"):
+    with pytest.raises(EvaluationError, match=r"results of 1 model \(a \(templates\)\)"):
         compared(tmp_path / "x")
     save(tmp_path / "y", "a", BASE)
     with pytest.raises(EvaluationError, match="are results of one model"):

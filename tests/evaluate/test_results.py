@@ -25,7 +25,7 @@ def result(**changes: object) -> Result:
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     path = save_result(tmp_path, result(), items_table(["q1", "q2"], [0.0, 0.5]))
-    assert path == tmp_path / "org__encoder-01234567" / "mteb" / "nfcorpus.json"
+    assert path == tmp_path / "org__encoder-01234567-templates" / "mteb" / "nfcorpus.json"
     assert load_result(path) == result()
     assert load_items(path).to_pydict() == {"id": ["q1", "q2"], "value": [0.0, 0.5]}
     assert load_result(path).main_score == 0.25
@@ -33,15 +33,15 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
 
 def test_other_instructions_are_another_result() -> None:
     model = result().model
-    assert result_path(Path(), "mteb", "a", model, "templates") == result_path(Path(), "mteb", "a", model, "saved")
-    assert result_path(Path(), "mteb", "a", model, "none") != result_path(Path(), "mteb", "a", model, "saved")
-    assert result(instructions={"source": "none"}).label == "org/encoder (instructions: none)"
+    paths = {result_path(Path(), "mteb", "a", model, source) for source in ("templates", "saved", "none", "own.yaml")}
+    assert len(paths) == 4
+    assert result(instructions={"source": "none"}).label == "org/encoder (none)"
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "with space", "ü"])
 def test_a_task_of_any_name_stays_in_its_folder(tmp_path: Path, name: str) -> None:
     path = save_result(tmp_path, result(task=name))
-    assert path.resolve().parent == (tmp_path / "org__encoder-01234567" / "mteb").resolve()
+    assert path.resolve().parent == (tmp_path / "org__encoder-01234567-templates" / "mteb").resolve()
     assert load_result(path).task == name
 
 
