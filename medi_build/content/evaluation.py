@@ -20,13 +20,23 @@ class Sides(BaseModel):
 
 
 class EvaluationInstructions(BaseModel):
-    """Instructions by name of the task, else by kind of task, else ``other``."""
+    """Instructions by name of the task, else by kind of task, else ``other``.
+
+    Attributes:
+        task_types: by kind of task.
+        tasks: by name, for a user's own.
+        other: of all other tasks.
+        paraphrases: by kind of task, the same in other words.
+        wrong: one that asks for something else than any of the tasks.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     task_types: dict[str, Sides] = Field(default_factory=dict)
     tasks: dict[str, Sides] = Field(default_factory=dict)
     other: Sides
+    paraphrases: dict[str, tuple[Sides, ...]] = Field(default_factory=dict)
+    wrong: Sides | None = None
 
     def of(self, task_type: str, task: str) -> Sides:
         """The instructions of a task."""

@@ -91,7 +91,7 @@ def read_cards(root: Path, faults: list[str]) -> dict[str, Card]:
 
 
 def _read_all(folder: Path, model: type[_Named], faults: list[str]) -> list[_Named]:
-    others = (folder.parent / "sources" / SUPER_NI, folder.parent / "templates" / EVALUATION)
+    others = (folder.parent / "sources" / SUPER_NI, content_root() / "templates" / EVALUATION)
     files = sorted(path for path in folder.rglob("*.yaml") if path not in others)
     items: dict[str, tuple[Path, _Named]] = {}
     for path in files:

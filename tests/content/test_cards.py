@@ -19,7 +19,7 @@ from tools.datasets_table import page
 
 ROOT = Path(__file__).resolve().parents[2]
 CARDS = sorted(p for p in (ROOT / "sources").glob("*/*.yaml") if p.parent.name != "sample_data")
-TEMPLATES = sorted((ROOT / "templates").glob("*.yaml"))
+TEMPLATES = sorted(set((ROOT / "templates").glob("*.yaml")) - {ROOT / "templates" / "evaluation.yaml"})
 PIPELINES = sorted((ROOT / "pipelines").glob("*.yaml"))
 
 PUBLISHED = {
