@@ -4,6 +4,7 @@ import typer
 
 from medi_build.cli.eval_compare import compare_command
 from medi_build.cli.eval_mteb import mteb_command
+from medi_build.cli.eval_robustness import robustness_command
 from medi_build.cli.eval_triplets import triplets_command
 
 
@@ -12,5 +13,6 @@ def commands() -> typer.Typer:
     commands = typer.Typer(help="Evaluate a model: a command for each suite.", no_args_is_help=True)
     commands.command("mteb")(mteb_command)
     commands.command("triplets")(triplets_command)
+    commands.command("robustness")(robustness_command)
     commands.command("compare")(compare_command)
     return commands

@@ -81,7 +81,7 @@ def mteb_command(
     from medi_build.evaluate.mteb_tasks import choose_jobs
 
     name = _one_model(model, model_name)
-    _quiet()
+    quiet()
     jobs, progress = choose_jobs(task or [], data or [], split), for_console(CONSOLE)
     spec = EncoderSpec(model=name, dtype=dtype.value, trust_remote_code=trust_remote_code)
     opened = open_model(spec, instructions, device=device, store=store or vectors_folder(), progress=progress.advance)
@@ -114,7 +114,7 @@ def _one_model(model: str | None, model_name: str | None) -> str:
     return given.pop()
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """The libraries' own bars would be written over ours, and mteb says everything twice."""
     import datasets
 

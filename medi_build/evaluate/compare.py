@@ -87,6 +87,8 @@ def read_results(paths: Iterable[Path]) -> dict[str, dict[Task, Path]]:
             raise EvaluationError(f"{path}: holds no result; name a folder that `medi eval` wrote to (--out)")
         for file in files:
             result = load_result(file)
+            if result.suite == "robustness":  # itself a comparison, of one model under many instructions
+                continue
             mine = found.setdefault((result.label, str(result.model["digest"])), {})
             other = mine.setdefault((result.suite, result.task), file)
             if other.resolve() != file.resolve():

@@ -17,7 +17,7 @@ from medi_build.devices import cores
 from medi_build.errors import EvaluationError
 from medi_build.files import atomic_file
 
-Suite = Literal["mteb", "billboard", "prompt-retrieval", "triplets"]
+Suite = Literal["mteb", "billboard", "prompt-retrieval", "triplets", "robustness"]
 Statistic = Literal["mean", "pearson", "spearman"]
 LIBRARIES = ("medi-build", "torch", "transformers", "sentence-transformers", "mteb")
 
