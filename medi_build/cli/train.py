@@ -62,6 +62,14 @@ def train_command(
     ] = False,
     precision: Annotated[Precision, typer.Option(help="Of the forward passes.")] = Precision.float32,
     eval_steps: Annotated[int, typer.Option(min=1, help="Steps between evaluations and checkpoints.")] = 500,
+    eval_sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--eval",
+            help="Evaluation set to score at each evaluation, as beir:DIR (or sts, classification, clustering); may be "
+            "repeated.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of batches, dropout and held-out rows.")] = 42,
     resume: Annotated[bool, typer.Option(help="Go on from the newest whole checkpoint.")] = True,
     skip_bad_rows: Annotated[
@@ -113,6 +121,7 @@ def train_command(
         "cached": cached,
         "precision": precision.value,
         "eval_steps": eval_steps,
+        "eval_sets": tuple(eval_sets or ()),
         "seed": seed,
         "resume": resume,
         "skip_bad_rows": skip_bad_rows,
@@ -129,6 +138,8 @@ def train_command(
     if trained.accuracy:
         before, after = trained.accuracy
         OUT.print(f"held-out triplet accuracy: {before:.3f} before, {after:.3f} after")
+    for name, (before, after) in trained.scores.items():
+        OUT.print(f"{name}: {before:.4f} before, {after:.4f} after", markup=False)
     OUT.print(f"model, card and training.svg are in {trained.output_dir}", markup=False)
 
 

@@ -71,12 +71,16 @@ def optimiser_faults(args: SentenceTransformerTrainingArguments) -> Iterator[str
 
 
 def with_steps(
-    args: SentenceTransformerTrainingArguments, batches: int, *, evaluates: bool
+    args: SentenceTransformerTrainingArguments, batches: int, *, evaluates: bool, holds_out: bool
 ) -> SentenceTransformerTrainingArguments:
-    """The plan is the whole run: one pass over it, evaluated on the way, the best checkpoint kept."""
+    """The plan is the whole run: one pass over it, evaluated on the way, the best checkpoint kept.
+
+    Which is best is for rows held out of the training data to say, and for no evaluation set.
+    """
     args.max_steps = -(-batches // args.gradient_accumulation_steps)
     if evaluates:
         args.eval_strategy = "steps"
+    if holds_out:
         args.load_best_model_at_end = True
         args.metric_for_best_model = f"eval_{ACCURACY}"
         args.greater_is_better = True

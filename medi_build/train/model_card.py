@@ -27,6 +27,7 @@ class Trained:
         history: the trainer's log: points with ``step`` and ``loss`` or ``eval_triplet_accuracy``.
         accuracy: held-out triplet accuracy before and after, mean over tasks; None without held-out rows.
         by_task: held-out triplet accuracy after, by task id.
+        scores: main metric of each evaluation set before and after, by ``SET_METRIC``.
         texts_cut: texts of all batches that did not fit the window.
         skipped: rows left out, by reason.
         resumed_from: the step the run was continued from, 0 for a fresh one.
@@ -36,17 +37,17 @@ class Trained:
     history: list[dict[str, Any]]
     accuracy: tuple[float, float] | None
     by_task: dict[int, float]
+    scores: dict[str, tuple[float, float]]
     texts_cut: int
     skipped: dict[str, int]
     resumed_from: int
 
 
-def write_plot(history: Sequence[dict[str, Any]], accuracy: tuple[float, float] | None, path: Path) -> None:
-    """Loss and held-out accuracy over the steps, as SVG; the same history gives the same bytes.
+def write_plot(trained: Trained, path: Path) -> None:
+    """Loss, held-out accuracy and the scores of evaluation sets over the steps, as SVG; equal runs give equal bytes.
 
     Args:
-        history: as in `Trained`.
-        accuracy: as in `Trained`.
+        trained: what came of the run.
         path: file to write.
     """
     import matplotlib as mpl
@@ -55,7 +56,9 @@ def write_plot(history: Sequence[dict[str, Any]], accuracy: tuple[float, float] 
     from matplotlib import pyplot
 
     with mpl.rc_context({"svg.hashsalt": "medi"}):
-        figure, loss_axis = pyplot.subplots(figsize=(8, 4.5))
+        rows = 2 if trained.scores else 1
+        figure, axes = pyplot.subplots(rows, 1, figsize=(8, 4.5 * rows), squeeze=False, sharex=True)
+        loss_axis, history = axes[0, 0], trained.history
         steps, losses = _curve(history, "loss")
         span = max(1, len(losses) // _POINTS_AVERAGED)
         means = [sum(losses[max(0, i + 1 - span) : i + 1]) / min(span, i + 1) for i in range(len(losses))]
@@ -64,14 +67,22 @@ def write_plot(history: Sequence[dict[str, Any]], accuracy: tuple[float, float] 
         loss_axis.plot(steps, means, color="tab:blue", label=f"mean of {span} points" if span > 1 else "loss")
         loss_axis.set(xlabel="step", ylabel="training loss", ylim=(0, None))
         steps, values = _curve(history, f"eval_{ACCURACY}")
-        if values and accuracy:
+        if values and trained.accuracy:
             axis = loss_axis.twinx()
-            axis.plot([0, *steps], [accuracy[0], *values], color="tab:orange", marker="o", label="held-out accuracy")
+            axis.plot(
+                [0, *steps], [trained.accuracy[0], *values], color="tab:orange", marker="o", label="held-out accuracy"
+            )
             best = steps[values.index(max(values))]
             axis.plot([best], [max(values)], "*", color="tab:red", markersize=14, label=f"saved: step {best}")
             axis.set_ylabel("held-out triplet accuracy, mean over tasks")
         figure.legend(loc="upper center", ncols=4, frameon=False)
-        figure.tight_layout(rect=(0, 0, 1, 0.94))
+        for name, (before, _) in trained.scores.items():
+            steps, values = _curve(history, f"eval_{name}")
+            axes[1, 0].plot([0, *steps], [before, *values], marker="o", label=name)
+        if trained.scores:
+            axes[1, 0].set(xlabel="step", ylabel="score on evaluation sets")
+            axes[1, 0].legend(frameon=False)
+        figure.tight_layout(rect=(0, 0, 1, 1 - 0.06 / rows))
         figure.savefig(path, format="svg", metadata={"Date": None})
         pyplot.close(figure)
 
@@ -130,6 +141,7 @@ def _results(trained: Trained) -> str:
     if trained.accuracy:
         before, after = trained.accuracy
         lines.append(f"- held-out triplet accuracy, mean over tasks: {before:.4f} before, {after:.4f} after")
+    lines += [f"- {name}: {before:.4f} before, {after:.4f} after" for name, (before, after) in trained.scores.items()]
     return "## Results\n![loss and accuracy](training.svg)\n\n" + "\n".join(lines)
 
 

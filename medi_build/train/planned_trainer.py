@@ -1,6 +1,6 @@
 """sentence-transformers' trainer over planned batches, and what it calls on the way: receipts, lines for the user."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -127,10 +127,10 @@ class Receipts(TrainerCallback):  # type: ignore[misc]
 
 
 class Lines(TrainerCallback):  # type: ignore[misc]
-    """Tells the loss and the held-out accuracy, a line each time, and has the last step logged and evaluated."""
+    """Tells the loss and what evaluation gave, a line each time, and has the last step logged and evaluated."""
 
-    def __init__(self, report: Callable[[str], None]) -> None:
-        self.report = report
+    def __init__(self, report: Callable[[str], None], scores: Sequence[str]) -> None:
+        self.report, self.scores = report, scores
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Have the last step logged and evaluated."""
@@ -139,9 +139,11 @@ class Lines(TrainerCallback):  # type: ignore[misc]
             control.should_evaluate = args.eval_strategy != "no"
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
-        """Tell loss and accuracy."""
+        """Tell loss, accuracy and the scores of evaluation sets."""
         at = f"step {state.global_step:,} of {state.max_steps:,}:"
         if "loss" in logs:
             self.report(f"{at} loss {logs['loss']:.4f}, learning rate {logs['learning_rate']:.2e}")
         if (accuracy := logs.get(f"eval_{ACCURACY}")) is not None:
             self.report(f"{at} held-out triplet accuracy {accuracy:.4f}")
+        if found := [f"{name} {logs[f'eval_{name}']:.4f}" for name in self.scores if f"eval_{name}" in logs]:
+            self.report(f"{at} {', '.join(found)}")

@@ -61,6 +61,8 @@ class TrainSettings:
         precision: of the forward passes (autocast); the weights stay float32.
         pool_instruction: let the pooling see the instruction, unlike INSTRUCTOR.
         eval_rows_per_task: rows of each task held out for evaluation, at most a tenth; 0 for none.
+        eval_sets: evaluation sets on disk, each ``FORM:DIR`` (`medi_build.train.evaluation.FORMS`), scored whenever the
+            held-out rows are. They choose nothing: the checkpoint that is kept is that of the best held-out accuracy.
         eval_steps: optimiser steps between evaluations and checkpoints.
         logging_steps: optimiser steps between points of the loss curve; divides `eval_steps`.
         skip_bad_rows: leave out rows without text, or whose instruction fills the window, and count them.
@@ -100,6 +102,7 @@ class TrainSettings:
     precision: Precision = "float32"
     pool_instruction: bool = False
     eval_rows_per_task: int = 16
+    eval_sets: tuple[str, ...] = ()
     eval_steps: int = 500
     logging_steps: int = 10
     skip_bad_rows: bool = False

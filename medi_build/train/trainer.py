@@ -19,6 +19,7 @@ from medi_build.encode.load import load_model, not_finite, quiet
 from medi_build.encode.model_files import ModelFiles, transformer_in
 from medi_build.encode.window import window_of
 from medi_build.errors import TrainError
+from medi_build.evaluate.local_data import LocalSet
 from medi_build.ingest.mined_forms import Instructions
 from medi_build.ingest.triplets import Source, open_source
 from medi_build.train import checks
@@ -27,6 +28,7 @@ from medi_build.train.batches import BatchPlan
 from medi_build.train.checkpoints import newest_checkpoint, run_fingerprint
 from medi_build.train.collate import CUT, TripletCollator, leave_instructions_out
 from medi_build.train.data import TrainingData, prepare
+from medi_build.train.evaluation import Evaluator, metric_of, read_sets
 from medi_build.train.export import save_model
 from medi_build.train.holdout import ACCURACY, TripletEvaluator
 from medi_build.train.lora import add_lora, lora_layers
@@ -90,6 +92,7 @@ class _Start(NamedTuple):
     files: ModelFiles
     model: Any
     window: int
+    sets: tuple[LocalSet, ...]
 
 
 class _Run(NamedTuple):
@@ -98,7 +101,7 @@ class _Run(NamedTuple):
     trainer: PlannedTrainer
     data: TrainingData
     planned: TrainingPlan
-    evaluator: TripletEvaluator | None
+    evaluator: Evaluator | None
     checkpoint: Path | None
 
 
@@ -110,12 +113,13 @@ def _check(settings: TrainSettings) -> _Start:
     if args is not None:
         faults.add(optimiser_faults(args))
     source = faults.of(open_source, settings.source)
+    sets = faults.of(read_sets, settings.eval_sets)
     if faults.found and not checks.is_local(settings.model_name_or_path):
         faults.raise_them()  # nothing is fetched for a run that cannot be
     loaded = _load(settings, args, faults)
     faults.raise_them()
-    assert args is not None and source is not None and loaded is not None
-    return _Start(args, source, *loaded)
+    assert args is not None and source is not None and loaded is not None and sets is not None
+    return _Start(args, source, *loaded, sets)
 
 
 def _load(settings: TrainSettings, args: Any, faults: checks.Faults) -> tuple[ModelFiles, Any, int] | None:
@@ -171,13 +175,14 @@ def _set_up(
     checkpoint = faults.of(newest_checkpoint, settings.output_dir, fingerprint) if settings.resume else None
     if settings.lora_rank:
         tell(_add_lora(settings, start))
-    evaluator = None
+    held_out = None
     if len(planned.evaluation):
         triplets = TripletCollator(
             model.tokenizer, window, np.empty(0, np.int64), skip_instruction=not settings.pool_instruction
         )
-        evaluator = TripletEvaluator(data, planned.evaluation, triplets, tokens_per_forward)
-    args = with_steps(args, len(planned.plan), evaluates=evaluator is not None)
+        held_out = TripletEvaluator(data, planned.evaluation, triplets, tokens_per_forward)
+    evaluator = Evaluator(held_out, start.sets) if held_out or start.sets else None
+    args = with_steps(args, len(planned.plan), evaluates=evaluator is not None, holds_out=held_out is not None)
     faults.add(checks.room_faults(settings, model, args.max_steps, args.save_total_limit))
     faults.raise_them()
     receipts = Receipts(fingerprint, args.save_total_limit)
@@ -191,7 +196,7 @@ def _set_up(
             args=args,
             loss=loss(model) if loss else make_loss(settings, model, tokens_per_forward, planned.collator.negatives),
             evaluator=evaluator,
-            callbacks=[receipts, Lines(tell), *callbacks],
+            callbacks=[receipts, Lines(tell, [metric_of(data) for data in start.sets]), *callbacks],
         )
     except (ImportError, OSError, RuntimeError, ValueError) as error:  # such as no package for report_to
         raise TrainError(f"the trainer cannot be set up: {error}") from error
@@ -208,8 +213,9 @@ def _run(settings: TrainSettings, start: _Start, run: _Run, tell: Report) -> Tra
     trained = Trained(
         settings.output_dir,
         list(trainer.state.log_history),
-        (before[ACCURACY], after[ACCURACY]) if evaluator else None,
-        {int(name.rsplit("_", 1)[1]): value for name, value in after.items() if name != ACCURACY},
+        (before[ACCURACY], after[ACCURACY]) if ACCURACY in before else None,
+        {int(name.rsplit("_", 1)[1]): value for name, value in after.items() if name.startswith(f"{ACCURACY}_task_")},
+        {metric_of(data): (before[metric_of(data)], after[metric_of(data)]) for data in start.sets},
         sum(point.get(CUT, 0) for point in trainer.state.log_history),
         run.planned.skipped,
         int(checkpoint.name.split("-")[1]) if checkpoint else 0,
@@ -296,5 +302,5 @@ def _save(
         save_model(model, settings.output_dir)
         if settings.export == "instructor":
             save_model(model, settings.output_dir / "instructor", form="instructor")
-        write_plot(trained.history, trained.accuracy, settings.output_dir / "training.svg")
+        write_plot(trained, settings.output_dir / "training.svg")
         write_card(settings, data, manifest, plan, trained)
