@@ -5,9 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
+
+settings.register_profile("medi", deadline=None)  # a busy machine is no fault of the code
+settings.load_profile("medi")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -159,7 +159,7 @@ def ids_by_content(form: Form, rows: Rows) -> dict[str, list[str]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FORMS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_rows_that_come_go_and_move_leave_the_others_as_they_were(name: str, data: st.DataObject) -> None:
     form = FORMS[name]
@@ -227,7 +227,7 @@ def test_a_text_without_an_id_in_a_corpus_is_known_by_its_hash(tmp_path: Path) -
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sets(st.integers(0, 30), min_size=2), st.data())
 def test_a_random_negative_stays_as_long_as_it_is_there(numbers: set[int], data: st.DataObject) -> None:
     """With fewer candidates, in another order, a row draws what it drew of all, if that is still among them."""

@@ -47,7 +47,7 @@ TWO = [*ONE, Instructions("Represent this question;", "Represent this answer;")]
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(TEXT, min_size=1, max_size=30), st.integers(1, 12), st.integers(1, 40))
 def test_shard_size_changes_no_row_and_json_equals_parquet(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], small: int, big: int

@@ -49,7 +49,7 @@ TEXTS = st.sampled_from(["", " ", "a", "b", " a", "a\t", "c"])
 ROWS = st.builds(row, TEXTS, TEXTS, TEXTS, st.sampled_from(["", "Represent x;", "x"]), st.sampled_from([5, 5, 5, 6]))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(rows=st.lists(ROWS, min_size=1, max_size=4))
 def test_a_fault_is_found_exactly_where_there_is_one(rows: list[dict[str, Any]]) -> None:
     def whole(one: dict[str, Any]) -> bool:

@@ -72,7 +72,7 @@ def test_the_bundled_encoder_equals_sentence_transformers():
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @given(data=st.data())
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_vector_depends_on_its_text_alone_bit_for_bit(tiny_t5, dtype, data):
     pool = TEXTS + [text + " again" for text in TEXTS] + [str(n) * (n % 60) for n in range(40)]
     model = encoder(tiny_t5, dtype)

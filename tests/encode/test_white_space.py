@@ -83,7 +83,7 @@ def same(one: Tokens, other: Tokens) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["word pieces", "byte-level", "sentence pieces"])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(prompt=spaced(), text=spaced())
 def test_with_the_prompt_in_the_pooling_it_is_prompt_and_text_to_the_letter(
     models: dict[str, Pair], kind: str, prompt: str, text: str
@@ -96,7 +96,7 @@ def test_with_the_prompt_in_the_pooling_it_is_prompt_and_text_to_the_letter(
 
 
 @pytest.mark.parametrize("kind", ["INSTRUCTOR, sentence pieces", "INSTRUCTOR, word pieces", "INSTRUCTOR, byte-level"])
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(prompt=spaced(), text=spaced())
 def test_with_the_prompt_out_of_the_pooling_it_is_as_instructorembedding_strips(
     models: dict[str, Pair], kind: str, prompt: str, text: str
@@ -109,7 +109,7 @@ def test_with_the_prompt_out_of_the_pooling_it_is_as_instructorembedding_strips(
 
 
 @pytest.mark.parametrize("kind", ["INSTRUCTOR, sentence pieces", "INSTRUCTOR, word pieces"])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(prompt=spaced().map(str.lstrip), text=spaced())
 def test_where_tokens_hold_no_blanks_that_is_what_sentence_transformers_does(
     models: dict[str, Pair], kind: str, prompt: str, text: str
@@ -132,7 +132,7 @@ def test_vectors_follow(models: dict[str, Pair], kind: str, prompt: str) -> None
 
 
 @pytest.mark.parametrize("kind", ["word pieces", "byte-level", "INSTRUCTOR, sentence pieces", "INSTRUCTOR, byte-level"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(pairs=st.lists(st.tuples(spaced(), spaced()), min_size=1, max_size=3))
 def test_the_trainer_sees_the_tokens_that_the_encoder_sees(
     models: dict[str, Pair], kind: str, pairs: list[tuple[str, str]]

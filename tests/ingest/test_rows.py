@@ -133,7 +133,7 @@ def test_where_no_row_is_a_list_every_list_is_an_array(tmp_path: Path):
     assert read(written(tmp_path, "a.json", '["a text", "another"]'), lists=False)[0] == ["a text", "another"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows=st.lists(
         st.one_of(
@@ -170,7 +170,7 @@ def test_an_array_that_breaks_names_the_element(tmp_path: Path):
 CELL = st.text(alphabet='ab,;"\t\n é☃', max_size=12).filter(lambda text: text == text.strip())
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(rows=st.lists(st.fixed_dictionaries({"query": CELL, "positive": CELL, "": CELL}), min_size=1, max_size=6))
 def test_a_csv_is_what_the_csv_module_wrote(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, str]]):
     path = written(tmp_path_factory.mktemp("rows"), "a.csv", table(rows))

@@ -196,7 +196,7 @@ def test_answer_strings_are_found_as_whole_words():
     assert ledger.notes["rejected_answer_in_passage"] == 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text("aB ,.-é1", max_size=12), st.text("aB ,é1", max_size=4))
 def test_answer_in_passage_equals_the_plain_version(passage, answer):
     def words(text):
@@ -338,7 +338,7 @@ def test_every_draw_is_seeded_and_no_order_comes_from_a_set():
     assert drawn(4) != drawn(3)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 999), count=st.integers(1, 5), how=st.sampled_from(["top", "random"]))
 def test_pick_takes_allowed_ones_only_and_each_once(seed, count, how):
     rng = np.random.default_rng(seed)

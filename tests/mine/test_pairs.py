@@ -44,7 +44,7 @@ def run(rows, docs=(), rule=None, seed=1, **options):
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     rows=st.lists(ROW, max_size=8),
     docs=st.lists(DOCUMENT, max_size=5),
@@ -65,7 +65,7 @@ def test_negatives_equal_the_plain_version(rows, docs, symmetric, count):
         assert (by_row[i]["miner"] == "given") == (by_row[i]["neg_rank"] == -1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows=st.lists(ROW, max_size=10),
     docs=st.lists(DOCUMENT, max_size=5),

@@ -35,14 +35,14 @@ def check_against(expected, table, ledger):
     assert ledger.dropped.get("mine", {}).get("no_negative", 0) == sum(n is None for _, n in expected.values())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(labelled, max_size=12))
 def test_labels_equal_the_plain_version(rows):
     table, ledger = run(rows, "classification")
     check_against(reference.by_label(rows, embed), table, ledger)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(answered, max_size=12))
 def test_outputs_equal_the_plain_version(rows):
     table, ledger = run(rows, "text2text")

@@ -22,7 +22,7 @@ def series(lists):
     return pl.Series(lists, dtype=LISTS)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @example(corpus=[[], ["a"]], queries=[["a"]], k1=1.0, b=1.0, epsilon=0.25)
 @given(
     corpus=st.lists(TOKENS, min_size=1, max_size=12).filter(any),
@@ -39,7 +39,7 @@ def test_scores_equal_rank_bm25(corpus, queries, k1, b, epsilon):
     np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 9999),
     n=st.integers(1, 400),
@@ -92,7 +92,7 @@ def test_without_what_scipy_keeps_private_the_scores_are_the_same(monkeypatch):
     np.testing.assert_array_equal(index.topk(queries, 7).ids, found.ids)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 9999), rows=st.integers(0, 6), columns=st.integers(1, 6), width=st.integers(1, 40))
 def test_a_product_is_added_in_the_stored_order(seed, rows, columns, width):
     rng = np.random.default_rng(seed)

@@ -40,7 +40,7 @@ def oracle(queries, corpus, k, allowed):
     return ids, values
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_queries=st.integers(1, 9),

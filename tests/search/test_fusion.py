@@ -28,7 +28,7 @@ def fused(rankings, k):
     return [(document, float(gains[document])) for document in sorted(gains, key=lambda d: (-gains[d], d))[:k]]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     lists=st.lists(
         st.lists(st.lists(st.integers(0, 9), unique=True, max_size=6), min_size=2, max_size=2), min_size=1, max_size=4

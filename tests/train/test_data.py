@@ -83,7 +83,7 @@ def test_json_lines_are_read(tmp_path: Path) -> None:
     assert len(prepare(path, tmp_path / "cache")) == 5
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     values=st.lists(
         st.dictionaries(st.text(max_size=5), st.text(alphabet='ab"\\{}[],ü☃\n', max_size=30), min_size=1), max_size=8
@@ -280,7 +280,7 @@ def make_keys(task: list[int], query: list[int]) -> RowKeys:
     return RowKeys(np.array(task, np.int64), hashes, hashes, hashes, none, none, none, none, none)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     rows=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 40)), min_size=1, max_size=200),
     wanted=st.integers(0, 12),

@@ -20,7 +20,7 @@ def features(lengths: list[int], padding: int) -> dict[str, Tensor]:
 LENGTHS = st.lists(st.integers(0, 12), min_size=1, max_size=20).filter(any)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(lengths=LENGTHS, budget=st.integers(1, 40), padding=st.integers(0, 3))
 def test_chunks_are_whole_within_the_budget_and_trimmed(lengths: list[int], budget: int, padding: int) -> None:
     batch = features(lengths, padding)
@@ -38,7 +38,7 @@ def test_chunks_are_whole_within_the_budget_and_trimmed(lengths: list[int], budg
 @pytest.mark.skipif(
     not {"_create_minibatch", "_minibatch_ranges"} <= vars(gradcache).keys(), reason="private names, no longer there"
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(lengths=LENGTHS, budget=st.integers(1, 40), padding=st.integers(0, 3))
 def test_they_equal_those_of_the_library(lengths: list[int], budget: int, padding: int) -> None:
     batch = features(lengths, padding)

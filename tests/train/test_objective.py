@@ -25,7 +25,7 @@ def per_pair_loss(query: Tensor, pos: Tensor, neg: Tensor, temperature: float) -
     return total
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     rows=st.integers(1, 9),
     width=st.integers(2, 12),
@@ -72,7 +72,7 @@ def several_negatives_loss(
     return total
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(counts=st.lists(st.integers(1, 4), min_size=1, max_size=6), in_batch=st.booleans(), seed=st.integers(0, 2**31))
 def test_several_negatives_equal_the_loop(counts: list[int], in_batch: bool, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -68,7 +68,7 @@ def batches_of(plan: BatchPlan) -> list[list[int]]:
     return [plan.batch(index).tolist() for index in range(len(plan))]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(rows=data(), batch_size=st.integers(1, 16), seed=st.integers(0, 5), classes=st.sampled_from(["apart", "mixed"]))
 def test_every_row_once_one_task_no_false_negative(rows: list[Row], batch_size: int, seed: int, classes: str) -> None:
     plan = plan_batches(make_keys(rows), BatchSettings(batch_size=batch_size, seed=seed, classes=classes))
@@ -81,7 +81,7 @@ def test_every_row_once_one_task_no_false_negative(rows: list[Row], batch_size: 
                 assert not false_negatives(rows[first], rows[second], same_class=classes == "apart")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(rows=data(), per_process=st.integers(1, 5), processes=st.integers(1, 4), epochs=st.sampled_from([1.0, 2.5]))
 def test_processes_get_equal_slices_that_make_the_batch(
     rows: list[Row], per_process: int, processes: int, epochs: float
@@ -179,7 +179,7 @@ def test_tasks_with_classes_can_leave_out_in_batch_negatives() -> None:
     assert sorted(map(len, batches_of(plan))) == [6, 6]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     sizes=st.lists(st.integers(1, 10_000), min_size=1, max_size=20),
     cap=st.one_of(st.none(), st.integers(1, 5_000)),

@@ -32,10 +32,10 @@ from medi_build.ingest.adapters.base import (
     example_batches,
     source_names,
 )
-from medi_build.ingest.adapters.super_ni_definition import first_sentence
-from medi_build.ingest.adapters.super_ni_fields import fields
 from medi_build.ingest.adapters.super_ni_licence import licence_of
 from medi_build.ingest.adapters.super_ni_options import option_text, pointer
+from medi_build.ingest.instruction_rules.definition import first_sentence
+from medi_build.ingest.instruction_rules.fields import fields
 from medi_build.ingest.json_rows import json_lines
 from medi_build.ledger import Ledger
 

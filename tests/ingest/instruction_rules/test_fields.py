@@ -7,9 +7,9 @@ import pytest
 from medi_build.content.super_ni_tasks import Override, load_overrides
 from medi_build.content.wording import faults
 from medi_build.errors import ContentError
-from medi_build.ingest.adapters.super_ni_fields import fields
+from medi_build.ingest.instruction_rules.fields import fields
 
-OVERRIDES = Path(__file__).parent.parent.parent / "sources" / "super_ni_overrides.tsv"
+OVERRIDES = Path(__file__).parents[3] / "sources" / "super_ni_overrides.tsv"
 
 
 def say(told: dict[str, str]) -> str:

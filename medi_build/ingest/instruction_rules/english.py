@@ -2,7 +2,7 @@
 
 import re
 
-from medi_build.ingest.adapters.super_ni_words import NOUNS, VERBS
+from medi_build.ingest.instruction_rules.words import NOUNS, VERBS
 
 _ABBREVIATIONS = {"e.g.": "eg", "i.e.": "ie", "etc.": "etc", "vs.": "vs", "v.": "vs", "a.m.": "am", "p.m.": "pm"}
 _ABBREVIATION = re.compile(r"(?<![\w.])(e\.g\.|i\.e\.|etc\.|vs\.|v\.|[ap]\.m\.)", re.IGNORECASE)

@@ -1,7 +1,7 @@
 """Instruction fields of a Super-NI task: domain, text type and objective, by rules over the task's own file.
 
 They fill ``Represent the [domain] <text type> [for <objective>]`` (Su et al. 2023, section 2.4). The definition's own
-words come first (`super_ni_request`, `super_ni_input`), the category's phrase where they cannot be read. A rule leaves
+words come first (`request`, `input`), the category's phrase where they cannot be read. A rule leaves
 a field empty rather than say something untrue; ``sources/super_ni_overrides.tsv`` says it where the rules cannot.
 """
 
@@ -9,14 +9,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from medi_build.ingest.adapters.super_ni_categories import CATEGORY_BY_NAME, OBJECTIVES
-from medi_build.ingest.adapters.super_ni_domain import domain_of, language_of, named
-from medi_build.ingest.adapters.super_ni_english import shorten
-from medi_build.ingest.adapters.super_ni_fit import answering, fitted, restricted
-from medi_build.ingest.adapters.super_ni_input import text_type
-from medi_build.ingest.adapters.super_ni_languages import languages_labelled, languages_told, turned
-from medi_build.ingest.adapters.super_ni_phrase import finished, mended
-from medi_build.ingest.adapters.super_ni_request import request
+from medi_build.ingest.instruction_rules.categories import CATEGORY_BY_NAME, OBJECTIVES
+from medi_build.ingest.instruction_rules.domain import domain_of, language_of, named
+from medi_build.ingest.instruction_rules.english import shorten
+from medi_build.ingest.instruction_rules.fit import answering, fitted, restricted
+from medi_build.ingest.instruction_rules.input import text_type
+from medi_build.ingest.instruction_rules.languages import languages_labelled, languages_told, turned
+from medi_build.ingest.instruction_rules.phrase import finished, mended
+from medi_build.ingest.instruction_rules.request import request
 
 
 def fields(task: Mapping[str, Any]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 import pytest
 
-from medi_build.ingest.adapters.super_ni_definition import MAX_CHARACTERS, MAX_WORDS, first_sentence
+from medi_build.ingest.instruction_rules.definition import MAX_CHARACTERS, MAX_WORDS, first_sentence
 
 
 @pytest.mark.parametrize(

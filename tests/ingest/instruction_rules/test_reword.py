@@ -2,8 +2,8 @@
 
 import pytest
 
-from medi_build.ingest.adapters.super_ni_fields import fields
-from tests.ingest.test_super_ni_request import say, task
+from medi_build.ingest.instruction_rules.fields import fields
+from tests.ingest.instruction_rules.test_request import say, task
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
 import re
 
-from medi_build.ingest.adapters.super_ni_checks import stands, yes_or_no
-from medi_build.ingest.adapters.super_ni_english import gerund, plain, sentences, shorten
-from medi_build.ingest.adapters.super_ni_phrase import MAX_WORDS, finished, mended
-from medi_build.ingest.adapters.super_ni_words import VERBS
+from medi_build.ingest.instruction_rules.checks import stands, yes_or_no
+from medi_build.ingest.instruction_rules.english import gerund, plain, sentences, shorten
+from medi_build.ingest.instruction_rules.phrase import MAX_WORDS, finished, mended
+from medi_build.ingest.instruction_rules.words import VERBS
 
 _NOT_REQUESTS = frozenset(
     """

@@ -7,10 +7,10 @@ From the definition ("You are given a premise and a hypothesis"), from the label
 import itertools
 import re
 
-from medi_build.ingest.adapters.super_ni_english import joined, plain, sentences, without_dangling
-from medi_build.ingest.adapters.super_ni_reword import after_cut, before_cut
-from medi_build.ingest.adapters.super_ni_shape import shape_of
-from medi_build.ingest.adapters.super_ni_words import NOUNS, VERBS
+from medi_build.ingest.instruction_rules.english import joined, plain, sentences, without_dangling
+from medi_build.ingest.instruction_rules.reword import after_cut, before_cut
+from medi_build.ingest.instruction_rules.shape import shape_of
+from medi_build.ingest.instruction_rules.words import NOUNS, VERBS
 
 MAX_WORDS = 9
 """Most words of a text type."""

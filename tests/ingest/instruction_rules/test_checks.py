@@ -2,12 +2,12 @@
 
 import pytest
 
-from medi_build.ingest.adapters.super_ni_checks import stands, yes_or_no
-from medi_build.ingest.adapters.super_ni_english import joined
-from medi_build.ingest.adapters.super_ni_fields import fields
-from medi_build.ingest.adapters.super_ni_fit import fitted
-from medi_build.ingest.adapters.super_ni_languages import languages_labelled, turned
-from tests.ingest.test_super_ni_request import say, task
+from medi_build.ingest.instruction_rules.checks import stands, yes_or_no
+from medi_build.ingest.instruction_rules.english import joined
+from medi_build.ingest.instruction_rules.fields import fields
+from medi_build.ingest.instruction_rules.fit import fitted
+from medi_build.ingest.instruction_rules.languages import languages_labelled, turned
+from tests.ingest.instruction_rules.test_request import say, task
 
 
 @pytest.mark.parametrize(

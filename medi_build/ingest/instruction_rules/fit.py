@@ -2,8 +2,8 @@
 
 import re
 
-from medi_build.ingest.adapters.super_ni_english import joined
-from medi_build.ingest.adapters.super_ni_words import NOUNS
+from medi_build.ingest.instruction_rules.english import joined
+from medi_build.ingest.instruction_rules.words import NOUNS
 
 _ANSWERING = re.compile(
     r"(?:answering|generating|writing|giving|providing|creating|finding|choosing|selecting|picking|crafting"

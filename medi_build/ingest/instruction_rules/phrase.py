@@ -2,8 +2,8 @@
 
 import re
 
-from medi_build.ingest.adapters.super_ni_english import gerund, shorten, without_dangling
-from medi_build.ingest.adapters.super_ni_words import NOUNS, VERBS
+from medi_build.ingest.instruction_rules.english import gerund, shorten, without_dangling
+from medi_build.ingest.instruction_rules.words import NOUNS, VERBS
 
 MAX_WORDS = 22
 """Most words of an objective."""

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from medi_build.ingest.adapters.super_ni_english import gerund, sentences, shorten
-from medi_build.ingest.adapters.super_ni_fields import MOST_WORDS, fields
-from medi_build.ingest.adapters.super_ni_languages import languages_told
-from medi_build.ingest.adapters.super_ni_request import request
+from medi_build.ingest.instruction_rules.english import gerund, sentences, shorten
+from medi_build.ingest.instruction_rules.fields import MOST_WORDS, fields
+from medi_build.ingest.instruction_rules.languages import languages_told
+from medi_build.ingest.instruction_rules.request import request
 from tests.conftest import ROOT
 
 
@@ -180,7 +180,7 @@ def test_gerunds(verb: str, expected: str) -> None:
 
 
 def test_sentences_are_not_cut_at_abbreviations() -> None:
-    from medi_build.ingest.adapters.super_ni_english import plain
+    from medi_build.ingest.instruction_rules.english import plain
 
     assert sentences(plain("Say A vs. B. Use e.g. Latin. Done.")) == ["Say A vs B", "Use eg Latin", "Done"]
 
@@ -217,7 +217,7 @@ def test_a_huge_definition_takes_no_time_to_speak_of() -> None:
 
 def test_same_phrase_under_any_hash_seed() -> None:
     program = (
-        "import json,sys; from medi_build.ingest.adapters.super_ni_request import request;"
+        "import json,sys; from medi_build.ingest.instruction_rules.request import request;"
         "print(json.dumps([request(text) for text in json.loads(sys.argv[1])]))"
     )
     texts = ["You must label the line and sort the words.", "The task is about tagging names.", "Your task: sum it."]
