@@ -1,6 +1,7 @@
 """What a run is evaluated by on its way: triplets held out of its data, and evaluation sets on disk."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ def metric_of(data: LocalSet) -> str:
 class Evaluator(BaseEvaluator):  # type: ignore[misc]
     """Held-out accuracy, where rows are held out, and the main metric of each evaluation set.
 
-    Sets are encoded under the instructions of `medi eval` for their kind of task, by the model as it is.
+    Sets are encoded under the instructions of `medi eval` for their kind of task, by the model as it is, in bfloat16
+    where the hardware has it.
     """
 
     def __init__(self, triplets: TripletEvaluator | None, sets: Sequence[LocalSet]) -> None:
@@ -70,15 +72,30 @@ class Evaluator(BaseEvaluator):  # type: ignore[misc]
         """Evaluate; accuracies as `TripletEvaluator` has them, and the scores of the sets by `metric_of`."""
         found = self.triplets(model) if self.triplets else {}
         training = model.training
-        for data in self.sets:
-            found[metric_of(data)] = local_scores(_vectors(model), data)[MAIN_METRICS[data.task_type]]
+        with _no_bars():
+            for data in self.sets:
+                found[metric_of(data)] = local_scores(_vectors(model), data)[MAIN_METRICS[data.task_type]]
         model.train(training)
         return found
 
 
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Hold back the progress bars of datasets, which mteb has one of for each set."""
+    import datasets
+
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
 def _vectors(model: Any) -> Any:
     """`EvaluatedModel.vectors` of a model in training."""
-    encoder = Instructor(modules=list(model), device=str(model.device))
+    encoder = Instructor(modules=list(model), device=str(model.device), dtype="auto", truncate_dim=model.truncate_dim)
     instructions = choose_instructions("templates", leaves_instruction_out=True)
 
     def vectors(texts: Sequence[str], task_type: str, side: Side | None = None, task: str = "") -> Floats32:
