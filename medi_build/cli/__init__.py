@@ -14,6 +14,7 @@ from medi_build.cli.compare_release import compare_release_command
 from medi_build.cli.console import CONSOLE
 from medi_build.cli.content import new_source_command, validate_command
 from medi_build.cli.encode import encode_command
+from medi_build.cli.eval import commands as eval_commands
 from medi_build.cli.lint import lint_command
 from medi_build.cli.mine import mine_command
 from medi_build.cli.options import SAMPLES
@@ -45,6 +46,7 @@ app.add_typer(cache.commands(), name="cache")
 app.command("mine")(mine_command)
 app.command("encode")(encode_command)
 app.command("quantize")(quantize_command)
+app.add_typer(eval_commands(), name="eval")
 app.command("train", context_settings=EXTRA_OPTIONS)(train_command)
 
 
