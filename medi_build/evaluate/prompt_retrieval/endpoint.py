@@ -71,8 +71,9 @@ class Endpoint:
         Raises:
             EvaluationError: nobody answers.
         """
+        opener, request = opener_to_web(follow=False), Request(self._url, method="HEAD")
         try:
-            opener_to_web(follow=False).open(Request(self._url, method="HEAD"), timeout=CHECK_SECONDS).close()
+            opener.open(request, timeout=CHECK_SECONDS).close()
         except HTTPError as error:
             error.close()
         except (URLError, http.client.HTTPException, OSError) as error:
@@ -151,8 +152,9 @@ class Endpoint:
         headers = {"Content-Type": "application/json", "User-Agent": "medi-build"}
         if key := os.environ.get(KEY):
             headers["Authorization"] = f"Bearer {key}"
+        opener = opener_to_web(follow=False)  # the key goes nowhere else
         request = Request(self._url, json.dumps(body).encode(), headers, method="POST")
-        with opener_to_web(follow=False).open(request, timeout=self._timeout) as response:
+        with opener.open(request, timeout=self._timeout) as response:
             data: bytes = response.read()
             return data
 
