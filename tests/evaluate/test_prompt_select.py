@@ -135,6 +135,11 @@ def test_vote_k_is_its_definition(count: int, size: int, votes: int, seed: int, 
     assert vote_k(vectors, size, votes).tolist() == slow_vote_k(vectors, size, min(votes, count - 1))
 
 
+def test_vote_k_is_its_definition_where_there_are_many_votes() -> None:
+    vectors = unit(np.random.default_rng(5), 300)
+    assert vote_k(vectors, 40, 50).tolist() == slow_vote_k(vectors, 40, 50)
+
+
 def test_vote_k_takes_the_middle_of_each_cluster_first() -> None:
     rng = np.random.default_rng(0)
     centres = np.eye(8)[:3]

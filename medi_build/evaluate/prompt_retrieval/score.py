@@ -62,7 +62,7 @@ def judge_examples(task: Task, examples: Sequence[Sequence[Example]]) -> Judgeme
 def label_in(text: str, labels: Sequence[str]) -> str | None:
     """The label that a generated text is or begins with, whatever its case and the marks around it; None if none is."""
     words = re.findall(r"\w+", text.casefold())
-    for label in sorted(labels, key=len, reverse=True):  # a longer one may begin like a shorter one
+    for label in labels:  # none of which begins with another
         told = re.findall(r"\w+", label.casefold())
         if words[: len(told)] == told:
             return label
