@@ -27,7 +27,7 @@ def triplets_command(
     out: ResultsOption = Path("out/eval"),
     instructions: InstructionsOption = "auto",
     device: DeviceOption = None,
-    dtype: DtypeOption = Dtype.auto,
+    dtype: DtypeOption = Dtype.float32,
     store: StoreOption = None,
     trust_remote_code: TrustOption = False,
 ) -> None:

@@ -76,8 +76,8 @@ class Patience:
         left = MOST_WAITING_SECONDS - self._waited
         if pause > left:
             raise FetchError(
-                f"{problem}; the server asks to wait {pause:,.0f} s, of {MOST_WAITING_SECONDS:,.0f} s that a file is "
-                f"waited for {left:,.0f} are left"
+                f"{problem}; the server asks to wait {pause:,.0f} s, of {MOST_WAITING_SECONDS:,.0f} s of waiting "
+                f"in all {left:,.0f} are left"
             )
         self._waited += pause
         why = f"{problem}, the server asks for it" if asked and asked >= pause else problem
@@ -128,7 +128,7 @@ def ask_size(url: str, timeout: float) -> int:
     Raises:
         HTTPError, URLError, HTTPException, OSError: as they come.
     """
-    headers, opener = {"User-Agent": "medi-build", "Accept-Encoding": "identity"}, _opener()
+    headers, opener = {"User-Agent": "medi-build", "Accept-Encoding": "identity"}, opener_to_web()
     whole, first_byte = (
         Request(url, headers=headers, method="HEAD"),
         Request(url, headers=headers | {"Range": "bytes=0-0"}),
@@ -175,7 +175,7 @@ def _attempt(url: str, part: Path, watch: Watch, digest_known: bool) -> bool:
     if start and (validator or digest_known):
         headers |= {"Range": f"bytes={start}-"} | ({"If-Range": validator} if validator else {})
     try:
-        opener, request = _opener(), Request(url, headers=headers)
+        opener, request = opener_to_web(), Request(url, headers=headers)
         response = opener.open(request, timeout=TIMEOUT_SECONDS)
     except HTTPError as error:
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -202,14 +202,11 @@ def _attempt(url: str, part: Path, watch: Watch, digest_known: bool) -> bool:
     return total in (0, done)
 
 
-def _opener() -> OpenerDirector:
-    """Follows what was moved, through the environment's proxies, to nowhere but http and https."""
+def opener_to_web(*, follow: bool = True) -> OpenerDirector:
+    """Goes through the environment's proxies to nowhere but http and https, and follows what was moved unless told."""
     opener = OpenerDirector()
-    handlers = (
-        ProxyHandler, HTTPHandler, HTTPSHandler, HTTPRedirectHandler, HTTPDefaultErrorHandler, HTTPErrorProcessor,
-        UnknownHandler,
-    )  # fmt: skip
-    for handler in handlers:
+    handlers = [ProxyHandler, HTTPHandler, HTTPSHandler, HTTPDefaultErrorHandler, HTTPErrorProcessor, UnknownHandler]
+    for handler in [*handlers, HTTPRedirectHandler] if follow else handlers:
         opener.add_handler(handler())
     return opener
 

@@ -70,7 +70,7 @@ def test_pauses_grow_the_same_way_every_time_and_end(server: Server, tmp_path: P
 def test_what_is_waited_for_a_file_is_bounded(server: Server, tmp_path: Path):
     server.faults["/file"] = [Fault(code=429, retry_after="2000")] * 2
     told = Told()
-    with pytest.raises(FetchError, match=r"asks to wait 2,000 s, of 3,600 s that a file is waited for 1,600 are left"):
+    with pytest.raises(FetchError, match=r"asks to wait 2,000 s, of 3,600 s of waiting in all 1,600 are left"):
         get(server, tmp_path, told)
     assert sum(seconds for seconds, _ in told.waits) == 2000 < MOST_WAITING_SECONDS
 
