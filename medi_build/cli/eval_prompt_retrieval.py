@@ -46,7 +46,7 @@ class Select(StrEnum):
 
 
 def prompt_retrieval_command(
-    out: ResultsOption,
+    out: ResultsOption = Path("out/eval"),
     model: ModelArgument = None,
     embedding_model: Annotated[
         str | None, typer.Option("--embedding_model", "--embedding-model", help="In place of MODEL.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medi_build.cli.console import CONSOLE, OUT
+from medi_build.cli.eval_common import quiet
 from medi_build.cli.options import DeviceOption, Dtype, DtypeOption, ResultsOption, StoreOption, TrustOption
 from medi_build.paths import vectors_folder
 from medi_build.progress import for_console
@@ -35,7 +36,6 @@ def robustness_command(
 
     Example: `medi eval robustness out/model --data nfcorpus --out out/eval`
     """
-    from medi_build.cli.eval_mteb import quiet
     from medi_build.content.pipelines import EncoderSpec
     from medi_build.evaluate.model import open_model
     from medi_build.evaluate.mteb_tasks import choose_jobs

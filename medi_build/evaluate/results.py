@@ -1,6 +1,5 @@
 """Results of evaluations: one JSON file each, with what a comparison needs item by item beside it."""
 
-import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
@@ -39,19 +38,10 @@ def hardware() -> dict[str, Any]:
 
     return {
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": torch.cpu.get_capabilities().get("cpu_name"),
         "cores": cores(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-
-
-def _processor() -> str:
-    """The processor's name where the system tells it."""
-    if os.path.exists("/proc/cpuinfo"):  # noqa: PTH110  # Linux
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 class Result(BaseModel):

@@ -9,7 +9,7 @@ from mteb.models import ModelMeta
 from typer.testing import CliRunner
 
 from medi_build.cli import app
-from medi_build.cli.eval_mteb import _one_model
+from medi_build.cli.eval_common import the_model
 from medi_build.content.pipelines import EncoderSpec
 from medi_build.errors import EncoderError, EvaluationError, OptionError
 from medi_build.evaluate.model import open_model
@@ -105,10 +105,10 @@ def test_the_command_tells_what_it_cannot_do(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_one_model() -> None:
-    assert _one_model("a", None) == _one_model(None, "a") == _one_model("a", "a") == "a"
+def testthe_model() -> None:
+    assert the_model("a", None) == the_model(None, "a") == the_model("a", "a") == "a"
     with pytest.raises(OptionError, match="saw nothing"):
-        _one_model(None, None)
+        the_model(None, None)
 
 
 def test_result_files(tmp_path: Path) -> None:
