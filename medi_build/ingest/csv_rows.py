@@ -32,9 +32,9 @@ def table_rows(
     """Yield ``(row number from 1, cells by column)`` of a CSV or TSV with a header row; an empty cell is None.
 
     A CSV is separated by whichever of comma, semicolon and tab stands most often in its header, and quoted as Python's
-    csv module and spreadsheets do it. A TSV is quoted so only if its first thousand lines do not come out even without:
-    most have plain quotation marks in their texts. A row of another length than the header is dropped as
-    ``wrong_number_of_columns``, one that is not CSV as ``invalid_csv``.
+    csv module and spreadsheets do it. A TSV, or a table of another name with tabs in its header, is quoted so only if
+    its first thousand lines do not come out even without: most have plain quotation marks in their texts. A row of
+    another length than the header is dropped as ``wrong_number_of_columns``, one that is not CSV as ``invalid_csv``.
 
     Args:
         path: the file.
@@ -88,14 +88,14 @@ def table_rows(
 
 def _csv_reader(path: Path, raw: BinaryIO) -> tuple[Iterator[list[str]], bool]:
     """Rows of cells from the beginning of the file, and whether quotation marks were taken away."""
-    if _form(path) == ".tsv":
+    with open_binary(path) as probe:
+        header = probe.readline(LONGEST_CELL).decode(errors="replace")
+    delimiter = max(",;\t", key=header.count)
+    if _form(path) == ".tsv" or (_form(path) != ".csv" and delimiter == "\t"):
         with open_binary(path) as probe:
             lines = list(islice(probe, LINES_OF_SAMPLE))
         quoted = _is_quoted([line.decode(errors="replace") for line in lines])
         return csv.reader(_decoded(raw), delimiter="\t") if quoted else _split(_decoded(raw)), quoted
-    with open_binary(path) as probe:
-        header = probe.readline(LONGEST_CELL).decode(errors="replace")
-    delimiter = max(",;\t", key=header.count)
     return csv.reader(_decoded(raw), delimiter=delimiter), True
 
 
