@@ -7,7 +7,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from medi_build.arrays import Bools, Hashes, Ints
+from medi_build.arrays import Hashes, Ints
 
 SEPARATORS = r"[\p{P}\p{Z}\p{C}]+"
 """Punctuation, white space and control characters; symbols (``+``, ``$``) are words or parts of words."""
@@ -45,6 +45,11 @@ def normal_forms(texts: pa.Array) -> pl.Series:
         told = pl.Series(pc.utf8_normalize(texts.filter(other), "NFKC")).str.replace_all(UNSPACED, " ${1} ")
         texts = pc.replace_with_mask(texts, other, told.to_arrow().cast(texts.type))
     return pl.Series(texts).str.to_lowercase().str.replace_all(SEPARATORS, " ").str.strip_chars(" ")
+
+
+def joined(normal: pl.Series) -> pl.Series:
+    """Texts in normal form without their spaces, so that ``well-known`` is ``wellknown``."""
+    return normal.str.replace_all(" ", "", literal=True)
 
 
 def words_of(normal: pl.Series) -> Runs:
@@ -89,15 +94,6 @@ def _joined(head: Hashes, head_size: int, tail: Hashes, tail_size: int, power: n
     """Hashes of runs of ``head_size + tail_size`` words; ``power``: the step to the power of the tail's length."""
     count = min(len(head), len(tail) - head_size)
     return head[: max(count, 0)] * power + tail[head_size : head_size + max(count, 0)]
-
-
-def distinct(runs: Runs) -> Runs:
-    """The different hashes of each text, ascending."""
-    order = np.lexsort((runs.hashes, runs.texts))
-    hashes, texts = runs.hashes[order], runs.texts
-    new = np.ones(len(hashes), bool)
-    new[1:] = (hashes[1:] != hashes[:-1]) | (texts[1:] != texts[:-1])
-    return Runs(hashes[new], np.r_[0, np.cumsum(np.bincount(texts[new], minlength=len(runs.starts) - 1))])
 
 
 def take(runs: Runs, rows: Ints) -> Runs:
