@@ -47,6 +47,10 @@ class Silent:
 
     def finish(self, dataset: str, rows: int, seconds: float, resumed: bool) -> None:
         """A dataset is written, or was found written by an earlier run."""
+        self.done(f"{dataset}: {rows:,} records, {'already built' if resumed else f'{seconds:.1f} s'}")
+
+    def done(self, message: str) -> None:
+        """One of those that `start` was told of is finished; what to say of it in a log."""
 
     def close(self) -> None:
         """The build is over, or broke."""
@@ -65,12 +69,11 @@ class Lines(Silent):
         """Remember how many there are."""
         self._total = datasets
 
-    def finish(self, dataset: str, rows: int, seconds: float, resumed: bool) -> None:
+    def done(self, message: str) -> None:
         """Print the line."""
         with self._lock:
             self._done += 1
-            how = "already built" if resumed else f"{seconds:.1f} s"
-            self._console.print(f"[{self._done}/{self._total}] {dataset}: {rows:,} records, {how}", markup=False)
+            self._console.print(f"[{self._done}/{self._total}] {message}", markup=False, soft_wrap=True)
 
     def downloaded(self, done: int, total: int) -> None:
         """Print how far downloads are and how fast, if that was not said lately."""
@@ -133,7 +136,7 @@ class Bars(Silent):
         """Move the stage's bar."""
         self._bars.update(self._stage, completed=done, total=total)
 
-    def finish(self, dataset: str, rows: int, seconds: float, resumed: bool) -> None:
+    def done(self, message: str) -> None:
         """Move the datasets' bar."""
         self._bars.advance(self._all)
 

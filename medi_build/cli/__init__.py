@@ -14,6 +14,7 @@ from medi_build.cli.compare_release import compare_release_command
 from medi_build.cli.console import CONSOLE
 from medi_build.cli.content import new_source_command, validate_command
 from medi_build.cli.encode import encode_command
+from medi_build.cli.eval import commands as eval_commands
 from medi_build.cli.lint import lint_command
 from medi_build.cli.mine import mine_command
 from medi_build.cli.options import SAMPLES
@@ -41,6 +42,7 @@ app.command("show")(show_command)
 app.command("validate")(validate_command)
 app.command("lint")(lint_command)
 app.command("new-source")(new_source_command)
+app.add_typer(eval_commands(), name="eval")
 app.add_typer(cache.commands(), name="cache")
 app.command("mine")(mine_command)
 app.command("encode")(encode_command)

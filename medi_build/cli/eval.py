@@ -2,7 +2,11 @@
 
 import typer
 
+from medi_build.cli.eval_mteb import mteb_command
+
 
 def commands() -> typer.Typer:
     """The commands below `medi eval`."""
-    return typer.Typer(help="Evaluate a model: a command for each suite.", no_args_is_help=True)
+    commands = typer.Typer(help="Evaluate a model: a command for each suite.", no_args_is_help=True)
+    commands.command("mteb")(mteb_command)
+    return commands
