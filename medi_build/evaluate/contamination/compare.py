@@ -54,4 +54,5 @@ def covered(words: Runs, runs: Runs, common: Bools, size: int) -> Ints:
     change[begins + size] -= 1
     inside = np.cumsum(change)[:-1] > 0
     total = np.r_[0, np.cumsum(inside)]
-    return total[words.starts[1:]] - total[words.starts[:-1]]
+    found: Ints = total[words.starts[1:]] - total[words.starts[:-1]]
+    return found

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from medi_build.evaluate.contamination.words import Runs, take
 
 MAPS = ("whole", "seeds", "bands")
 _ROWS = 1 << 20
+_STEP = np.uint64(0x9E3779B97F4A7C15)
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -69,9 +70,7 @@ class EvaluationIndex:
             return [Entry(*orjson.loads(os.pread(file.fileno(), end - start, start))) for start, end in spans]
 
 
-def write_index(
-    batches: Iterable[SetBatch], folder: Path, progress: Callable[[int], None] = lambda _: None
-) -> None:
+def write_index(batches: Iterable[SetBatch], folder: Path, progress: Callable[[int], None] = lambda _: None) -> None:
     """Write the index of all texts into a folder, which takes about as much room as they do, twice over.
 
     Args:
@@ -81,7 +80,8 @@ def write_index(
     """
     folder.mkdir(parents=True, exist_ok=True)
     seen = SeenHashes()
-    ends, sets, done = [0], [], 0
+    ends, done = [0], 0
+    sets: list[int] = []
     with ExitStack() as stack:
         lines = stack.enter_context((folder / "texts").open("wb"))
         spools = {name: _Spool(folder / name, stack) for name in MAPS}
@@ -107,9 +107,8 @@ def open_index(folder: Path) -> EvaluationIndex:
     """Open what `write_index` wrote; the maps are memory-mapped, so that processes share them."""
     width = int(np.load(folder / "width.npy"))
 
-    def load(name: str) -> npt.NDArray[np.generic]:
-        found: npt.NDArray[np.generic] = np.load(folder / f"{name}.npy", mmap_mode="r")
-        return np.asarray(found)
+    def load(name: str) -> Any:
+        return np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r"))
 
     maps = {name: PackedMap(load(f"{name}.keys"), load(f"{name}.bitmap"), width) for name in MAPS}
     return EvaluationIndex(load("sets"), maps, folder / "texts", load("ends"))
@@ -141,7 +140,7 @@ def _batch_prints(batch: SetBatch) -> Prints:
 def _new_rows(batch: SetBatch, prints: Prints, seen: SeenHashes) -> Ints:
     """Rows of the texts that have a word and did not yet stand in their set."""
     some = np.flatnonzero(prints.whole.counts)
-    keys = prints.whole.hashes + np.uint64(batch.number) * np.uint64(0x9E3779B97F4A7C15)
+    keys = prints.whole.hashes ^ (np.array([batch.number], np.uint64) * _STEP)
     return some[seen.add(keys)]
 
 

@@ -1,5 +1,6 @@
 """Training texts against an index: candidates by hashes, then each pair word by word."""
 
+from itertools import pairwise
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -23,6 +24,8 @@ LEAST_LIKE = 0.7
 """Jaccard similarity of near copies by their shingles."""
 LEAST_WORDS_LIKE = 0.9
 """The same by their words, so that no word of a short text may be another one."""
+LEAST_WORDS = 8
+"""Of both texts of a near copy: of fewer words another order makes another meaning."""
 MOST_PER_HASH = 32
 """Entries that are looked at for one hash."""
 MOST_CANDIDATES = 8
@@ -69,6 +72,8 @@ def _candidates(index: EvaluationIndex, name: str, runs: Runs) -> Ints:
     whole = name == "whole"
     hits = found.hits(runs.hashes, len(index.sets) if whole else MOST_PER_HASH)
     size = max(len(index.sets), 1)
+    pairs: Ints
+    counts: Ints
     pairs, counts = np.unique(runs.texts[hits.probes] * size + hits.entries, return_counts=True)
     if whole:
         return pairs
@@ -78,7 +83,8 @@ def _candidates(index: EvaluationIndex, name: str, runs: Runs) -> Ints:
     new = np.ones(len(order), bool)
     new[1:] = (np.diff(texts[order]) != 0) | (np.diff(sets[order]) != 0)
     rank = np.arange(len(order)) - np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))
-    return pairs[order[rank < MOST_CANDIDATES]]
+    chosen: Ints = pairs[order[rank < MOST_CANDIDATES]]
+    return chosen
 
 
 def _pieces(words: Runs, rows: Ints) -> list[tuple[int, int]]:
@@ -86,7 +92,7 @@ def _pieces(words: Runs, rows: Ints) -> list[tuple[int, int]]:
     total = np.cumsum(words.counts[rows])
     cuts = np.flatnonzero(np.diff(total // _WORDS_AT_ONCE)) + 1 if len(rows) else np.zeros(0, np.int64)
     bounds = [0, *cuts.tolist(), len(rows)]
-    return [(start, end) for start, end in zip(bounds, bounds[1:], strict=False) if end > start]
+    return [(start, end) for start, end in pairwise(bounds) if end > start]
 
 
 def _compared(index: EvaluationIndex, prints: Prints, rows: Ints, entries: Ints) -> Matches:
@@ -105,10 +111,10 @@ def _compared(index: EvaluationIndex, prints: Prints, rows: Ints, entries: Ints)
 
 
 def _near(left: Runs, right: Runs) -> tuple[Bools, Floats64]:
-    """Whether texts are near copies, and how alike they are by shingles; those without a shingle are none."""
+    """Whether texts are near copies, and how alike they are by shingles (0 where one of them is too short)."""
     like = np.zeros(len(left.starts) - 1)
     pairs = [runs_of(side, SHINGLE) for side in (left, right)]
-    some = np.flatnonzero((pairs[0].counts > 0) & (pairs[1].counts > 0))
+    some = np.flatnonzero((left.counts >= LEAST_WORDS) & (right.counts >= LEAST_WORDS))
     like[some] = likeness(*(take(side, some) for side in pairs))
     near = like >= LEAST_LIKE
     rest = np.flatnonzero(near)
@@ -135,4 +141,5 @@ def _best(index: EvaluationIndex, found: Matches) -> Matches:
     texts, sets = found.texts[order], sets[order]
     first = np.ones(len(order), bool)
     first[1:] = (np.diff(texts) != 0) | (np.diff(sets) != 0)
-    return Matches(*(column[order[first]] for column in found))
+    rows = order[first]
+    return Matches(found.texts[rows], found.entries[rows], found.kinds[rows], found.similarities[rows])

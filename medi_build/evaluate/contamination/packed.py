@@ -1,6 +1,5 @@
 """A map from hashes to entries that holds hundreds of millions of them: sorted numbers, and a bitmap before them."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -34,7 +33,7 @@ class PackedMap(NamedTuple):
     width: int
 
     def hits(self, hashes: Hashes, most: int) -> Hits:
-        """The entries of each hash, at most the ``most`` lowest of one; among 2^(64 - width) hashes equal ones are told apart."""
+        """The entries of each hash, at most the ``most`` lowest of one; hashes count by their upper 64 - width bits."""
         probes = np.flatnonzero(_marked(self.bitmap, hashes))
         low = hashes[probes] >> np.uint64(self.width) << np.uint64(self.width)
         first = np.searchsorted(self.keys, low)
@@ -46,7 +45,7 @@ class PackedMap(NamedTuple):
         return Hits(np.repeat(probes, counts), entries.astype(np.int64))
 
 
-def pack(hashes: Hashes, entries: Ints, width: int) -> Hashes:
+def pack(hashes: Hashes, entries: npt.NDArray[np.integer], width: int) -> Hashes:
     """Hash and entry in one number each."""
     return hashes >> np.uint64(width) << np.uint64(width) | entries.astype(np.uint64)
 
