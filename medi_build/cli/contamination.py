@@ -24,8 +24,8 @@ def contamination_command(
     against: Annotated[
         list[str],
         typer.Option(
-            help="Evaluation texts, any number of times: mteb:TASK (or a benchmark), the folder of an evaluation set, or "
-            "a file with a text a line or JSON lines with `text`."
+            help="Evaluation texts, any number of times: mteb:TASK (or a benchmark), the folder of an evaluation set, "
+            "or a file with a text a line or JSON lines with `text`."
         ),
     ],
     json_file: Annotated[
@@ -35,8 +35,8 @@ def contamination_command(
     """Find records whose query, positive or negative holds text of an evaluation.
 
     A text is a hit where it is the same (case, punctuation and white space apart), nearly the same, or shares long runs
-    of words; see docs/contamination.md. `medi build --exclude-eval` leaves such texts out. The exit code is 0 whatever is
-    found, 1 on an error.
+    of words; see docs/contamination.md. `medi build --exclude-eval` keeps such texts out. The exit code is 0 whatever
+    is found, 1 on an error.
 
     Example: `medi contamination out/medi --against mteb:NFCorpus --against my-questions.txt --json hits.json`
     """

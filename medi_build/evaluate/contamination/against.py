@@ -183,7 +183,7 @@ def _tasks(given: str) -> list[Any]:
             same = [one for one in known if one.lower() == name.lower()]
             hint = f"; did you mean '{MTEB}{same[0]}'?" if same else did_you_mean(name, known)
             raise EvaluationError(
-                f"{given}: mteb {mteb.__version__} has no such task or benchmark{hint}; folders and files go by their path"
+                f"{given}: mteb {mteb.__version__} has no such task or benchmark{hint}; name folders and files by path"
             ) from error
     return [part for task in found for part in (task.metadata.tasks if _is_aggregate(task) else [task])]
 

@@ -13,6 +13,8 @@ from medi_build.evaluate.contamination.packed import PackedMap
 from medi_build.evaluate.contamination.prints import RUN, SHINGLE, Prints, prints_of
 from medi_build.evaluate.contamination.words import Runs, joined, normal_forms, runs_of, take, words_of
 
+VERSION = 1
+"""Raised whenever another text becomes a match, or one no longer is."""
 Match = Literal["exact", "near", "overlap"]
 KINDS: tuple[Match, ...] = get_args(Match)
 """From the strongest to the weakest; a pair of texts is of the first kind that holds for it."""
