@@ -10,7 +10,7 @@ from medi_build.arrays import Bools, Floats64, Ints
 from medi_build.evaluate.contamination.compare import covered, likeness, shared
 from medi_build.evaluate.contamination.index import EvaluationIndex
 from medi_build.evaluate.contamination.packed import PackedMap
-from medi_build.evaluate.contamination.prints import RUN, SHINGLE, Prints, prints_of
+from medi_build.evaluate.contamination.prints import RUN, SEED, SHINGLE, Prints, prints_of
 from medi_build.evaluate.contamination.words import Runs, joined, normal_forms, runs_of, take, words_of
 
 VERSION = 1
@@ -18,7 +18,7 @@ VERSION = 1
 Match = Literal["exact", "near", "overlap"]
 KINDS: tuple[Match, ...] = get_args(Match)
 """From the strongest to the weakest; a pair of texts is of the first kind that holds for it."""
-LEAST_SHARE = 1 / 3
+LEAST_SHARE = 1 / 2
 """Of the words of one of the texts, that shared runs have to cover."""
 ENOUGH_WORDS = 50
 """So many covered words are enough, whatever their share."""
@@ -30,8 +30,11 @@ LEAST_WORDS = 8
 """Of both texts of a near copy: of fewer words another order makes another meaning."""
 MOST_PER_HASH = 32
 """Entries that are looked at for one hash."""
+MOST_TEXTS = 10
+"""Runs of ``SEED`` words that are known from more entries are boilerplate; a run of ``RUN`` words with one counts not."""
 MOST_CANDIDATES = 8
 """Entries of one set that are compared with a text for one kind, those that share most hashes with it."""
+_NO_RUN = np.uint64(0)
 _WORDS_AT_ONCE = 1 << 19
 
 
@@ -105,7 +108,7 @@ def _compared(index: EvaluationIndex, prints: Prints, rows: Ints, entries: Ints)
     left, right = take(prints.words, rows), take(words, place)
     exact = prints.joined.gather(rows).to_numpy() == joined(normal).gather(place).to_numpy()
     near, like = _near(left, right)
-    overlap, share = _overlap(left, right)
+    overlap, share = _overlap(left, right, take(_telling_runs(index, words), place))
     kinds = np.select([exact, near, overlap], range(len(KINDS)), len(KINDS))
     values = np.select([exact, near, overlap], [np.ones(len(rows)), like, share])
     kept = kinds < len(KINDS)
@@ -124,9 +127,18 @@ def _near(left: Runs, right: Runs) -> tuple[Bools, Floats64]:
     return near, like
 
 
-def _overlap(left: Runs, right: Runs) -> tuple[Bools, Floats64]:
+def _telling_runs(index: EvaluationIndex, words: Runs) -> Runs:
+    """Every run of ``RUN`` words of entries; in place of the hash of boilerplate stands one that no run has."""
+    runs, short = runs_of(words, RUN), runs_of(words, SEED)
+    common = np.r_[0, np.cumsum(index.maps["seeds"].counts(short.hashes) > MOST_TEXTS)]
+    first = np.arange(len(runs.hashes)) + np.repeat(short.starts[:-1] - runs.starts[:-1], runs.counts)
+    boilerplate = common[first + RUN - SEED + 1] > common[first]
+    return Runs(np.where(boilerplate, _NO_RUN, runs.hashes), runs.starts)
+
+
+def _overlap(left: Runs, right: Runs, right_runs: Runs) -> tuple[Bools, Floats64]:
     """Whether texts share long runs of words, and the larger of the two shares of their words in them."""
-    runs = [runs_of(side, RUN) for side in (left, right)]
+    runs = [runs_of(left, RUN), right_runs]
     both = [
         covered(side, own, shared(other, own), RUN)
         for side, own, other in ((left, runs[0], runs[1]), (right, runs[1], runs[0]))

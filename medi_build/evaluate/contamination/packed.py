@@ -33,16 +33,26 @@ class PackedMap(NamedTuple):
     width: int
 
     def hits(self, hashes: Hashes, most: int) -> Hits:
-        """The entries of each hash, at most the ``most`` lowest of one; hashes count by their upper 64 - width bits."""
+        """The entries of each hash, at most the ``most`` lowest of one; hashes count by their upper bits."""
         probes = np.flatnonzero(_marked(self.bitmap, hashes))
-        low = hashes[probes] >> np.uint64(self.width) << np.uint64(self.width)
-        first = np.searchsorted(self.keys, low)
-        last = np.searchsorted(self.keys, low | np.uint64((1 << self.width) - 1), side="right")
+        first, last = self._span(hashes[probes])
         counts = np.minimum(last - first, most)
         starts = np.cumsum(counts) - counts
         places = np.arange(counts.sum()) + np.repeat(first - starts, counts)
         entries = self.keys[places] & np.uint64((1 << self.width) - 1)
         return Hits(np.repeat(probes, counts), entries.astype(np.int64))
+
+    def counts(self, hashes: Hashes) -> Ints:
+        """How many entries each hash has, [n]."""
+        first, last = self._span(hashes)
+        found: Ints = last - first
+        return found
+
+    def _span(self, hashes: Hashes) -> tuple[Ints, Ints]:
+        """Where the keys of each hash begin and end."""
+        low = hashes >> np.uint64(self.width) << np.uint64(self.width)
+        high = low | np.uint64((1 << self.width) - 1)
+        return np.searchsorted(self.keys, low), np.searchsorted(self.keys, high, side="right")
 
 
 def pack(hashes: Hashes, entries: npt.NDArray[np.integer], width: int) -> Hashes:

@@ -49,9 +49,9 @@ def prints_of(texts: pa.Array) -> Prints:
 
 
 def seeds_of(words: Runs) -> Runs:
-    """Of each run of ``RUN`` words the least hash among its runs of ``SEED`` words, each once where they repeat.
+    """Of each run of ``RUN`` words the least hash among its runs of ``SEED`` words, once where it follows itself.
 
-    Two texts that share ``RUN`` words in a row have such a hash in common.
+    Two texts that share ``RUN`` words in a row have a seed in common.
     """
     short = runs_of(words, SEED)
     windows = np.maximum(words.counts - RUN + 1, 0)
