@@ -4,10 +4,10 @@
     python benchmarks/contamination.py scale [--records 1400000] [--evaluation 2000000] [--folder DIR]
     python benchmarks/contamination.py library [--texts 20000]
 
-``quality``: real texts from DIR (its .jsonl, .jsonl.gz, .csv and .txt files; each file is one corpus). A tenth of the texts
-of each corpus are evaluation, the rest is training; copies of some evaluation texts are planted among the training texts,
-changed in a known way. Told are the planted copies found, and the hits that were not planted, some of them to be judged
-by eye. ``scale``: random words of realistic lengths in files; medi runs in a process of its own. ``library``: near
+``quality``: real texts from DIR (its .jsonl, .json, .csv and .txt files, plain or gzip; each file is one corpus). A
+tenth of the texts of each corpus are evaluation, the rest is training; a copy of each evaluation text, changed in a
+known way, is planted among the training texts. Told are the copies found, and the hits that were not planted, some in
+full. ``scale``: random words of realistic lengths in files; medi runs in a process of its own. ``library``: near
 copies by datasketch's and rensa's MinHash beside ours, on the same texts.
 """
 

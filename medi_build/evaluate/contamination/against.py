@@ -246,9 +246,11 @@ def _part_texts(part: Any, where: str) -> Iterator[Entry]:
 
 
 def _strings(value: Any) -> Iterator[str]:
-    """All strings in lists and dictionaries of any depth."""
+    """All strings in lists and dictionaries of any depth; of a document its title and text as one."""
     if isinstance(value, str):
         yield value
+    elif isinstance(value, dict) and isinstance(value.get("text"), str):
+        yield f"{value.get('title') or ''} {value['text']}".strip()
     elif isinstance(value, dict):
         for inner in value.values():
             yield from _strings(inner)

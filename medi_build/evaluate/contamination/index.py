@@ -1,13 +1,12 @@
 """The texts of evaluations on disk, and the maps by which training texts find them."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -66,8 +65,11 @@ class EvaluationIndex:
     def entries(self, numbers: Ints) -> list[Entry]:
         """The entries with these numbers."""
         with self._lines.open("rb") as file:
-            spans = ((int(self._ends[one]), int(self._ends[one + 1])) for one in numbers)
-            return [Entry(*orjson.loads(os.pread(file.fileno(), end - start, start))) for start, end in spans]
+            return [Entry(*orjson.loads(self._line(file, int(number)))) for number in numbers]
+
+    def _line(self, file: BinaryIO, number: int) -> bytes:
+        file.seek(self._ends[number])
+        return file.read(int(self._ends[number + 1] - self._ends[number]))
 
 
 def write_index(batches: Iterable[SetBatch], folder: Path, progress: Callable[[int], None] = lambda _: None) -> None:

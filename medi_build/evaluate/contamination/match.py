@@ -31,7 +31,7 @@ LEAST_WORDS = 8
 MOST_PER_HASH = 32
 """Entries that are looked at for one hash."""
 MOST_TEXTS = 10
-"""Runs of ``SEED`` words that are known from more entries are boilerplate; a run of ``RUN`` words with one counts not."""
+"""Runs of ``SEED`` words that are seeds of more entries are boilerplate; runs of ``RUN`` words with one count not."""
 MOST_CANDIDATES = 8
 """Entries of one set that are compared with a text for one kind, those that share most hashes with it."""
 _NO_RUN = np.uint64(0)

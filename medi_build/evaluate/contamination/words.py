@@ -11,8 +11,8 @@ from medi_build.arrays import Hashes, Ints
 
 SEPARATORS = r"[\p{P}\p{Z}\p{C}]+"
 """Punctuation, white space and control characters; symbols (``+``, ``$``) are words or parts of words."""
-UNSPACED = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\p{M}*)"
-"""A character of a script that writes no spaces between words; each is a word of its own."""
+UNSPACED = r"([[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]--\p{M}]\p{M}*)"
+"""A character of a script that writes no spaces between words; each is a word of its own, with its marks."""
 
 
 class Runs(NamedTuple):
