@@ -82,7 +82,7 @@ def evaluate_jobs(
         elif error := (no_network if job.data is None else None) or _load(job):
             no_network = error if _is_network(error) else None
             faults[job.name] = _cannot_load(job, error)
-            progress.done(f"{job.name}: {faults[job.name]}")
+            progress.done(f"{job.name}: no result, its data cannot be loaded")
             continue
         else:
             result = _evaluate(model, meta, job, out, seed)
