@@ -21,7 +21,7 @@ from medi_build.ledger import Ledger
 
 REASON = "evaluation_text"
 """Under which examples are dropped, with a colon and the name of the evaluation set behind it."""
-_ROWS = 4096
+_ROWS = 1024
 
 
 @dataclass(frozen=True)

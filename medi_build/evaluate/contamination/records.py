@@ -18,7 +18,7 @@ from medi_build.ingest.rows import rows_of
 from medi_build.ledger import Ledger
 
 SIDES = ("query", "pos", "neg")
-ROWS_AT_ONCE = 4096
+ROWS_AT_ONCE = 1024
 _COLUMNS = ["query", "pos", "neg", "task_name", "hard_negatives"]
 _KEYS = (
     re.compile("query|anchor"),
