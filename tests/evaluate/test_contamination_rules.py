@@ -41,7 +41,7 @@ def slow_words(text: str) -> list[str]:
             words.append(letter)
         else:
             words[-1] += letter
-    return [word for word in " ".join(words).lower().split() if word]
+    return [word for word in " ".join(words).lower().replace("ς", "σ").split() if word]
 
 
 @settings(max_examples=300, deadline=None)

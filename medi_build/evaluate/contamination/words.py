@@ -38,13 +38,14 @@ class Runs(NamedTuple):
 
 
 def normal_forms(texts: pa.Array) -> pl.Series:
-    """Each text in NFKC and lower case, its words with one space between them: strings [n]."""
+    """Each text in NFKC and lower case (sigma in one form), its words with one space between them: strings [n]."""
     plain = pc.string_is_ascii(texts)
     if not pc.all(plain).as_py():
         other = pc.invert(plain)
         told = pl.Series(pc.utf8_normalize(texts.filter(other), "NFKC")).str.replace_all(UNSPACED, " ${1} ")
         texts = pc.replace_with_mask(texts, other, told.to_arrow().cast(texts.type))
-    return pl.Series(texts).str.to_lowercase().str.replace_all(SEPARATORS, " ").str.strip_chars(" ")
+    lower = pl.Series(texts).str.to_lowercase().str.replace_all("ς", "σ", literal=True)
+    return lower.str.replace_all(SEPARATORS, " ").str.strip_chars(" ")
 
 
 def joined(normal: pl.Series) -> pl.Series:
