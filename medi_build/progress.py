@@ -36,8 +36,8 @@ class Silent:
     def stage(self, dataset: str, stage: str) -> None:
         """A dataset enters a stage (adapt, mine, write)."""
 
-    def advance(self, done: int, total: int) -> None:
-        """Inside the current stage, ``done`` of ``total`` steps are made (texts encoded)."""
+    def advance(self, done: int, total: int | None) -> None:
+        """Inside the current stage, ``done`` of ``total`` steps are made (texts encoded); None: nobody knows."""
 
     def downloaded(self, done: int, total: int) -> None:
         """Beside all that, so many bytes are fetched of as many as are known to come; from any thread."""
@@ -132,7 +132,7 @@ class Bars(Silent):
         self._bars.remove_task(self._stage)  # a reset would keep the old total
         self._stage = self._bars.add_task(f"{stage}  {dataset}", total=None)
 
-    def advance(self, done: int, total: int) -> None:
+    def advance(self, done: int, total: int | None) -> None:
         """Move the stage's bar."""
         self._bars.update(self._stage, completed=done, total=total)
 

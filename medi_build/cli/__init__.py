@@ -12,6 +12,7 @@ from medi_build.cli import cache, ls
 from medi_build.cli.build import REAL_MEDI, build_command
 from medi_build.cli.compare_release import compare_release_command
 from medi_build.cli.console import CONSOLE
+from medi_build.cli.contamination import contamination_command
 from medi_build.cli.content import new_source_command, validate_command
 from medi_build.cli.encode import encode_command
 from medi_build.cli.eval import commands as eval_commands
@@ -43,6 +44,7 @@ app.command("validate")(validate_command)
 app.command("lint")(lint_command)
 app.command("new-source")(new_source_command)
 app.add_typer(eval_commands(), name="eval")
+app.command("contamination")(contamination_command)
 app.add_typer(cache.commands(), name="cache")
 app.command("mine")(mine_command)
 app.command("encode")(encode_command)

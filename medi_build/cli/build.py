@@ -68,6 +68,13 @@ def build_command(
     dedup: Annotated[
         bool, typer.Option("--dedup", help="Drop a pair of query and positive that an earlier dataset has.")
     ] = False,
+    exclude_eval: Annotated[
+        str,
+        typer.Option(
+            help="Keep texts of these evaluations out: mteb:TASK, folders of evaluation sets, files of texts; use "
+            "commas.  [default: the pipeline's]"
+        ),
+    ] = "",
     limit_per_dataset: Annotated[
         int | None, typer.Option(min=0, help="Most examples per dataset; 0 lifts every cap.")
     ] = None,
@@ -110,6 +117,7 @@ def build_command(
         trust_remote_code=trust_remote_code,
         licence_policy=licence_policy.value if licence_policy else None,
         dedup=dedup,
+        exclude_eval=split_names(exclude_eval),
         limit_per_dataset=limit_per_dataset,
         seed=seed,
         batch_multiple=batch_multiple,
@@ -144,6 +152,9 @@ def _tell(result: "BuildResult", show: int) -> None:
         OUT.print(f"length alone tells positive from negative in {', '.join(shortcuts[:3])}{more}", markup=False)
     if result.manifest.overlaps:
         OUT.print(_in_common(result.manifest), markup=False, highlight=False)
+    for one in result.manifest.excluded:
+        told = f"{one.name}: {one.texts:,} evaluation texts, {one.dropped:,} examples dropped that hold one"
+        OUT.print(told, markup=False, highlight=False)
     OUT.print(f"{result.manifest.rows:,} records in {out}", markup=False)
     for file, what in (
         ("data/*.parquet", "the shards: load_dataset(DIR), polars, DuckDB"),

@@ -60,6 +60,9 @@ class Pipeline(_Strict):
         "any", description="commercial leaves out every dataset that is not known to allow commercial use"
     )
     dedup: bool = Field(False, description="drop a pair of query and positive that an earlier dataset has")
+    exclude_eval: tuple[str, ...] = Field(
+        (), description="evaluations whose texts stay out: mteb:TASK, the folder of a set, or a file of texts"
+    )
     offline: bool = Field(False, description="use local files only, never download")
     max_loss: dict[str, Annotated[float, Field(ge=0.0, le=1.0)]] = Field(
         default_factory=dict,

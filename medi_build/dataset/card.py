@@ -6,7 +6,7 @@ import yaml
 
 from medi_build.content.cards import Card
 from medi_build.content.pipelines import Pipeline
-from medi_build.dataset.reader import Overlap
+from medi_build.dataset.reader import ExcludedSet, Overlap
 from medi_build.dataset.receipt import Receipt
 
 SIZE_LIMITS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
@@ -14,7 +14,11 @@ SIZE_NAMES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<
 
 
 def dataset_card(
-    pipeline: Pipeline, receipts: Sequence[Receipt], cards: Mapping[str, Card], overlaps: Sequence[Overlap]
+    pipeline: Pipeline,
+    receipts: Sequence[Receipt],
+    cards: Mapping[str, Card],
+    overlaps: Sequence[Overlap],
+    excluded: Sequence[ExcludedSet] = (),
 ) -> str:
     """Return the text of README.md; the same build gives the same text."""
     rows = sum(r.rows for r in receipts)
@@ -64,7 +68,8 @@ def dataset_card(
             f"| {query} | {document} |"
         )
     lines += ["", "## Shortcuts", "", *_shortcuts(receipts), ""]
-    lines += ["## In common", "", *_in_common(pipeline, overlaps), "", "## Sources", ""]
+    lines += ["## In common", "", *_in_common(pipeline, overlaps), ""]
+    lines += ["## Evaluation texts", "", *_kept_out(excluded), "", "## Sources", ""]
     lines += [f"- **{r.dataset}**: {cards[r.dataset].citation}" for r in receipts]
     return "\n".join(lines) + "\n"
 
@@ -90,6 +95,22 @@ def _shortcuts(receipts: Sequence[Receipt]) -> list[str]:
         return ["In no dataset does length alone tell positive from negative (AUC above 0.65)."]
     lines = ["Length alone tells positive from negative in these datasets (AUC above 0.65; 0.5 is none):", ""]
     return lines + [f"- **{r.dataset}**: {r.ledger['measures']['length_auc']:.2f}" for r in flagged]
+
+
+def _kept_out(excluded: Sequence[ExcludedSet]) -> list[str]:
+    """Which evaluations the texts were compared with."""
+    if not excluded:
+        return [
+            "The texts were compared with no evaluation set; `medi contamination` does that, `--exclude-eval` drops."
+        ]
+    return [
+        "Before mining, every query, positive and candidate was compared with these evaluation sets by `medi build "
+        "--exclude-eval`: equal texts, near copies, shared runs of 13 words. Examples with one are dropped.",
+        "",
+        "| evaluation set | texts | examples dropped | SHA-256 of its texts |",
+        "|---|---:|---:|---|",
+        *(f"| {one.name} | {one.texts:,} | {one.dropped:,} | `{one.sha256[:16]}` |" for one in excluded),
+    ]
 
 
 def _in_common(pipeline: Pipeline, overlaps: Sequence[Overlap]) -> list[str]:

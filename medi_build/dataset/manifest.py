@@ -15,7 +15,7 @@ from medi_build.content.pipelines import Pipeline
 from medi_build.dataset.card import dataset_card
 from medi_build.dataset.folder import OutputFolder
 from medi_build.dataset.overlap import overlaps_of
-from medi_build.dataset.reader import DatasetEntry, Manifest, SidePrompts
+from medi_build.dataset.reader import DatasetEntry, ExcludedSet, Manifest, SidePrompts
 from medi_build.dataset.receipt import Receipt
 from medi_build.dataset.schema import MANIFEST, SCHEMA_VERSION
 from medi_build.errors import OutputError
@@ -32,6 +32,7 @@ def publish(
     prompts: dict[str, SidePrompts],
     receipts: Sequence[Receipt],
     cards: Mapping[str, Card],
+    excluded: Sequence[ExcludedSet],
 ) -> Manifest:
     """Write everything that describes the whole dataset and return the manifest.
 
@@ -44,6 +45,7 @@ def publish(
         prompts: of each encoder, by its name.
         receipts: in the order of task ids.
         cards: dataset name -> card.
+        excluded: evaluation sets whose texts were kept out.
 
     Raises:
         OutputError: a file cannot be written.
@@ -60,6 +62,7 @@ def publish(
         digest=content_digest(receipts),
         datasets=[_entry(r) for r in receipts],
         overlaps=[],
+        excluded=list(excluded),
         files=[],
     )
     finished = output.finished()
@@ -72,7 +75,7 @@ def publish(
     files = [
         _join_json(out, receipts),
         _tasks_table(out, receipts),
-        write_bytes(out / "README.md", dataset_card(pipeline, receipts, cards, overlaps).encode(), out),
+        write_bytes(out / "README.md", dataset_card(pipeline, receipts, cards, overlaps, excluded).encode(), out),
     ]
     manifest = manifest.model_copy(update={"overlaps": overlaps, "files": files})
     text = orjson.dumps(manifest.model_dump(mode="json"), option=orjson.OPT_INDENT_2) + b"\n"

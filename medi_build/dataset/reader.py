@@ -71,6 +71,24 @@ class Overlap(BaseModel):
     shares_with: dict[str, int]
 
 
+class ExcludedSet(BaseModel):
+    """An evaluation set whose texts were kept out of a build.
+
+    Attributes:
+        name: of the set.
+        texts: how many it has.
+        sha256: digest over its texts.
+        dropped: examples that were dropped because their query or a positive holds one of them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    texts: int
+    sha256: str
+    dropped: int
+
+
 class SidePrompts(BaseModel):
     """What stood in front of texts when an encoder mined.
 
@@ -100,6 +118,7 @@ class Manifest(BaseModel):
         digest: over the rows of all datasets.
         datasets: in the order of task ids.
         overlaps: of the datasets that share a query with another one, in the same order.
+        excluded: evaluation sets whose texts were kept out.
         files: those of the whole dataset: ``medi-data.json``, ``tasks.csv``, ``README.md``.
     """
 
@@ -115,6 +134,7 @@ class Manifest(BaseModel):
     digest: str
     datasets: list[DatasetEntry]
     overlaps: list[Overlap]
+    excluded: list[ExcludedSet] = []
     files: list[FileEntry]
 
 

@@ -20,8 +20,15 @@ STAGE_VERSIONS = {"adapt": 4, "sample": 1, "mine": 4, "write": 2}
 """Bumped by hand when a stage gives other rows for the same input."""
 
 
-def of_unit(unit: Unit, pipeline: Pipeline, inputs: Inputs, encoders: Sequence[str], batch_multiple: int) -> str:
-    """Hex digest of everything that decides one dataset's files."""
+def of_unit(
+    unit: Unit,
+    pipeline: Pipeline,
+    inputs: Inputs,
+    encoders: Sequence[str],
+    batch_multiple: int,
+    excluded: Sequence[str] = (),
+) -> str:
+    """Hex digest of everything that decides one dataset's files; ``excluded``: identity of texts that stay out."""
     return of(
         {
             "stages": STAGE_VERSIONS,
@@ -39,6 +46,7 @@ def of_unit(unit: Unit, pipeline: Pipeline, inputs: Inputs, encoders: Sequence[s
             "seed": pipeline.seed,
             "rows_per_shard": pipeline.rows_per_shard,
             "batch_multiple": batch_multiple,
+            "excluded": excluded,
             "writers": {name: version(name) for name in WRITER_LIBRARIES},
             "rows": file_digests(inputs.rows, inputs.cache),
             "extra": {role: file_digests(paths, inputs.cache) for role, paths in sorted(inputs.extra.items())},

@@ -32,6 +32,7 @@ class BuildOptions:
         trust_remote_code: let code that comes with the encoders run.
         licence_policy: "any", or "commercial" to leave out what is not known to allow commercial use.
         dedup: drop a pair of query and positive that an earlier dataset, in the order of task ids, has.
+        exclude_eval: evaluations whose texts stay out (``mteb:TASK``, folder or file), in place of the pipeline's.
         limit_per_dataset: most examples per dataset; 0 lifts every cap.
         seed: in place of the pipeline's.
         batch_multiple: cut every dataset to a multiple of this many records.
@@ -52,6 +53,7 @@ class BuildOptions:
     trust_remote_code: bool = False
     licence_policy: Literal["any", "commercial"] | None = None
     dedup: bool = False
+    exclude_eval: tuple[str, ...] = ()
     limit_per_dataset: int | None = None
     seed: int | None = None
     batch_multiple: int = 1
@@ -92,6 +94,7 @@ def pipeline_of(content: Content, options: BuildOptions) -> Pipeline:
             "allow_missing": pipeline.allow_missing or options.allow_missing,
             "licence_policy": options.licence_policy or pipeline.licence_policy,
             "dedup": pipeline.dedup or options.dedup,
+            "exclude_eval": options.exclude_eval or pipeline.exclude_eval,
             "offline": pipeline.offline or options.offline,
         }
     )

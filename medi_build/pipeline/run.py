@@ -1,7 +1,7 @@
 """The whole flow on one screen: resolve, fetch beside building what is there, publish at the end."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -22,6 +22,7 @@ from medi_build.ingest.fetch import Listings, locate
 from medi_build.ledger import Ledger
 from medi_build.pipeline import fingerprint
 from medi_build.pipeline.dedup import digests_before, drop_repeated
+from medi_build.pipeline.exclude_eval import Excluded, close_index, excluded_sets, read_excluded
 from medi_build.pipeline.executor.local import LocalExecutor
 from medi_build.pipeline.limits import check_something_left
 from medi_build.pipeline.options import BuildOptions, check_options, pipeline_of
@@ -84,13 +85,22 @@ def build(
         progress.start(len(plan.units))
         with (
             open_output(options.out) as output,
+            _excluded(pipeline, output, progress) as excluded,
             opened_embedders() as opened,
             Downloads(remotes_lacking(plan), options.cache / "downloads", progress) as downloads,
         ):
             encoders = opened(pipeline, options.device, options.cache / "vectors")
             executor, device = _executor(options)
             identities = [one.encoder.identity for one in encoders]
-            job = partial(_job, pipeline=pipeline, encoders=identities, output=output, options=options, device=device)
+            job = partial(
+                _job,
+                pipeline=pipeline,
+                encoders=identities,
+                output=output,
+                options=options,
+                device=device,
+                excluded=excluded,
+            )
             there = [job(unit) for unit in plan.units if not unit.located.missing]
             coming = map(job, _arriving(plan, downloads, options.cache / "downloads"))
             receipts, seconds = _Units(output, pipeline.dedup, executor, progress).build(there, coming, len(plan.units))
@@ -99,10 +109,29 @@ def build(
                 receipts = drop_repeated(output, receipts, pipeline.rows_per_shard, options.batch_multiple)
             check_something_left(receipts)
             manifest = publish(
-                output, pipeline, encoders[0].encoder.identity, _prompts(pipeline, encoders), receipts, content.cards
+                output,
+                pipeline,
+                encoders[0].encoder.identity,
+                _prompts(pipeline, encoders),
+                receipts,
+                content.cards,
+                excluded_sets(excluded, receipts),
             )
     ledgers = [Ledger.from_dict(receipt.ledger) for receipt in receipts]
     return BuildResult(options.out, manifest, ledgers, seconds, dict(plan.left_out), dict(plan.not_commercial))
+
+
+@contextmanager
+def _excluded(pipeline: Pipeline, output: OutputFolder, progress: Silent) -> Iterator[Excluded | None]:
+    """The evaluation texts that stay out, indexed while the build runs."""
+    given = pipeline.exclude_eval
+    if given:
+        progress.stage(", ".join(given), "evaluation texts")
+    folder = output.work / "evaluation"
+    try:
+        yield read_excluded(given, folder, pipeline.offline, lambda done: progress.advance(done, None))
+    finally:
+        close_index()
 
 
 def _arriving(plan: Plan, downloads: Downloads, cache: Path) -> Iterator[Unit]:
@@ -146,6 +175,7 @@ def _job(
     output: OutputFolder,
     options: BuildOptions,
     device: str | None,
+    excluded: Excluded | None,
 ) -> UnitJob:
     """One dataset as work to hand out."""
     files = inputs_of(unit, options.cache / "indexes")
@@ -153,7 +183,10 @@ def _job(
         unit=unit,
         inputs=files,
         pipeline=pipeline,
-        fingerprint=fingerprint.of_unit(unit, pipeline, files, encoders, options.batch_multiple),
+        fingerprint=fingerprint.of_unit(
+            unit, pipeline, files, encoders, options.batch_multiple, excluded.identity if excluded else ()
+        ),
+        excluded=excluded,
         out=output.root,
         work=output.work,
         vectors=options.cache / "vectors",

@@ -18,6 +18,7 @@ from medi_build.errors import MiningError
 from medi_build.ingest.adapt import AdaptJob, AdaptResult, adapt
 from medi_build.ingest.adapters.base import Inputs
 from medi_build.ledger import Ledger
+from medi_build.pipeline.exclude_eval import Excluded, without_evaluation_texts
 from medi_build.pipeline.limits import check_loss
 from medi_build.pipeline.plan import Unit
 from medi_build.progress import Silent
@@ -39,6 +40,7 @@ class UnitJob:
         out: the output folder.
         work: a folder in it for what is being made.
         vectors: folder of the vector store.
+        excluded: evaluation texts that stay out; None for none.
         device: where to encode and search; None for the GPUs if there are any.
         batch_multiple: the records are cut to a multiple of this.
         check_mining_loss: whether ``max_loss`` of the card covers mining, too.
@@ -51,6 +53,7 @@ class UnitJob:
     out: Path
     work: Path
     vectors: Path
+    excluded: Excluded | None = None
     device: str | None = None
     batch_multiple: int = 1
     check_mining_loss: bool = True
@@ -73,9 +76,11 @@ def build_unit(job: UnitJob, watcher: Silent) -> Receipt:
     check_loss(unit, ledger)
     phrasings = _phrasings(job, adapted, ledger)
     watcher.stage(name, "mine")
-    examples = _licensed(adapted, pipeline, ledger)
+    examples, documents = _licensed(adapted, pipeline, ledger), adapted.documents()
+    if job.excluded is not None:
+        examples, documents = without_evaluation_texts(examples, documents, job.excluded, ledger)
     try:
-        mined = _mine(job, adapted, examples, phrasings[0], ledger, watcher)
+        mined = _mine(job, adapted, (examples, documents), phrasings[0], ledger, watcher)
     except MiningError as error:
         raise MiningError(f"{name}: {error}") from error
     if job.check_mining_loss:
@@ -151,12 +156,12 @@ def _phrasings(job: UnitJob, adapted: AdaptResult, ledger: Ledger) -> Sequence[I
 def _mine(
     job: UnitJob,
     adapted: AdaptResult,
-    examples: pa.Table,
+    texts: tuple[pa.Table, pa.Table],
     instructions: Instructions,
     ledger: Ledger,
     watcher: Silent,
 ) -> "Mined":
-    """Positives and negatives of the dataset, cut to a multiple of the user's batch size."""
+    """Positives and negatives of ``(examples, documents)``, cut to a multiple of the user's batch size."""
     from medi_build.mine.by_kind import mine
 
     pipeline, options = job.pipeline, job.unit.card.options
@@ -164,8 +169,7 @@ def _mine(
     for one in (embedder, *others):
         one.progress = watcher.advance
     mined = mine(
-        examples,
-        adapted.documents(),
+        *texts,
         kind=adapted.kind,
         rule=pipeline.mining,
         embed=embedder,

@@ -1,0 +1,1 @@
+"""Which training texts hold text of an evaluation."""
