@@ -219,4 +219,4 @@ def test_the_command_as_in_the_public_script(
     )
     assert code == 2 and "--add_prompt means" in told
     code, told = run_main(capsys, monkeypatch, "eval", "billboard", "--out", "x")
-    assert code == 2 and "name one model, not none" in told
+    assert code == 1 and "which model: saw nothing" in told

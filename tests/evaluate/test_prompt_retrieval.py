@@ -201,7 +201,7 @@ def killed_after(count: int, server: Server, out: Path, command: list[str]) -> i
         (["--endpoint", "http://127.0.0.1:9/v1"], 2, "--endpoint needs --llm"),
         (["--mode", "complete"], 2, "--mode complete needs --llm"),
         (["--mode", "knn", "--llm", "x"], 2, "--mode knn asks no language model"),
-        (["--embedding_model", "other"], 2, "name one model, not"),
+        (["--embedding_model", "other"], 1, "which model: saw"),
         (["--llm", "."], 1, "the folder has no config.json"),
         (["--add_prompt"], 2, "--add_prompt means"),
     ],
