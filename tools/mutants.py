@@ -30,7 +30,7 @@ from tools.mutation import Mutant, mutants, mutated
 ROOT = Path(__file__).resolve().parent.parent
 MINE = ("tests/mine", "tests/search/test_fusion.py", "tests/search/test_devices.py")
 DENSE = ("tests/search/test_dense.py", "tests/search/test_devices.py", "tests/mine/test_false_negatives.py")
-PLANNER = ("tests/train/test_planned_batches.py", "tests/train/test_data.py")
+PLANNER = ("tests/train/test_conflicts.py", "tests/train/test_planned_batches.py", "tests/train/test_data.py")
 TESTS = {
     "medi_build/mine/*.py": MINE,
     "medi_build/search/dense*.py": DENSE,

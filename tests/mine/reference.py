@@ -128,14 +128,17 @@ class Pairs:
         self.excluded = {q: excluded_for(q, rows, docs, symmetric, rule.same_answer) for q in self.queries}
         self.pairs = [(r["query"], p) for r in rows for p in r["positives"] if p != r["query"]]
         self.notes, self.dropped = Counter(), Counter()
+        self.vectors = {}
 
     def vector(self, text, side, encoder="", told=True):
-        query, document = self.instructions if told else (None, None)
-        if self.symmetric and side == "document":
-            side, instruction = "query", query if document is None else document
-        else:
+        asked = (text, side, encoder, told)
+        if asked not in self.vectors:
+            query, document = self.instructions if told else (None, None)
             instruction = query if side == "query" else document
-        return self.encoders[encoder]([text], instruction, side).vectors[0]
+            if self.symmetric and side == "document":
+                side, instruction = "query", query if document is None else document
+            self.vectors[asked] = self.encoders[encoder]([text], instruction, side).vectors[0]
+        return self.vectors[asked]
 
     def score(self, query, text, encoder="", told=True):
         return np.float32(
