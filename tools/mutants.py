@@ -30,7 +30,12 @@ from tools.mutation import Mutant, mutants, mutated
 ROOT = Path(__file__).resolve().parent.parent
 MINE = ("tests/mine", "tests/search/test_fusion.py", "tests/search/test_devices.py")
 DENSE = ("tests/search/test_dense.py", "tests/search/test_devices.py", "tests/mine/test_false_negatives.py")
-PLANNER = ("tests/train/test_conflicts.py", "tests/train/test_planned_batches.py", "tests/train/test_data.py")
+PLANNER = (
+    "tests/train/test_conflicts.py",
+    "tests/train/test_plan.py",
+    "tests/train/test_planned_batches.py",
+    "tests/train/test_data.py",
+)
 TESTS = {
     "medi_build/mine/*.py": MINE,
     "medi_build/search/dense*.py": DENSE,
@@ -120,7 +125,7 @@ def job(mutant: Mutant) -> Job:
     """A mutant as something to run."""
     source = (ROOT / mutant.path).read_text()
     what = f"{mutant.function or 'module'}: {mutant.before} -> {mutant.after}"
-    return Job(mutant.key, mutant.path, what, lambda: mutated(source, mutant), tests_of(mutant.path))
+    return Job(mutant.key, mutant.path, what, lambda: mutated(source, mutant), covering(mutant.path))
 
 
 def planted(only: str) -> Iterator[Job]:
@@ -133,10 +138,10 @@ def planted(only: str) -> Iterator[Job]:
         code = source.replace(before, after)
         key = hashlib.sha256(code.encode()).hexdigest()[:16]
         if only in path:
-            yield Job(key, path, f"planted: {name}", lambda code=code: ast.parse(code), tests_of(path))
+            yield Job(key, path, f"planted: {name}", lambda code=code: ast.parse(code), covering(path))
 
 
-def tests_of(path: str) -> tuple[str, ...]:
+def covering(path: str) -> tuple[str, ...]:
     """The tests that cover a file."""
     return next(tests for pattern, tests in TESTS.items() if Path(path).match(pattern))
 
