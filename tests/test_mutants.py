@@ -5,7 +5,7 @@ import csv
 
 from tests.conftest import ROOT
 from tests.planted_faults import FAULTS
-from tools.mutants import TESTS, drawn, covering
+from tools.mutants import TESTS, covering, drawn
 from tools.mutation import mutants, mutated
 
 SOURCE = '''
