@@ -180,26 +180,30 @@ def limit(tests: tuple[str, ...]) -> float:
 def run_all(jobs: Iterable[Job], limits: dict[tuple[str, ...], float], at_once: int) -> Iterator[tuple[Job, Outcome]]:
     """Run the jobs, some at a time, each in a process of its own."""
     waiting, running = list(jobs)[::-1], dict[int, tuple[Job, float, int]]()
-    while waiting or running:
-        while waiting and len(running) < at_once:
-            one, (reader, writer) = waiting.pop(), os.pipe()
-            if not (process := os.fork()):
-                _in_child(one, writer)
-            os.close(writer)
-            running[process] = one, time.monotonic(), reader
-        time.sleep(0.02)
-        for process, (one, start, reader) in list(running.items()):
-            seconds = time.monotonic() - start
-            late = seconds > limits[one.tests]
-            if late:
-                os.killpg(process, signal.SIGKILL)
-            ended, status = os.waitpid(process, 0 if late else os.WNOHANG)
-            if ended:
-                del running[process]
-                with os.fdopen(reader) as by:
-                    survived = os.waitstatus_to_exitcode(status) == PASSED
-                    how = "timeout" if late else "survived" if survived else "killed"
-                    yield one, Outcome(how, by.read(), round(seconds, 1))
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                one, (reader, writer) = waiting.pop(), os.pipe()
+                if not (process := os.fork()):
+                    _in_child(one, writer)
+                os.close(writer)
+                running[process] = one, time.monotonic(), reader
+            time.sleep(0.02)
+            for process, (one, start, reader) in list(running.items()):
+                seconds = time.monotonic() - start
+                late = seconds > limits[one.tests]
+                if late:
+                    os.killpg(process, signal.SIGKILL)
+                ended, status = os.waitpid(process, 0 if late else os.WNOHANG)
+                if ended:
+                    del running[process]
+                    with os.fdopen(reader) as by:
+                        survived = os.waitstatus_to_exitcode(status) == PASSED
+                        how = "timeout" if late else "survived" if survived else "killed"
+                        yield one, Outcome(how, by.read(), round(seconds, 1))
+    finally:
+        for process in running:
+            os.killpg(process, signal.SIGKILL)
 
 
 def _in_child(job: Job, writer: int) -> None:
