@@ -118,7 +118,8 @@ def drawn(size: int, seed: int) -> list[Mutant]:
     whole = sum(map(len, found))
     fewest = sum(min(FEWEST, len(every)) for every in found)
     shares = [min(FEWEST, len(every)) + (size - fewest) * len(every) / whole for every in found]
-    return [mutant for every, share in zip(found, shares, strict=True) for mutant in every[: max(0, round(share))]]
+    sample = [mutant for every, share in zip(found, shares, strict=True) for mutant in every[: max(0, round(share))]]
+    return sorted(sample)  # by key, so that a part of the run is a sample as well
 
 
 def job(mutant: Mutant) -> Job:
