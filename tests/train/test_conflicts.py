@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medi_build.train.batches import BatchSettings, plan_batches
-from medi_build.train.conflicts import TaskConflicts
+from medi_build.train.conflicts import TaskConflicts, _negatives_labels
 from tests.train.test_planned_batches import Row, batches_of, data, false_negatives, make_keys
 
 Uses = dict[int, tuple[list[int], list[int]]]
@@ -42,8 +42,13 @@ def test_rows_that_conflict_are_placed_apart(drawn: tuple[Uses, list[int]], batc
         for second in kinds:
             assert first == second or at[first] != at[second] or not meet(kinds, first, second)
     wishes = [place * -(-len(order) // batch_size) // len(order) for place in range(len(order))]
-    later = sum(at[row] > wish for row, wish in zip(order, wishes, strict=True) if row in kinds)
-    assert moved <= later <= len(kinds)
+    before = {row: order[:place] for place, row in enumerate(order)}
+    put_off = [
+        any(other in kinds and at[other] >= wish and meet(kinds, row, other) for other in before[row])
+        for row, wish in zip(order, wishes, strict=True)
+        if row in kinds
+    ]
+    assert moved == sum(put_off)
 
 
 @settings(max_examples=300)
@@ -111,3 +116,26 @@ def test_classes_of_every_row_with_a_negatives_text_count(rows: list[Row], batch
                 if first != second:
                     assert not false_negatives(rows[first], rows[second], same_class=True)
                     assert not classes(rows[first]) & set(rows[second][4])
+
+
+@settings(max_examples=100)
+@given(
+    queries=st.lists(st.integers(1, 6), min_size=1, max_size=8),
+    negatives=st.lists(st.tuples(st.integers(0, 7), st.integers(0, 8)), max_size=8),
+    labels=st.lists(st.tuples(st.integers(0, 7), st.integers(10, 14)), max_size=10, unique=True),
+)
+def test_the_classes_of_a_negative_are_no_others(
+    queries: list[int], negatives: list[tuple[int, int]], labels: list[tuple[int, int]]
+) -> None:
+    labels = [(owner % len(queries), label) for owner, label in labels]
+    columns = [list(column) for column in (zip(*negatives, strict=True) if negatives else ((), ()))]
+    owned = [list(column) for column in (zip(*labels, strict=True) if labels else ((), ()))]
+    found = _negatives_labels(
+        np.array(columns[0], np.int64),
+        np.array(columns[1], np.uint64),
+        np.array(queries, np.uint64),
+        np.array(owned[0], np.int64),
+        np.array(owned[1], np.uint64),
+    )
+    wanted = {(holder, label) for holder, text in negatives for owner, label in labels if queries[owner] == text}
+    assert set(zip(*(column.tolist() for column in found), strict=True)) == wanted
