@@ -136,6 +136,7 @@ def find_conflicts(keys: RowKeys, rows: Ints, *, same_class: bool) -> TaskConfli
     rejects = np.isin(kind, _REJECTS)
     shown_by = _rows_per_key(key[~rejects], owner[~rejects], int(key.max()) + 1)
     rejected_by = np.bincount(key[rejects], minlength=len(shown_by))
+    kind[kind == _NEGATIVE_CLASS] = KINDS.index("class")
     contested = ((shown_by >= 2) | ((shown_by >= 1) & (rejected_by >= 1)))[key]
     kinds = Counter({name: len(np.unique(owner[contested & (kind == code)])) for code, name in enumerate(KINDS)})
     return TaskConflicts(_by_row(owner[contested], key[contested], rejects[contested]), +kinds)
@@ -172,20 +173,22 @@ def _salted(owners: Ints, values: Hashes, salt: int) -> tuple[Ints, Hashes]:
 def _negatives_labels(
     holders: Ints, negatives: Hashes, queries: Hashes, owners: Ints, labels: Hashes
 ) -> tuple[Ints, Hashes]:
-    """The classes of the rows' negatives, where a negative's text is the query of a row of the task.
+    """The classes of the rows' negatives: those of all rows of the task whose query a negative's text is.
 
     Args:
         holders: row of each negative.
         negatives: hash of each negative's text.
         queries: hash of each row's query.
-        owners: row of each label, ascending.
+        owners: row of each label.
         labels: hash of each label.
     """
-    texts, first = np.unique(queries, return_index=True)
+    texts, text_of_row = np.unique(queries, return_inverse=True)
+    classes, of_label = np.unique(labels, return_inverse=True)
+    kinds = max(1, len(classes))
+    pairs = np.unique(text_of_row[owners] * kinds + of_label)  # (text, class) as one number
     at = np.minimum(np.searchsorted(texts, negatives), len(texts) - 1)
     known = np.flatnonzero(texts[at] == negatives)
-    source = first[at[known]]
-    starts, ends = np.searchsorted(owners, source), np.searchsorted(owners, source, side="right")
+    starts, ends = np.searchsorted(pairs, at[known] * kinds), np.searchsorted(pairs, (at[known] + 1) * kinds)
     lengths = ends - starts
     within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return np.repeat(holders[known], lengths), labels[np.repeat(starts, lengths) + within]
+    return np.repeat(holders[known], lengths), classes[pairs[np.repeat(starts, lengths) + within] % kinds]

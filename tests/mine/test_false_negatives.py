@@ -4,6 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import optimize
 
 from medi_build.content.mining_rule import MiningRule
@@ -12,6 +14,7 @@ from medi_build.mine import false_negatives
 from medi_build.search.bm25 import BM25, tokenize
 from medi_build.search.dense import topk
 from medi_build.search.exclusions import Exclusions, incidence
+from medi_build.search.ranking import Ranking
 from tests.mine.conftest import documents, embed, examples, mined_table
 from tests.search.test_dense import unit
 
@@ -98,6 +101,37 @@ def test_too_few_positives_to_fit_are_noted():
     table, ledger = run(rows, docs, MiningRule(max_false_negative_probability=0.3))
     assert len(table) == len(rows)
     assert ledger.notes["false_negative_model_not_fitted"] == 1
+
+
+@pytest.mark.parametrize(("topics", "fits"), [(49, 0), (50, 1)])
+def test_fifty_positives_are_enough(topics, fits):
+    rows, docs, _ = hidden_positives(np.random.default_rng(3), topics)
+    _, ledger = run(rows, docs, MiningRule(max_false_negative_probability=0.3, range_max=500))
+    assert ledger.notes["false_negative_model_not_fitted"] == 1 - fits
+
+
+def test_positives_below_the_ranking_teach_nothing():
+    rows, docs, _ = hidden_positives(np.random.default_rng(3), 80)
+    far = [{**row, "positives": [f"{number} zzz {number} xxx"]} for number, row in enumerate(rows)]
+    for length, told in ((500, 0), (20, 1)):
+        _, ledger = run(far, docs, MiningRule(max_false_negative_probability=0.3, range_max=length))
+        assert ledger.notes["false_negative_model_not_fitted"] == told
+
+
+@settings(max_examples=150)
+@given(seed=st.integers(0, 9999), rows=st.integers(1, 5), length=st.integers(1, 6), width=st.integers(1, 6))
+def test_places_in_a_ranking_are_those_of_a_plain_search(seed, rows, length, width):
+    rng = np.random.default_rng(seed)
+    ranked = np.array([rng.permutation(9)[:length] for _ in range(rows)])
+    ranked[np.arange(length) >= rng.integers(0, length + 1, (rows, 1))] = -1
+    ranking = Ranking(ranked, rng.random(ranked.shape, dtype=np.float32))
+    ids = rng.integers(-1, 9, (rows, width))
+    rank, score = false_negatives._found(ranking, ids)
+    for row, column in np.ndindex(ids.shape):
+        own = ranked[row].tolist()
+        at = own.index(ids[row, column]) if ids[row, column] >= 0 and ids[row, column] in own else None
+        assert rank[row, column] == (length if at is None else at)
+        assert score[row, column] == (0 if at is None else ranking.scores[row, at])
 
 
 def test_relax_needs_the_model():

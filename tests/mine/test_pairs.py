@@ -223,7 +223,7 @@ def test_unusable_vectors_and_margins_are_refused():
     def broken(texts, instruction=None, side=None):
         return Embedded(np.full((len(texts), 4), np.nan, dtype=np.float16), 0)
 
-    with pytest.raises(MiningError, match="NaN"):
+    with pytest.raises(MiningError, match=r"the encoder gave NaN or infinity for 'tea' \(and 1 more nearby\)"):
         mined_table(examples(rows), None, kind="pairs", rule=MiningRule(), embed=broken, seed=0, ledger=Ledger("t"))
 
     def wide(texts, instruction=None, side=None):
@@ -239,7 +239,7 @@ def test_truncated_texts_are_counted(ledger):
     rows = [{"query": "tea", "positives": ["a drink"]}, {"query": "fox", "positives": ["an animal"]}]
 
     def short(texts, instruction=None, side=None):
-        return Embedded(embed(texts).vectors, len(texts))
+        return Embedded(embed(texts).vectors, len(texts), 1)
 
     mined_table(examples(rows), None, kind="pairs", rule=MiningRule(), embed=short, seed=0, ledger=ledger)
-    assert ledger.notes["truncated_texts"] == 4
+    assert (ledger.notes["truncated_texts"], ledger.notes["unaligned_instructions"]) == (4, 2)

@@ -42,6 +42,15 @@ def test_searching_few_lists_misses_some_and_says_how_many(vectors):
     assert 0 < found.recall < 1
 
 
+def test_of_many_queries_a_sample_tells_the_recall(vectors):
+    queries, corpus = unit(np.random.default_rng(2), 1000, 32), vectors[1]
+    found = ann_topk(queries, corpus, 10, probes=1)
+    exact = topk(queries, corpus, 10)
+    shares = [np.isin(a, b).mean() for a, b in zip(exact.ids, found.ranking.ids, strict=True)]
+    assert found.recall != np.mean(shares)
+    assert found.recall == pytest.approx(np.mean(shares), abs=0.1)
+
+
 def test_what_is_missed_depends_on_the_seed_alone(vectors):
     first, again, other = (ann_topk(*vectors, 10, probes=1, seed=seed) for seed in (5, 5, 6))
     np.testing.assert_array_equal(first.ranking.ids, again.ranking.ids)

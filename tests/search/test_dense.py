@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from medi_build.errors import MiningError
 from medi_build.search import dense
 from medi_build.search.dense import pair_scores, topk
-from medi_build.search.dense_pass import Blocks
+from medi_build.search.dense_pass import Blocks, relative_rounding
 from medi_build.search.exclusions import Exclusions, Labels, contains, incidence, label_bits
 
 TINY = Blocks(queries=3, corpus=5)
@@ -145,6 +145,15 @@ def test_a_score_beyond_the_room_is_not_lost(first_pass):
     np.testing.assert_array_equal(found.scores, scores)
 
 
+def test_the_bound_of_rounding_is_that_of_the_format():
+    """Half the distance of two neighbours, as a share of the number: reached at most, and nearly."""
+    for dtype in (torch.bfloat16, torch.float16):
+        exact = torch.rand(100_000, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 1
+        worst = float(((exact - exact.to(dtype).double()).abs() / exact).max())
+        assert 0.9 * relative_rounding(dtype) < worst <= relative_rounding(dtype)
+    assert relative_rounding(torch.float32) == 0
+
+
 def test_reads_a_memory_map(tmp_path):
     rng = np.random.default_rng(2)
     corpus = unit(rng, 50)
@@ -155,7 +164,7 @@ def test_reads_a_memory_map(tmp_path):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("side", ["queries", "corpus"])
-def test_unusable_vectors_are_named(bad, side):
+def test_unusable_vectors_are_named(first_pass, bad, side):
     rng = np.random.default_rng(3)
     vectors = {"queries": unit(rng, 4), "corpus": unit(rng, 20)}
     vectors[side][3, 2] = bad

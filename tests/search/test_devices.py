@@ -61,9 +61,16 @@ def a_search():
     return queries, corpus, 12, Exclusions(incidence(*np.nonzero(excluded), excluded.shape), Labels(*bits, "disjoint"))
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.fixture
+def no_short_cut(monkeypatch):
+    """Search as where there is much to search."""
+    monkeypatch.setattr(dense, "EXACT_FROM_START", 0)
+    monkeypatch.setattr(dense, "SMALL_CELLS", 0)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("cells", [1, 700, 1 << 23])
-def test_queries_dealt_out_to_several_devices_come_back_in_order(monkeypatch, count, cells):
+def test_queries_dealt_out_to_several_devices_come_back_in_order(monkeypatch, no_short_cut, count, cells):
     wanted = topk(*a_search())
     monkeypatch.setattr(dense, "devices", lambda name: ["cpu"] * count)
     monkeypatch.setattr(dense, "RESIDENT_CELLS", cells)
@@ -72,7 +79,7 @@ def test_queries_dealt_out_to_several_devices_come_back_in_order(monkeypatch, co
     np.testing.assert_array_equal(found.scores, wanted.scores)
 
 
-def test_a_fault_on_one_of_several_devices_is_raised(monkeypatch):
+def test_a_fault_on_one_of_several_devices_is_raised(monkeypatch, no_short_cut):
     queries, corpus, k, _ = a_search()
     queries[99, 0] = np.nan
     monkeypatch.setattr(dense, "devices", lambda name: ["cpu"] * 2)
@@ -80,7 +87,7 @@ def test_a_fault_on_one_of_several_devices_is_raised(monkeypatch):
         topk(queries, corpus, k)
 
 
-def test_a_search_leaves_the_settings_of_the_process_alone():
+def test_a_search_leaves_the_settings_of_the_process_alone(no_short_cut):
     matmul = torch.backends.cuda.matmul
     before = matmul.allow_fp16_reduced_precision_reduction, matmul.fp32_precision
     topk(*a_search())

@@ -195,6 +195,12 @@ def test_draws_follow_cap_and_temperature(sizes: list[int], cap: int | None, tem
     assert rows_per_pass(np.array(sizes), cap, 1.0).tolist() == capped
 
 
+@pytest.mark.parametrize(("temperature", "shares"), [(1.0, [100, 400]), (2.0, [167, 333]), (0.5, [29, 471])])
+def test_shares_are_powers_of_the_sizes(temperature: float, shares: list[int]) -> None:
+    """By the power of one half, 10 to 20; by that of two, 1 to 16; of 500 rows."""
+    assert rows_per_pass(np.array([100, 700]), 400, temperature).tolist() == shares
+
+
 def test_steps_count_batches() -> None:
     rows: list[Row] = [(1, i, i + 1000, i + 2000, [], [], [], []) for i in range(40)]
     assert len(plan_batches(make_keys(rows), BatchSettings(batch_size=8, steps=13))) == 13

@@ -1,0 +1,75 @@
+"""Faults that once lived through all tests. `make mutants` plants each of them and tells which test notices it."""
+
+NEGATIVES = "medi_build/mine/negatives.py"
+CONTEXT = "medi_build/mine/context.py"
+CONFLICTS = "medi_build/train/conflicts.py"
+BATCHES = "medi_build/train/batches.py"
+
+FAULTS = {
+    "relax takes the riskiest candidate": (
+        NEGATIVES,
+        "np.where(sound[left], probability[left], np.inf).argmin(axis=1)",
+        "np.where(sound[left], probability[left], -np.inf).argmax(axis=1)",
+    ),
+    "near duplicates of the row's own positive alone": (
+        NEGATIVES,
+        "np.where(allowed, ids, NOTHING), _known(context.pairs, of_row))",
+        "np.where(allowed, ids, NOTHING), positives[:, None])",
+    ),
+    "probabilities not cut by the rank window": (
+        NEGATIVES,
+        "probability[local, rule.range_min :]",
+        "probability[local, : probability.shape[1] - rule.range_min]",
+    ),
+    "the guide sees the instructions": (
+        CONTEXT,
+        "_vectors(others[rule.guide], sides, own, ledger)",
+        "_vectors(others[rule.guide], sides, prompts, ledger)",
+    ),
+    "fused encoders lose the instructions": (
+        CONTEXT,
+        "further = [_vectors(others[name], sides, prompts, ledger)",
+        "further = [_vectors(others[name], sides, tuple(p._replace(instruction=None) for p in prompts), ledger)",
+    ),
+    "one candidate too few for the cross-encoder": (
+        "medi_build/mine/cross_encoder.py",
+        "np.cumsum(allowed, axis=1) <= count",
+        "np.cumsum(allowed, axis=1) < count",
+    ),
+    "one candidate too many for the cross-encoder": (
+        "medi_build/mine/cross_encoder.py",
+        "np.cumsum(allowed, axis=1) <= count",
+        "np.cumsum(allowed, axis=1) <= count + 1",
+    ),
+    "round trip counts a row that is gone already": (
+        "medi_build/mine/positives.py",
+        "lost = (scores < best.scores[local, -1]) & ~bad",
+        "lost = scores < best.scores[local, -1]",
+    ),
+    "the last recall in place of the lowest": (
+        NEGATIVES,
+        'min(recall, ledger.measures.get("ann_recall", 1.0))',
+        "recall",
+    ),
+    "classes of the negatives not kept apart": (
+        CONFLICTS,
+        "parts += [(3, owners, labels), (_NEGATIVE_CLASS, *rejected)]",
+        "parts += [(3, owners, labels)]",
+    ),
+    "the last batch that rejects a key, not the highest": (
+        CONFLICTS,
+        "rejected[key] = max(rejected.get(key, 0), batch + 1)",
+        "rejected[key] = batch + 1",
+    ),
+    "batches in the order of their tasks": (
+        BATCHES,
+        "order = shuffled(len(one_pass), settings.seed, number, 0)",
+        "order = np.arange(len(one_pass))",
+    ),
+    "batches in the same order in every pass": (
+        BATCHES,
+        "order = shuffled(len(one_pass), settings.seed, number, 0)",
+        "order = shuffled(len(one_pass), settings.seed, 0, 0)",
+    ),
+}
+"""What is wrong, and how: file, text that stands there once, and text in its place."""
