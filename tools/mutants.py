@@ -37,6 +37,7 @@ PLANNER = (
     "tests/train/test_data.py",
 )
 TESTS = {
+    "medi_build/mine/result.py": (*MINE, "tests/pipeline/test_mine_output.py"),
     "medi_build/mine/*.py": MINE,
     "medi_build/search/dense*.py": DENSE,
     "medi_build/search/ann.py": ("tests/search/test_ann.py",),

@@ -9,7 +9,7 @@ from medi_build.content.mining_rule import MiningRule
 from medi_build.ledger import Ledger
 from medi_build.mine import context, negatives
 from medi_build.search.ann import ann_topk
-from tests.mine.conftest import embed, examples, mined_table
+from tests.mine.conftest import embed, examples, mined_table, text_id
 from tests.mine.test_false_negatives import hidden_positives
 from tests.mine.test_filters import CIRCLE, QUERY, angles, names, run
 
@@ -121,3 +121,10 @@ def test_a_near_duplicate_of_any_positive_of_the_query_is_rejected():
     got, ledger = run(rows, MiningRule(num_negatives=9, near_duplicate=0.99), CIRCLE, embed=angles(0))
     assert [names(row) for row in got] == [["n0", "n3", "n5"]] * 2  # n1 and n2 are near p, n4 is near other
     assert ledger.notes["rejected_near_duplicate"] == 6
+
+
+def test_at_most_sixteen_possible_false_negatives_are_listed():
+    rows = [{"query": "a@0", "positives": ["b@80"]}]
+    rows += [{"query": f"c{i}@90", "positives": [f"d{i}@{i + 1}"]} for i in range(20)]
+    got, _ = run(rows, MiningRule(range_max=50, near_duplicate=1.0), embed=angles(0))
+    assert got[0]["possible_false_negative_ids"] == [text_id(f"d{i}@{i + 1}") for i in range(16)]

@@ -126,6 +126,25 @@ def test_knobs_that_have_no_effect_here_are_named(kind):
     assert ledger.notes["no_effect_near_duplicate"] == 1
 
 
+@pytest.mark.parametrize("kind", ["classification", "text2text"])
+def test_both_sides_are_encoded_under_their_own_instructions(kind):
+    rows = [{"query": f"text {i}", "labels": ["AB"[i % 2]], "answers": ["AB"[i % 2]]} for i in range(6)]
+    for instructions, wanted in (
+        (("Q: ", "D: "), {("Q: ", "query"), ("D: ", "query")}),
+        (("Q: ", None), {("Q: ", "query")}),
+    ):
+        seen = set()
+
+        def spy(texts, instruction=None, side=None, seen=seen):
+            if texts[0].startswith("text"):
+                seen.add((instruction, side))
+            return embed(texts, instruction)
+
+        options = {"rule": PAPER, "embed": spy, "instructions": instructions, "seed": 0, "ledger": Ledger("toy")}
+        mined_table(examples(rows), None, kind=kind, **options)
+        assert seen == wanted
+
+
 def test_nothing_in_nothing_out():
     for kind in ("classification", "text2text", "pairs"):
         assert run([], kind)[0].num_rows == 0
@@ -136,5 +155,6 @@ def test_many_labels_need_several_words():
     table, _ = run(rows, "classification")
     label = np.arange(300) % 100
     number = {f"text {i}": i for i in range(300)}
+    assert table.num_rows == 300
     for row in table.to_pylist():
         assert label[number[row["pos"]]] == label[row["row"]] != label[number[row["neg"]]]

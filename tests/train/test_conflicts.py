@@ -87,6 +87,12 @@ def test_classes_of_negatives_are_kept_apart_under_every_seed() -> None:
         assert plan.report.contested["class"] == 3
 
 
+def test_a_task_of_which_nothing_is_drawn_is_told_as_such() -> None:
+    rows: list[Row] = [(i // 8, i, i + 1000, i + 2000, [], [], [], []) for i in range(16)]
+    tasks = plan_batches(make_keys(rows), BatchSettings(batch_size=8, steps=1)).report.tasks
+    assert sorted(tasks.values()) == [(8, 0), (8, 8)]
+
+
 def test_batches_of_all_tasks_come_mixed_and_in_another_order_in_every_pass() -> None:
     rows: list[Row] = [(i // 32, i, i + 1000, i + 2000, [], [], [], []) for i in range(256)]
     plan = plan_batches(make_keys(rows), BatchSettings(batch_size=8, epochs=3))

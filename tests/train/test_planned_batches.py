@@ -222,6 +222,8 @@ def test_shuffles_are_pinned() -> None:
         {"batch_size": 0},
         {"steps": 0},
         {"epochs": 0.0},
+        {"epochs": float("inf")},
+        {"task_temperature": float("inf")},
         {"task_cap": 0},
         {"task_temperature": 0.0},
         {"batch_size": 10, "processes": 4},
