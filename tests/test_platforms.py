@@ -102,6 +102,7 @@ def look(_):
     return os.getpid(), signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin without it
     seen = {one.result for one in LocalExecutor(2).map(look, range(24), 24)}
     print(sorted(ignores for _, ignores in seen))
 """
