@@ -10,6 +10,9 @@ from medi_build.cli.console import CONSOLE, OUT
 if TYPE_CHECKING:
     from medi_build.evaluate.compare import Comparison, Row
 
+_WIDEST = 1000
+"""Characters; where no terminal says how wide it is: cells that are broken to fit a log line cannot be read."""
+
 
 def compare_command(
     results: Annotated[
@@ -45,6 +48,7 @@ def compare_command(
 
 
 def _print(comparison: "Comparison") -> None:
+    from rich.console import Console
     from rich.table import Table
 
     letters = [chr(ord("A") + number % 26) for number in range(len(comparison.labels))]
@@ -62,7 +66,7 @@ def _print(comparison: "Comparison") -> None:
     table.add_section()
     for row in comparison.averages:
         table.add_row(f"average, {row.suite}", row.task, *_cells(row), style="bold")
-    OUT.print(table)
+    (OUT if OUT.is_terminal else Console(width=_WIDEST)).print(table)
     for note in comparison.notes:
         CONSOLE.print(note, markup=False, highlight=False, soft_wrap=True)
 

@@ -1,11 +1,14 @@
 """Models side by side: the arithmetic against scipy and hand-made cases, and what is refused."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import bootstrap, pearsonr, spearmanr
+from typer.testing import CliRunner
 
+from medi_build.cli import app
 from medi_build.errors import EvaluationError
 from medi_build.evaluate.bootstrap import interval, resample
 from medi_build.evaluate.compare import OVERALL, Comparison, compare, read_results
@@ -136,6 +139,23 @@ def test_the_picture_is_the_same_every_time_and_shows_every_row(tmp_path: Path) 
     picture = (tmp_path / "1.svg").read_bytes()
     assert picture == (tmp_path / "2.svg").read_bytes()
     assert b"<svg" in picture and not list(tmp_path.glob(".*"))
+
+
+def test_the_command_prints_whole_rows_and_writes_both_files(tmp_path: Path) -> None:
+    for name, values in (("a", BASE), ("b", BETTER), ("c", BASE[::-1])):
+        save(tmp_path / "results", name, values, task="a_task_with_a_name_of_some_length")
+    arguments = ["eval", "compare", str(tmp_path / "results"), "--out", str(tmp_path / "out"), "--samples", "200"]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    [row] = [line for line in done.stdout.splitlines() if line.startswith("a_task_with_a_name_of_some_length")]
+    found = compared(tmp_path / "results", samples=200)
+    difference = found.tasks[0].differences[1]
+    assert difference is not None and difference.low is not None and difference.high is not None
+    told = f"{100 * difference.value:+.2f} [{100 * difference.low:+.2f}, {100 * difference.high:+.2f}]"
+    assert row.split()[1:3] == ["ndcg_at_10", f"{100 * BASE.mean():.2f}"] and told in row
+    written = json.loads((tmp_path / "out" / "comparison.json").read_bytes())
+    assert written["tasks"][0]["differences"][1] == difference._asdict()
+    assert (tmp_path / "out" / "comparison.svg").is_file()
 
 
 def test_draws_without_a_value_do_not_break_the_interval() -> None:
