@@ -64,11 +64,11 @@ def choose_jobs(names: Sequence[str], folders: Sequence[Path], split: str | None
         EvaluationError: nothing was asked for, or there is no such task, folder or split, or mteb is not installed.
         InputError: a local file cannot be read.
     """
-    mteb = need_mteb()
+    need_mteb()
     if not names and not folders:
         raise EvaluationError("nothing to evaluate; name tasks with --task NAME, or folders with --data DIR")
     jobs: dict[str, Job] = {}
-    for task in [task for name in names for task in _tasks(mteb, name)]:
+    for task in [task for name in names for task in named_tasks(name, f"--task {name!r}")]:
         job = _job(task, split)
         known = jobs.setdefault(job.name, job).task
         if known.hf_subsets != task.hf_subsets or known.eval_splits != task.eval_splits:
@@ -84,21 +84,29 @@ def choose_jobs(names: Sequence[str], folders: Sequence[Path], split: str | None
     return list(jobs.values())
 
 
-def _tasks(mteb: Any, name: str) -> list[Any]:
-    """The tasks of a benchmark, or the one task of that name."""
-    try:
+def named_tasks(name: str, given: str, prefix: str = "") -> list[Any]:
+    """The tasks of a benchmark of mteb's, or the one task of that name.
+
+    Args:
+        name: of the task or benchmark.
+        given: how the user named it, for messages.
+        prefix: what stands in front of a name there.
+
+    Raises:
+        EvaluationError: there is none, or mteb is not installed.
+    """
+    mteb = need_mteb()
+    benchmarks = {one.name for one in mteb.get_benchmarks()}
+    if name in benchmarks:
         return list(mteb.get_benchmark(name).tasks)
-    except KeyError:
-        pass
     try:
         return [mteb.get_task(name)]
     except KeyError as error:
-        every = import_module("mteb.get_tasks").TASK_LIST
-        known = [*(one.metadata.name for one in every), *(one.name for one in mteb.get_benchmarks())]
+        known = [*(one.metadata.name for one in import_module("mteb.get_tasks").TASK_LIST), *benchmarks]
         same = [one for one in known if one.lower() == name.lower()]
-        hint = f"; did you mean {same[0]!r}?" if same else did_you_mean(name, known)
+        hint = f"; did you mean {prefix + same[0]!r}?" if same else did_you_mean(name, known)
         raise EvaluationError(
-            f"--task {name!r}: mteb {mteb.__version__} has no such task or benchmark{hint}; folders go with --data"
+            f"{given}: mteb {mteb.__version__} has no such task or benchmark{hint}; name folders by path"
         ) from error
 
 

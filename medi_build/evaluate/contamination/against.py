@@ -4,12 +4,11 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from medi_build.errors import EvaluationError, InputError, did_you_mean
+from medi_build.errors import EvaluationError, InputError
 from medi_build.evaluate.contamination.index import Entry, SetBatch
 from medi_build.evaluate.local_sets import read_local_set
 from medi_build.ingest.rows import rows_of
@@ -169,22 +168,9 @@ def _check_whole(ledger: Ledger) -> None:
 
 def _tasks(given: str) -> list[Any]:
     """The task, or the tasks of the benchmark, that is named."""
-    from medi_build.evaluate.mteb_model import need_mteb
+    from medi_build.evaluate.mteb_tasks import named_tasks  # which brings torch
 
-    mteb, name = need_mteb(), given.removeprefix(MTEB)
-    try:
-        found = list(mteb.get_benchmark(name).tasks)
-    except KeyError:
-        try:
-            found = [mteb.get_task(name)]
-        except KeyError as error:
-            every = import_module("mteb.get_tasks").TASK_LIST
-            known = [*(one.metadata.name for one in every), *(one.name for one in mteb.get_benchmarks())]
-            same = [one for one in known if one.lower() == name.lower()]
-            hint = f"; did you mean '{MTEB}{same[0]}'?" if same else did_you_mean(name, known)
-            raise EvaluationError(
-                f"{given}: mteb {mteb.__version__} has no such task or benchmark{hint}; name folders and files by path"
-            ) from error
+    found = named_tasks(given.removeprefix(MTEB), given, MTEB)
     return [part for task in found for part in (task.metadata.tasks if _is_aggregate(task) else [task])]
 
 
