@@ -49,6 +49,7 @@ from medi_build.dataset.schema import DOCUMENTS, EXAMPLES
 from medi_build.encode.embedder import Embedder, open_embedder
 from medi_build.ledger import Ledger
 from medi_build.mine.by_kind import mine
+from medi_build.mine.run import Encoders, Run
 
 NEGATIVES = 5
 PEERS = {
@@ -269,7 +270,8 @@ def ours(collection: Collection, marked: list[int], embed: Embedder, rule: Minin
     examples = pa.table([ids, collection.queries, positives, *empty, *place], schema=EXAMPLES)
     documents = pa.table([[f"d{i}" for i in range(size)], collection.documents, [[]] * size], schema=DOCUMENTS)
     start = time.perf_counter()
-    mined = mine(examples, documents, kind="pairs", rule=rule, embed=embed, seed=0, ledger=Ledger("collection"))
+    run = Run(rule, 0, Ledger("collection"))
+    mined = mine(examples, documents, kind="pairs", encoders=Encoders(embed), run=run)
     tables = list(mined.tables())
     seconds = time.perf_counter() - start
     found = (

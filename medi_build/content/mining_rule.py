@@ -136,24 +136,6 @@ class MiningRule(BaseModel):
         """Whether candidates come from more than one ranking."""
         return self.lexical or bool(self.encoders)
 
-    @property
-    def filters(self) -> bool:
-        """Whether any candidate can be rejected after ranking, so that more than asked for have to be ranked."""
-        knobs = (
-            self.relative_margin,
-            self.absolute_margin,
-            self.max_score,
-            self.max_score_quantile,
-            self.min_score,
-            self.min_score_quantile,
-            self.max_false_negative_probability,
-            self.near_duplicate,
-            self.cross_encoder,
-            self.guide,
-            self.max_length_ratio,
-        )
-        return self.reject_answer or any(knob is not None for knob in knobs)
-
 
 PRESETS: dict[Preset, dict[str, Any]] = {
     # Su et al. 2023, section 2.3: the highest-ranked allowed candidate, no filter at all.

@@ -6,7 +6,8 @@ import numpy as np
 
 from medi_build.arrays import Bools, Floats32, Ints
 from medi_build.errors import EncoderError
-from medi_build.mine.texts import Texts
+from medi_build.mine.texts import UniqueTexts
+from medi_build.search.ranking import NOTHING
 
 PairScorer = Callable[[Sequence[tuple[str, str]]], Floats32]
 """Scores of (query, text) pairs; higher is more relevant."""
@@ -39,20 +40,18 @@ def first_allowed(allowed: Bools, count: int) -> Bools:
     return kept
 
 
-def cross_scores(scorer: PairScorer, queries: Texts, texts: Texts, allowed: Bools, places: Ints) -> Floats32:
-    """Scores of the allowed candidates, NaN for the others.
+def cross_scores(scorer: PairScorer, texts: UniqueTexts, queries: Ints, ids: Ints) -> Floats32:
+    """Scores [r, c] of candidates, NaN where there is none.
 
     Args:
         scorer: the cross-encoder.
-        queries: [r] query of each row.
-        texts: distinct candidate texts.
-        allowed: bool [r, c].
-        places: int64 [r, c], each candidate's place in ``texts``.
+        texts: those that all numbers stand for.
+        queries: int64 [r], each row's query.
+        ids: int64 [r, c], its candidates, -1 where there is none.
     """
-    scores = np.full(allowed.shape, np.nan, dtype=np.float32)
-    rows, columns = np.nonzero(allowed)
+    scores = np.full(ids.shape, np.nan, dtype=np.float32)
+    rows, columns = np.nonzero(ids != NOTHING)
     if len(rows):
-        scores[rows, columns] = scorer(
-            [(queries[int(row)], texts[int(place)]) for row, place in zip(rows, places[rows, columns], strict=True)]
-        )
+        pairs = zip(texts.text(queries[rows]), texts.text(ids[rows, columns]), strict=True)
+        scores[rows, columns] = scorer(list(pairs))
     return scores

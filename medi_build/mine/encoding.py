@@ -1,15 +1,34 @@
 """Texts to vectors through the boundary of `medi_build.embedding`."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from medi_build.arrays import Vectors
+from medi_build.arrays import Floats32, Ints, Vectors
 from medi_build.embedding import Embed, Prompt
 from medi_build.errors import MiningError
 from medi_build.ledger import Ledger
+from medi_build.search.dense import pair_scores
 
 ROWS_PER_CHECK = 65536
+
+
+class Sides(NamedTuple):
+    """What one encoder makes of both sides of a dataset.
+
+    Attributes:
+        queries: float16 [q, d] vectors of the distinct queries.
+        corpus: float16 [n, d] vectors of the texts of the document side.
+    """
+
+    queries: Vectors
+    corpus: Vectors
+
+    def cosines(self, queries: Ints, ids: Ints) -> Floats32:
+        """Scores [r, c] of the queries [r] with their candidates [r, c]; NaN where the id is -1."""
+        flat = pair_scores(self.queries, self.corpus, np.repeat(queries, ids.shape[1]), ids.ravel())
+        return flat.reshape(ids.shape)
 
 
 def encode(embed: Embed, texts: Sequence[str], prompt: Prompt, ledger: Ledger) -> Vectors:

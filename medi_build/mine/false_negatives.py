@@ -21,7 +21,7 @@ import polars as pl
 
 from medi_build.arrays import Floats32, Floats64, Ints, Vectors
 from medi_build.devices import Device
-from medi_build.mine.filters import nearest_positive
+from medi_build.mine.likeness import nearest_positive
 from medi_build.search.bm25 import BM25
 from medi_build.search.dense import topk
 from medi_build.search.exclusions import BoolMatrix, Exclusions, incidence

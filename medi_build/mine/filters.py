@@ -1,22 +1,242 @@
-"""Filters on candidates: each gives a bool matrix [r, c] of those to reject, or the scores it is decided by."""
+"""The filters: what rejects a candidate after it was ranked.
 
-from typing import Any
+A filter is a line of `FILTERS` and the function that it names, which makes the mask for one dataset. A further one is
+written here and nowhere else.
+"""
+
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
-from medi_build.arrays import Bools, Floats32, Ints, Vectors
+from medi_build.arrays import Bools, Floats32, Floats64, Ints
+from medi_build.content.mining_rule import MiningRule
+from medi_build.ledger import Ledger
+from medi_build.mine.context import MiningContext
+from medi_build.mine.likeness import nearest_positive
+from medi_build.mine.run import Run
+from medi_build.mine.select import reject
+from medi_build.mine.texts import Grouped, flatten
 from medi_build.search.bm25 import UNSPACED
 from medi_build.search.dense import pair_scores
-from medi_build.search.exclusions import BoolMatrix, contains
+from medi_build.search.exclusions import contains
 from medi_build.search.ranking import NOTHING
 
-GATHER_BYTES = 64 << 20
-ROWS_AT_ONCE = 4096
-MOST_CELLS = 24 << 20
-"""Cells of a product of texts that are held at a time, 200 MB."""
-CELLS_PER_FETCH = 64
-"""Cells of such a product that take as long as it takes to fetch one vector for one row."""
+CALIBRATION_PAIRS = 20_000
+
+
+class Block(NamedTuple):
+    """The candidates of some rows, as the filters see them.
+
+    Attributes:
+        rows: int64 [r], rows of the examples.
+        queries: int64 [r], the distinct query of each.
+        positives: int64 [r], the text that each has as its positive.
+        ids: int64 [r, c], candidates; -1 where there is none, or none any more.
+        scores: float32 [r, c], their cosines with the query.
+        probability: float64 [r, c], that each is a false negative; None where there is no model of it.
+    """
+
+    rows: Ints
+    queries: Ints
+    positives: Ints
+    ids: Ints
+    scores: Floats32
+    probability: Floats64 | None
+
+
+Mask = Callable[[Block], Bools]
+"""The candidates [r, c] of a block to reject; what it says where there is none does not matter."""
+
+
+class Lifted(IntEnum):
+    """When ``relax`` lifts a filter for a row of which no candidate is left. The filters act in this order."""
+
+    NEVER = 0
+    """What it rejects is no negative, however little there is."""
+    LAST = 1
+    """Of what it rejected the least likely false negative is taken."""
+    FIRST = 2
+    """All that it rejected is taken back."""
+
+
+class Filter(NamedTuple):
+    """One reason to reject candidates.
+
+    Attributes:
+        name: the reason; what it rejects is counted as ``rejected_{name}``.
+        lifted: when ``relax`` lifts it.
+        knobs: a rule that sets one of these asks for it.
+        of: makes the mask for one dataset; what is the same for all of its blocks is worked out there.
+    """
+
+    name: str
+    lifted: Lifted
+    knobs: tuple[str, ...]
+    of: Callable[[MiningContext], Mask]
+
+    def asked(self, rule: MiningRule) -> bool:
+        """Whether the rule asks for it."""
+        return any(getattr(rule, knob) != MiningRule.model_fields[knob].default for knob in self.knobs)
+
+
+class Ready(NamedTuple):
+    """A filter that is ready for the blocks of one dataset."""
+
+    filter: Filter
+    mask: Mask
+
+
+def ready_filters(context: MiningContext) -> list[Ready]:
+    """Those that the rule asks for."""
+    return [Ready(one, one.of(context)) for one in FILTERS if one.asked(context.run.rule)]
+
+
+def depth(rule: MiningRule) -> int:
+    """How long a ranking the rule looks at: no longer than what it takes, if it takes all that is ranked in order."""
+    chosen = rule.fuses or rule.sampling_strategy == "random" or rule.cross_encoder is not None
+    if chosen or any(one.asked(rule) for one in FILTERS):
+        return rule.range_max
+    return rule.range_min + rule.num_negatives
+
+
+def filtered(filters: Sequence[Ready], block: Block, protected: Bools, run: Run) -> Bools:
+    """Which candidates [r, c] are left; each filter counts what it removed of what those before it had left.
+
+    Args:
+        filters: those that act.
+        block: the candidates.
+        protected: [r, c], candidates that no filter touches.
+        run: ``relax`` of its rule lifts filters where they leave nothing.
+    """
+    allowed, left = block.ids != NOTHING, {}
+    for lifted in Lifted:
+        for one, mask in filters:
+            if one.lifted == lifted:
+                bad = mask(block._replace(ids=np.where(allowed, block.ids, NOTHING)))
+                allowed = reject(allowed, bad, one.name, run.ledger, protected)
+        left[lifted] = allowed
+    return _relaxed(left, block.probability, run.ledger) if run.rule.relax else allowed
+
+
+def _relaxed(left: dict[Lifted, Bools], probability: Floats64 | None, ledger: Ledger) -> Bools:
+    """What is left [r, c] once filters are lifted for the rows of which nothing was.
+
+    Args:
+        left: [r, c], what the filters of each kind and those before them have left.
+        probability: [r, c], that the candidate is a false negative, or None.
+        ledger: where the rows are noted for which a filter was lifted.
+    """
+    sound, without_margin, allowed = left[Lifted.NEVER], left[Lifted.LAST], left[Lifted.FIRST].copy()
+    rows = np.flatnonzero(~allowed.any(axis=1) & without_margin.any(axis=1))
+    allowed[rows] = without_margin[rows]
+    ledger.note("margin_lifted", len(rows))
+    if probability is not None:
+        rows = np.flatnonzero(~allowed.any(axis=1) & sound.any(axis=1))
+        allowed[rows, np.where(sound[rows], probability[rows], np.inf).argmin(axis=1)] = True
+        ledger.note("least_likely_false_negative_taken", len(rows))
+    return allowed
+
+
+# --- what each of them rejects ----------------------------------------------------------------------------------------
+
+
+def _max_score(context: MiningContext) -> Mask:
+    """Nearer than the limit, or than that share of the positives is to their queries; of both the lower holds."""
+    rule = context.run.rule
+    limit = np.inf if rule.max_score is None else rule.max_score
+    if rule.max_score_quantile is not None:
+        limit = min(limit, float(np.quantile(context.positives.scores, rule.max_score_quantile)))
+    return lambda block: block.scores > limit
+
+
+def _length(context: MiningContext) -> Mask:
+    """Much longer or shorter than the row's positive."""
+    lengths, ratio = context.pairs.unique_texts.lengths(), context.run.rule.max_length_ratio
+    assert ratio is not None
+    return lambda block: bad_lengths(lengths[block.positives], lengths[block.ids], ratio)
+
+
+def _near_duplicate(context: MiningContext) -> Mask:
+    """Nearly the same as any known positive of the query."""
+    pairs, limit = context.pairs, np.float32(context.run.rule.near_duplicate)
+    known = Grouped.by(pairs.query_of_positive(), pairs.positives[:, 1], len(pairs.query_texts))
+    return lambda block: nearest_positive(context.vectors.corpus, block.ids, known.matrix(block.queries)) >= limit
+
+
+def _guide(context: MiningContext) -> Mask:
+    """Too near the query for a second encoder, which has its own prompts."""
+    rule = context.run.rule
+    assert rule.guide is not None
+    query, document = context.prompts
+    own = (query._replace(instruction=None), document._replace(instruction=None))
+    sides = context.encoded(rule.guide, own)
+    return lambda block: sides.cosines(block.queries, block.ids) > rule.max_guide_score
+
+
+def _answer_in_passage(context: MiningContext) -> Mask:
+    """Holds one of the answers of its row as a run of whole words."""
+    flat, texts = flatten(context.examples, "answers"), context.pairs.unique_texts
+    answers = normalized(flat.values)
+    of_row = Grouped.by(flat.rows, np.arange(len(flat.rows)), context.examples.num_rows)
+
+    def mask(block: Block) -> Bools:
+        found = np.zeros(block.ids.shape, dtype=bool)
+        distinct, places = np.unique(np.maximum(block.ids, 0), return_inverse=True)
+        passages, places = normalized(texts.text(distinct)), places.reshape(block.ids.shape)
+        for answer in of_row.matrix(block.rows).T:  # the first of each row, the second of each, ...
+            row, column = np.nonzero((answer[:, None] != NOTHING) & (block.ids != NOTHING) & ~found)
+            found[row, column] = with_answer(passages.gather(places[row, column]), answers.gather(answer[row]))
+        return found
+
+    return mask
+
+
+def _min_score(context: MiningContext) -> Mask:
+    """Further than the limit, or than that share of random texts is; of both the higher holds."""
+    rule, run = context.run.rule, context.run
+    limit = -np.inf if rule.min_score is None else rule.min_score
+    if rule.min_score_quantile is not None:
+        unrelated = random_pair_scores(context, CALIBRATION_PAIRS)
+        if len(unrelated):
+            limit = max(limit, float(np.quantile(unrelated, rule.min_score_quantile)))
+        run.ledger.note("min_score_not_calibrated", int(not len(unrelated)))
+    return lambda block: block.scores < limit
+
+
+def _false_negative_probability(context: MiningContext) -> Mask:
+    """Likely a positive that nobody marked; nothing, where there is no model of that."""
+    limit = context.run.rule.max_false_negative_probability
+    assert limit is not None
+
+    def mask(block: Block) -> Bools:
+        return np.zeros(block.ids.shape, dtype=bool) if block.probability is None else block.probability > limit
+
+    return mask
+
+
+def _margin(context: MiningContext) -> Mask:
+    """Nearly as near as the query's lowest-scoring positive, or nearer."""
+    rule, lowest = context.run.rule, context.positives.lowest
+    return lambda block: above_margin(block.scores, lowest[block.queries], rule.relative_margin, rule.absolute_margin)
+
+
+FILTERS = (
+    Filter("max_score", Lifted.NEVER, ("max_score", "max_score_quantile"), _max_score),
+    Filter("length", Lifted.NEVER, ("max_length_ratio",), _length),
+    Filter("near_duplicate", Lifted.NEVER, ("near_duplicate",), _near_duplicate),
+    Filter("guide", Lifted.NEVER, ("guide",), _guide),
+    Filter("answer_in_passage", Lifted.NEVER, ("reject_answer",), _answer_in_passage),
+    Filter("min_score", Lifted.LAST, ("min_score", "min_score_quantile"), _min_score),
+    Filter("false_negative_probability", Lifted.LAST, ("max_false_negative_probability",), _false_negative_probability),
+    Filter("margin", Lifted.FIRST, ("relative_margin", "absolute_margin"), _margin),
+)
+"""In the order in which they act."""
+
+
+# --- on arrays --------------------------------------------------------------------------------------------------------
 
 
 def above_margin(scores: Floats32, lowest_positive: Floats32, relative: float | None, absolute: float | None) -> Bools:
@@ -51,70 +271,6 @@ def bad_lengths(positive_lengths: Ints, lengths: Ints, ratio: float) -> Bools:
     return (lengths > ratio * positive) | (positive > ratio * lengths)
 
 
-def nearest_positive(corpus: Vectors, ids: Ints, positives: Ints, weights: Floats32 | None = None) -> Floats32:
-    """The highest cosine of each candidate with any known positive of its row; -inf where there is none.
-
-    Args:
-        corpus: float16 [n, d].
-        ids: int64 [r, c] candidates, -1 where there is none.
-        positives: int64 [r, p] known positives, -1 where there are fewer.
-        weights: float32 [r, p] by which the cosines are multiplied, or None.
-
-    Returns:
-        float32 [r, c], exact before rounding, as in `medi_build.search.dense`.
-    """
-    best = np.full(ids.shape, -np.inf, dtype=np.float32)
-    for start in range(0, len(ids), ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
-        some = ids[rows], positives[rows], None if weights is None else weights[rows]
-        texts, others = (len(np.unique(part)) for part in some[:2])
-        few = texts * others <= min(MOST_CELLS, CELLS_PER_FETCH * (some[0].size + some[1].size))
-        best[rows] = (_among_all if few else _row_by_row)(corpus, *some)
-    return best
-
-
-def _among_all(corpus: Vectors, ids: Ints, positives: Ints, weights: Floats32 | None) -> Floats32:
-    """`nearest_positive` by one product of all distinct texts of the rows."""
-    (left, left_at), (right, right_at) = (
-        np.unique(np.maximum(part, 0), return_inverse=True) for part in (ids, positives)
-    )
-    products = _float64(corpus, right) @ _float64(corpus, left).T
-    left_at, right_at = left_at.reshape(ids.shape), right_at.reshape(positives.shape)
-    best = np.full(ids.shape, -np.inf, dtype=np.float32)
-    for column in range(positives.shape[1]):
-        scores = products.numpy()[right_at[:, column, None], left_at]
-        if weights is not None:
-            scores = scores * weights[:, column, None]
-        scores[(ids == NOTHING) | (positives[:, column, None] == NOTHING)] = -np.inf
-        np.maximum(best, scores, out=best, casting="same_kind")
-    return best
-
-
-def _row_by_row(corpus: Vectors, ids: Ints, positives: Ints, weights: Floats32 | None) -> Floats32:
-    """`nearest_positive` by a product for each row."""
-    import torch
-
-    best = np.full(ids.shape, -np.inf, dtype=np.float32)
-    step = max(1, GATHER_BYTES // (8 * corpus.shape[1] * (ids.shape[1] + positives.shape[1] + 1)))
-    for start in range(0, len(ids), step):
-        both = np.concatenate([ids[start : start + step], positives[start : start + step]], axis=1)
-        rows, places = np.unique(np.maximum(both, 0), return_inverse=True)
-        vectors = _float64(corpus, rows)[torch.from_numpy(places.reshape(both.shape))]
-        left, right = vectors[:, : ids.shape[1]], vectors[:, ids.shape[1] :]
-        scores = torch.bmm(left, right.transpose(1, 2)).numpy()
-        if weights is not None:
-            scores = scores * weights[start : start + step, None, :]
-        missing = (both[:, : ids.shape[1], None] == NOTHING) | (both[:, None, ids.shape[1] :] == NOTHING)
-        best[start : start + step] = np.where(missing, -np.inf, scores).max(axis=2, initial=-np.inf)
-    return best
-
-
-def _float64(corpus: Vectors, rows: Ints) -> Any:
-    import torch
-
-    return torch.from_numpy(corpus[rows].astype(np.float64))
-
-
 def normalized(texts: pl.Series) -> pl.Series:
     """Lower case, words only, one space between and around them: `` in the red box ``.
 
@@ -137,14 +293,14 @@ def with_answer(passages: pl.Series, answers: pl.Series) -> Bools:
     return found.to_series().to_numpy()
 
 
-def random_pair_scores(queries: Vectors, corpus: Vectors, excluded: BoolMatrix, pairs: int, seed: int) -> Floats32:
-    """Cosines of random query-candidate pairs that are not excluded, ascending: what unrelated texts score here.
+def random_pair_scores(context: MiningContext, count: int) -> Floats32:
+    """Cosines of random pairs of query and candidate that are not excluded: what unrelated texts score here.
 
     Cosines of some encoders, the T5 family above all, are squeezed upward, so no fixed threshold fits all. Empty where
     every drawn pair is excluded.
     """
-    generator = np.random.default_rng(seed)
-    rows = generator.integers(0, len(queries), pairs)
-    columns = generator.integers(0, len(corpus), pairs)
-    free = ~contains(excluded, rows, columns)
-    return np.sort(pair_scores(queries, corpus, rows[free], columns[free]))
+    pairs, generator = context.pairs, np.random.default_rng(context.run.seed)
+    rows = generator.integers(0, len(pairs.query_texts), count)
+    columns = generator.integers(0, pairs.pool, count)
+    free = ~contains(pairs.excluded, rows, columns)
+    return pair_scores(*context.vectors, rows[free], columns[free])

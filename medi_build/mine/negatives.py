@@ -1,29 +1,23 @@
 """Negatives for datasets that bring their positives: candidates are ranked, filtered and picked, block by block."""
 
-from collections.abc import Mapping
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from medi_build.arrays import Bools, Floats32, Floats64, Hashes, Ints, Vectors
-from medi_build.content.mining_rule import MiningRule
-from medi_build.devices import Device
-from medi_build.embedding import Embed, both_sides
-from medi_build.errors import MiningError
+from medi_build.arrays import Floats32, Hashes, Ints
 from medi_build.ledger import Ledger
-from medi_build.mine import filters
 from medi_build.mine.context import MiningContext, build_context
-from medi_build.mine.cross_encoder import cross_scores, first_allowed
+from medi_build.mine.cross_encoder import PairScorer, cross_scores, first_allowed, load_cross_encoder
+from medi_build.mine.filters import Block, Ready, filtered, ready_filters
 from medi_build.mine.pair_texts import Pairs, load
 from medi_build.mine.positives import choose_positives, inconsistent
+from medi_build.mine.ranker import Ranker, build_ranker
 from medi_build.mine.result import MinedRows, empty, join
-from medi_build.mine.select import GIVEN, Candidates, depth, pick, reject, repeated, side_by_side, window
-from medi_build.mine.texts import UniqueTexts, column, flatten, matrix, seeded_hash
-from medi_build.search.ann import ann_topk
-from medi_build.search.dense import pair_scores, topk
-from medi_build.search.exclusions import Exclusions, contains
-from medi_build.search.fusion import fuse
+from medi_build.mine.run import Encoders, Run
+from medi_build.mine.select import GIVEN, Candidates, draw_keys, pick, reject, side_by_side, window
+from medi_build.mine.texts import Grouped, UniqueTexts, column, flatten, seeded_hash
+from medi_build.search.exclusions import contains
 from medi_build.search.ranking import NOTHING, Ranking
 
 ROWS_AT_ONCE = 16384
@@ -36,278 +30,141 @@ def mine_pairs(
     examples: pa.Table,
     documents: pa.Table | None,
     *,
-    rule: MiningRule,
-    embed: Embed,
-    others: Mapping[str, Embed],
-    instructions: tuple[str | None, str | None],
+    encoders: Encoders,
+    run: Run,
     symmetric: bool,
     verified_negatives: bool,
-    seed: int,
-    ledger: Ledger,
-    device: Device,
 ) -> tuple[MinedRows, UniqueTexts]:
     """One given positive per row, chosen by the row's seeded hash; given negatives first, mined ones after.
 
     Drops rows without positives (``no_positive``), with none but the query itself (``positive_equals_query``), or
     whose positive fails the consistency filters (``inconsistent_positive``, ``positive_fails_round_trip``).
     """
+    rule = run.rule
+    encoders.check(rule)
     pairs = load(examples, documents, symmetric=symmetric, same_answer=rule.same_answer)
-    keys = seeded_hash(column(examples, "id"), seed)
-    rows, chosen = choose_positives(pairs, keys, flatten(examples, "positives").rows, ledger)
+    row_keys = seeded_hash(column(examples, "id"), run.seed)
+    rows, chosen = choose_positives(pairs, row_keys, flatten(examples, "positives").rows, run.ledger)
     if not len(rows):
         return empty("dense", rule), pairs.unique_texts
-    prompts = both_sides(instructions, alike=symmetric)
-    context = build_context(examples, pairs, verified_negatives, rule, embed, others, prompts, seed, ledger, device)
-    kept = ~inconsistent(pairs, rows, chosen, context.queries, context.corpus, rule, seed, ledger, device)
+    context = build_context(examples, pairs, encoders.prompts(alike=symmetric), encoders, run)
+    kept = ~inconsistent(context, rows, chosen)
     rows, chosen = rows[kept], chosen[kept]
+    selection = Selection(
+        context=context,
+        ranker=build_ranker(context),
+        filters=ready_filters(context),
+        cross_encoder=None if rule.cross_encoder is None else load_cross_encoder(rule.cross_encoder),
+        given=_usable_given(pairs, rows, run.ledger),
+        verified_negatives=verified_negatives,
+        row_keys=row_keys,
+        text_keys=draw_keys(pairs.unique_texts, pairs.documents, rule, run.seed),
+    )
     by_query = np.argsort(pairs.query_of_row[rows], kind="stable")
-    miner = "+".join(["dense"] * (1 + len(rule.encoders)) + ["bm25"] * rule.lexical)
-    parts = [empty(miner, rule)]
+    parts = [empty(selection.miner(), rule)]
     for start in range(0, len(rows), ROWS_AT_ONCE):
         part = by_query[start : start + ROWS_AT_ONCE]
-        places = chosen[part]
-        scores, negatives, possible = _negatives(context, rows[part], places, keys, rule, ledger)
-        parts.append(
-            MinedRows(
-                rows=rows[part],
-                positives=pairs.positives[places, 1],
-                positive_scores=scores,
-                negatives=negatives,
-                possible_false_negatives=possible,
-                miner=miner,
-            )
-        )
+        parts.append(selection.mined(rows[part], chosen[part]))
     return join(parts), pairs.unique_texts
 
 
-def _negatives(
-    context: MiningContext, rows: Ints, places: Ints, all_keys: Hashes, rule: MiningRule, ledger: Ledger
-) -> tuple[Floats32, Candidates, Ints]:
-    """The negatives of some rows: candidates of their distinct queries, filtered and picked row by row.
+def _usable_given(pairs: Pairs, rows: Ints, ledger: Ledger) -> Grouped:
+    """The texts of the given negatives by their row, less those that are excluded for its query.
 
-    Args:
+    Of the latter those of the given ``rows`` are noted.
+    """
+    of_row, texts = pairs.negatives.T
+    queries, local = np.unique(pairs.query_of_row[of_row], return_inverse=True)
+    bad = contains(pairs.excluded[queries], local, texts)
+    ledger.note("rejected_given_is_positive_or_query", int(np.isin(of_row[bad], rows).sum()))
+    return Grouped.by(of_row[~bad], texts[~bad], len(pairs.query_of_row))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What chooses the negatives of one dataset, block by block.
+
+    Attributes:
         context: the dataset.
-        rows: [r] rows of the examples.
-        places: [r] places of their positives in ``pairs.positives``.
-        all_keys: seeded hash of every row of the examples.
-        rule: the knobs.
-        ledger: where rejections are counted.
-
-    Returns:
-        The positives' scores [r], the chosen negatives [r, n] and the possible false negatives [r, s] (see
-        `MinedRows`).
+        ranker: gives candidates.
+        filters: take some of them away.
+        cross_encoder: scores (query, text) pairs of those that are left, or None.
+        given: by the row of the examples, texts of negatives that came with the data.
+        verified_negatives: these are known to be wrong, so nothing takes them away.
+        row_keys: uint64 [rows], seeded hashes of the rows' ids.
+        text_keys: uint64 [documents], those of the texts, or None where nothing is drawn.
     """
-    pairs = context.pairs
-    if pairs.pool == 0:
-        raise MiningError("there are no candidate texts at all; give documents or examples with positives")
-    of_row = pairs.query_of_row[rows]
-    wanted, local = np.unique(of_row, return_inverse=True)
-    ranking, dense, probability = _ranked(context, wanted, rule, ledger)
-    possible = _possible_false_negatives(context, wanted, dense)[local]
-    ledger.note("possible_in_batch_false_negatives", int(np.count_nonzero((possible != NOTHING).any(axis=1))))
 
-    positives, own_scores = pairs.positives[places, 1], context.positive_scores[places]
-    given = _given(context, rows, ledger)
-    candidates = side_by_side(given, window(ranking, rule).rows(local))
-    if context.false_negative_model is not None and probability is not None:
-        given_probability = context.false_negative_model.probability(of_row, given.ids, given.scores, dense.rows(local))
-        probability = np.concatenate([given_probability, probability[local, rule.range_min :]], axis=1)
-    allowed = (candidates.ids != NOTHING) & ~repeated(candidates.ids)
-    protected = (candidates.ranks == GIVEN) & context.verified_negatives
-    allowed = _filtered(context, rows, positives, candidates, allowed, protected, probability, rule, ledger)
-    if context.cross_encoder is not None:
-        allowed = first_allowed(allowed, rule.cross_encoder_candidates)
-        rescored = _rescored(context, of_row, positives, np.where(allowed, candidates.ids, NOTHING))
-        if rule.max_cross_encoder_score is not None:
-            allowed = reject(
-                allowed, rescored[:, 1:] > rule.max_cross_encoder_score, "cross_encoder", ledger, protected
-            )
-        if rule.cross_encoder_scores:
-            own_scores, candidates = rescored[:, 0], candidates._replace(scores=rescored[:, 1:])
-    return own_scores, pick(candidates, allowed, rule, all_keys[rows], context.draw_keys), possible
+    context: MiningContext
+    ranker: Ranker
+    filters: list[Ready]
+    cross_encoder: PairScorer | None
+    given: Grouped
+    verified_negatives: bool
+    row_keys: Hashes
+    text_keys: Hashes | None
 
+    def miner(self) -> str:
+        """The name of what ranks."""
+        rule = self.context.run.rule
+        return "+".join(["dense"] * (1 + len(rule.encoders)) + ["bm25"] * rule.lexical)
 
-def _possible_false_negatives(context: MiningContext, wanted: Ints, ranking: Ranking) -> Ints:
-    """The ranked positives of other queries that reach the query's lowest positive, the nearest first, or -1."""
-    near = ranking.scores >= context.lowest[wanted, None]
-    possible = near & (ranking.ids != NOTHING) & context.is_positive[np.maximum(ranking.ids, 0)]
-    first = np.argsort(~possible, axis=1, kind="stable")[:, :POSSIBLE_FALSE_NEGATIVES_AT_MOST]
-    ids = np.take_along_axis(ranking.ids, first, axis=1)
-    return np.where(np.take_along_axis(possible, first, axis=1), ids, NOTHING)
+    def mined(self, rows: Ints, chosen: Ints) -> MinedRows:
+        """The negatives of some rows [r] of the examples, whose positives have the places [r] in ``pairs.positives``.
 
+        The pool is ranked once for each distinct query among them, then every row filters and picks on its own.
+        """
+        pairs, run = self.context.pairs, self.context.run
+        of_row, positives = pairs.query_of_row[rows], pairs.positives[chosen, 1]
+        queries, local = np.unique(of_row, return_inverse=True)
+        of_queries = self.ranker.ranked(queries)
+        possible = self._possible_false_negatives(queries, of_queries.dense)[local]
+        run.ledger.note("possible_in_batch_false_negatives", int(np.count_nonzero((possible != NOTHING).any(axis=1))))
 
-def _ranked(
-    context: MiningContext, wanted: Ints, rule: MiningRule, ledger: Ledger
-) -> tuple[Ranking, Ranking, Floats64 | None]:
-    """The pool ranked for some of the distinct queries.
+        given, ranked = self._given_of(rows), of_queries.rows(local)
+        candidates = side_by_side(given, window(ranked.ranking, run.rule))
+        probability = self.ranker.probability(of_row, given, ranked)
+        protected = (candidates.ranks == GIVEN) & self.verified_negatives
+        block = Block(rows, of_row, positives, candidates.ids, candidates.scores, probability)
+        allowed = filtered(self.filters, block, protected, run)
+        scores = self.context.positives.scores[chosen]
+        if self.cross_encoder is not None:
+            allowed = first_allowed(allowed, run.rule.cross_encoder_candidates)
+            rescored = self._rescored(block._replace(ids=np.where(allowed, block.ids, NOTHING)))
+            if run.rule.max_cross_encoder_score is not None:
+                bad = rescored[:, 1:] > run.rule.max_cross_encoder_score
+                allowed = reject(allowed, bad, "cross_encoder", run.ledger, protected)
+            if run.rule.cross_encoder_scores:
+                scores, candidates = rescored[:, 0], candidates._replace(scores=rescored[:, 1:])
+        return MinedRows(
+            rows=rows,
+            positives=positives,
+            positive_scores=scores,
+            negatives=pick(candidates, allowed, run.rule, self.row_keys[rows], self.text_keys),
+            possible_false_negatives=possible,
+            miner=self.miner(),
+        )
 
-    Returns:
-        The ranking from which candidates are taken, that by the first encoder's cosines alone, and the probability
-        that each candidate is a false negative, if the rule asks for it.
-    """
-    known = None if context.false_negative_model is None or rule.fuses else context.false_negative_model.ranked(wanted)
-    if known is not None:
-        return known[0], *known
-    ranking, dense = _searched(context, wanted, rule, ledger)
-    if context.false_negative_model is None:
-        return ranking, dense, None
-    return ranking, dense, context.false_negative_model.probability(wanted, ranking.ids, ranking.scores, dense)
+    def _possible_false_negatives(self, queries: Ints, ranking: Ranking) -> Ints:
+        """The ranked positives of other queries that reach the query's lowest positive, the nearest first, or -1."""
+        positives = self.context.positives
+        near = ranking.scores >= positives.lowest[queries, None]
+        possible = near & (ranking.ids != NOTHING) & positives.texts[np.maximum(ranking.ids, 0)]
+        first = np.argsort(~possible, axis=1, kind="stable")[:, :POSSIBLE_FALSE_NEGATIVES_AT_MOST]
+        ids = np.take_along_axis(ranking.ids, first, axis=1)
+        return np.where(np.take_along_axis(possible, first, axis=1), ids, NOTHING)
 
+    def _given_of(self, rows: Ints) -> Candidates:
+        """The rows' given negatives as candidates, the first `GIVEN_AT_MOST` of each."""
+        too_many = np.maximum(self.given.sizes(rows) - GIVEN_AT_MOST, 0)
+        self.context.run.ledger.note("given_negatives_not_looked_at", int(too_many.sum()))
+        ids = self.given.matrix(rows, GIVEN_AT_MOST)
+        scores = self.context.vectors.cosines(self.context.pairs.query_of_row[rows], ids)
+        return Candidates(ids, scores, np.full(ids.shape, GIVEN, dtype=np.int32))
 
-def _searched(context: MiningContext, wanted: Ints, rule: MiningRule, ledger: Ledger) -> tuple[Ranking, Ranking]:
-    """The pool ranked as the rule says, and by the first encoder alone; scores are that one's cosines in both."""
-    pairs, length = context.pairs, depth(rule)
-    excluded = pairs.excluded[wanted]
-    sides = [(context.queries, context.corpus), *context.further]
-    rankings = [
-        _nearest(context, queries[wanted], corpus[: pairs.pool], Exclusions(excluded), rule, ledger)
-        for queries, corpus in sides
-    ]
-    if context.lexical is not None:
-        index, words = context.lexical
-        rankings.append(index.topk(words.gather(wanted), length, excluded))
-    if len(rankings) == 1:
-        return rankings[0], rankings[0]
-    fused = fuse(rankings, length)
-    flat = pair_scores(context.queries, context.corpus, np.repeat(wanted, length), fused.ids.ravel())
-    cosines = np.where(fused.ids == NOTHING, -np.inf, flat.reshape(fused.ids.shape))
-    return Ranking(fused.ids, cosines), rankings[0]
-
-
-def _nearest(
-    context: MiningContext, queries: Vectors, corpus: Vectors, exclusions: Exclusions, rule: MiningRule, ledger: Ledger
-) -> Ranking:
-    """One encoder's ranking, approximate where the rule says so; the lowest recall is a measure."""
-    if rule.ann_above is None or len(corpus) <= rule.ann_above:
-        return topk(queries, corpus, depth(rule), exclusions, device=context.device)
-    # The index is built anew for each block of rows: little beside the search, at sizes that need one.
-    ranking, recall = ann_topk(queries, corpus, depth(rule), exclusions)
-    ledger.measure("ann_recall", min(recall, ledger.measures.get("ann_recall", 1.0)))
-    return ranking
-
-
-def _rescored(context: MiningContext, of_row: Ints, positives: Ints, ids: Ints) -> Floats32:
-    """Cross-encoder scores [r, 1 + c] of each row's positive and of its remaining candidates, NaN for the others."""
-    assert context.cross_encoder is not None
-    columns = np.concatenate([positives[:, None], ids], axis=1)
-    unique_texts = context.pairs.unique_texts
-    queries = unique_texts.some(context.pairs.query_texts[of_row])
-    return cross_scores(
-        context.cross_encoder, queries, unique_texts.some(np.arange(len(unique_texts))), columns != NOTHING, columns
-    )
-
-
-def _filtered(
-    context: MiningContext,
-    rows: Ints,
-    positives: Ints,
-    candidates: Candidates,
-    allowed: Bools,
-    protected: Bools,
-    probability: Floats64 | None,
-    rule: MiningRule,
-    ledger: Ledger,
-) -> Bools:
-    """Apply the rule's filters; each counts what it removed of what those before it had left."""
-    of_row = context.pairs.query_of_row[rows]
-    ids, scores = candidates.ids, candidates.scores
-    out = partial(reject, ledger=ledger, protected=protected)
-    allowed = out(allowed, scores > context.max_score, "max_score")
-    if rule.max_length_ratio is not None:
-        lengths = context.pairs.unique_texts.lengths()
-        allowed = out(allowed, filters.bad_lengths(lengths[positives], lengths[ids], rule.max_length_ratio), "length")
-    if rule.near_duplicate is not None:
-        near = filters.nearest_positive(context.corpus, np.where(allowed, ids, NOTHING), _known(context.pairs, of_row))
-        allowed = out(allowed, near >= np.float32(rule.near_duplicate), "near_duplicate")
-    if context.guide is not None:
-        queries, corpus = context.guide
-        flat = np.where(allowed, ids, NOTHING).ravel()
-        guide_scores = pair_scores(queries, corpus, np.repeat(of_row, ids.shape[1]), flat).reshape(ids.shape)
-        allowed = out(allowed, guide_scores > rule.max_guide_score, "guide")
-    if rule.reject_answer:
-        allowed = out(allowed, _answered(context, rows, np.where(allowed, ids, NOTHING)), "answer_in_passage")
-    return _by_score(context, of_row, scores, allowed, protected, probability, rule, ledger)
-
-
-def _by_score(
-    context: MiningContext,
-    of_row: Ints,
-    scores: Floats32,
-    sound: Bools,
-    protected: Bools,
-    probability: Floats64 | None,
-    rule: MiningRule,
-    ledger: Ledger,
-) -> Bools:
-    """The filters that trade hardness for fewer false negatives; ``rule.relax`` may lift them where nothing is left.
-
-    Args:
-        context: the dataset.
-        of_row: [r] distinct query of each row.
-        scores: [r, c] cosines of the candidates.
-        sound: [r, c] candidates that the other filters have left.
-        protected: [r, c] candidates that no filter touches.
-        probability: [r, c], that the candidate is a false negative, or None.
-        rule: the knobs.
-        ledger: where rejections are counted.
-    """
-    out = partial(reject, ledger=ledger, protected=protected)
-    allowed = out(sound, scores < context.min_score, "min_score")
-    if probability is not None and rule.max_false_negative_probability is not None:
-        allowed = out(allowed, probability > rule.max_false_negative_probability, "false_negative_probability")
-    without_margin = allowed
-    if rule.relative_margin is not None or rule.absolute_margin is not None:
-        bad = filters.above_margin(scores, context.lowest[of_row], rule.relative_margin, rule.absolute_margin)
-        allowed = out(allowed, bad, "margin")
-    if not rule.relax:
-        return allowed
-    lifted = np.flatnonzero(~allowed.any(axis=1) & without_margin.any(axis=1))
-    allowed[lifted] = without_margin[lifted]
-    ledger.note("margin_lifted", len(lifted))
-    if probability is not None:
-        left = np.flatnonzero(~allowed.any(axis=1) & sound.any(axis=1))
-        allowed[left, np.where(sound[left], probability[left], np.inf).argmin(axis=1)] = True
-        ledger.note("least_likely_false_negative_taken", len(left))
-    return allowed
-
-
-def _known(pairs: Pairs, of_row: Ints) -> Ints:
-    """The known positives [r, p] of each row's query, -1 where there are fewer."""
-    wanted, local = np.unique(of_row, return_inverse=True)
-    query_of_positive = pairs.query_of_row[pairs.positives[:, 0]]
-    place = np.searchsorted(wanted, query_of_positive)
-    inside = (place < len(wanted)) & (wanted[np.minimum(place, len(wanted) - 1)] == query_of_positive)
-    return matrix(place[inside], pairs.positives[inside, 1], len(wanted), NOTHING)[local]
-
-
-def _answered(context: MiningContext, rows: Ints, ids: Ints) -> Bools:
-    """Which candidates [r, c] hold one of the answers of their row."""
-    of_row = np.full(len(context.pairs.query_of_row), NOTHING, dtype=np.int64)
-    of_row[rows] = np.arange(len(rows))
-    answer_rows, answers = context.answers
-    inside = of_row[answer_rows] != NOTHING
-    which = matrix(of_row[answer_rows[inside]], np.flatnonzero(inside), len(rows), NOTHING)
-    found = np.zeros(ids.shape, dtype=bool)
-    texts, places = np.unique(np.maximum(ids, 0), return_inverse=True)
-    passages, places = filters.normalized(context.pairs.unique_texts.text(texts)), places.reshape(ids.shape)
-    for column_of in which.T:
-        row, place = np.nonzero((column_of[:, None] != NOTHING) & (ids != NOTHING) & ~found)
-        found[row, place] = filters.with_answer(passages.gather(places[row, place]), answers.gather(column_of[row]))
-    return found
-
-
-def _given(context: MiningContext, rows: Ints, ledger: Ledger) -> Candidates:
-    """The rows' given negatives as candidates, less those excluded for the query."""
-    pairs = context.pairs
-    place_of_row = np.full(len(pairs.query_of_row), NOTHING, dtype=np.int64)
-    place_of_row[rows] = np.arange(len(rows))
-    inside = place_of_row[pairs.negatives[:, 0]] != NOTHING
-    source, texts = pairs.negatives[inside].T
-    bad = contains(pairs.excluded, pairs.query_of_row[source], texts)
-    ledger.note("rejected_given_is_positive_or_query", int(bad.sum()))
-    ids = matrix(place_of_row[source[~bad]], texts[~bad], len(rows), NOTHING)
-    ledger.note("given_negatives_not_looked_at", int((ids[:, GIVEN_AT_MOST:] != NOTHING).sum()))
-    ids = ids[:, :GIVEN_AT_MOST]
-    of_query = np.repeat(pairs.query_of_row[rows], ids.shape[1])
-    scores = pair_scores(context.queries, context.corpus, of_query, ids.ravel()).reshape(ids.shape)
-    return Candidates(ids, scores, np.full(ids.shape, GIVEN, dtype=np.int32))
+    def _rescored(self, block: Block) -> Floats32:
+        """Cross-encoder scores [r, 1 + c] of each row's positive and of its candidates, NaN where there is none."""
+        assert self.cross_encoder is not None
+        pairs = self.context.pairs
+        ids = np.concatenate([block.positives[:, None], block.ids], axis=1)
+        return cross_scores(self.cross_encoder, pairs.unique_texts, pairs.query_texts[block.queries], ids)

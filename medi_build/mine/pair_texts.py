@@ -8,10 +8,9 @@ its groups (gold pages, sets), and with ``same_answer`` every text that answers 
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 
-from medi_build.arrays import Bools, Ints
+from medi_build.arrays import Ints
 from medi_build.dataset.schema import DOCUMENTS
 from medi_build.mine.texts import Flat, TextColumn, UniqueTexts, codes, column, concat, flatten, number
 from medi_build.search.exclusions import BoolMatrix, incidence
@@ -40,99 +39,118 @@ class Pairs:
     negatives: Ints
     excluded: BoolMatrix
 
-    def is_positive(self) -> Bools:
-        """Which of the distinct texts are a given positive of some row."""
-        mask = np.zeros(len(self.unique_texts), dtype=bool)
-        mask[self.positives[:, 1]] = True
-        return mask
+    def query_of_positive(self) -> Ints:
+        """The distinct query of each given positive, int64 [p]."""
+        return self.query_of_row[self.positives[:, 0]]
 
 
 def load(examples: pa.Table, documents: pa.Table | None, *, symmetric: bool, same_answer: bool) -> Pairs:
     """Number the texts of a dataset and work out what is excluded."""
     documents = DOCUMENTS.empty_table() if documents is None else documents
-    queries = column(examples, "query")
     positives, negatives = flatten(examples, "positives"), flatten(examples, "negatives")
-    own = TextColumn(queries)
-    given = TextColumn(negatives.values)
-    # Documents first, so that a passage that is also a positive is published under its own id.
-    candidates = [
-        TextColumn(column(documents, "text"), column(documents, "id")),
-        TextColumn(positives.values),
-    ]
-    order = [*candidates, own, given] if symmetric else [*candidates, given, own]
-    unique_texts = UniqueTexts.build(order)
-    document_texts, positive_texts = unique_texts.columns[:2]
-    query_at = 2 if symmetric else 3
-    text_of_row, negative_texts = unique_texts.columns[query_at], unique_texts.columns[5 - query_at]
-    query_of_row, first_rows = number(text_of_row)
-    query_texts = text_of_row[first_rows]
-    usable = positive_texts != text_of_row[positives.rows]
-    graph = _Graph(query_of_row, query_texts, len(unique_texts))
-    members = (positives.rows, positive_texts)
-    excluded = graph.known(*members, symmetric)
-    excluded += graph.grouped(examples, "groups", members, (documents, document_texts), symmetric)
+    unique_texts = _numbered(examples, documents, positives, negatives, symmetric)
+    text_of = unique_texts.columns
+    query_of_row, first_rows = number(text_of["query"])
+    usable = text_of["positives"] != text_of["query"][positives.rows]
+    graph = _Graph(
+        query_of_row=query_of_row,
+        text_of_row=text_of["query"],
+        query_texts=text_of["query"][first_rows],
+        positive_rows=positives.rows,
+        positive_texts=text_of["positives"],
+        texts=len(unique_texts),
+        symmetric=symmetric,
+    )
+    excluded = graph.known()
+    excluded += graph.sharing(flatten(examples, "groups"), (text_of["documents"], flatten(documents, "groups")))
     if same_answer:
-        excluded += graph.grouped(examples, "answers", members, None, symmetric)
+        excluded += graph.sharing(flatten(examples, "answers"))
     return Pairs(
         unique_texts,
-        pool=unique_texts.count_in(3 if symmetric else 2),
-        documents=unique_texts.count_in(4 if symmetric else 3),
+        pool=unique_texts.count_up_to("query" if symmetric else "positives"),
+        documents=unique_texts.count_up_to("negatives"),
         query_of_row=query_of_row,
-        query_texts=query_texts,
-        positives=np.stack([positives.rows[usable], positive_texts[usable]], axis=1),
-        negatives=np.stack([negatives.rows, negative_texts], axis=1),
+        query_texts=graph.query_texts,
+        positives=np.stack([positives.rows[usable], text_of["positives"][usable]], axis=1),
+        negatives=np.stack([negatives.rows, text_of["negatives"]], axis=1),
         excluded=excluded.tocsr(),
     )
 
 
+def _numbered(
+    examples: pa.Table, documents: pa.Table, positives: Flat, negatives: Flat, symmetric: bool
+) -> UniqueTexts:
+    """The distinct texts in such an order that candidates come first, and after them all that is encoded as one.
+
+    Documents stand before positives, so that a passage that is also a positive is published under its own id.
+    """
+    candidates = {
+        "documents": TextColumn(column(documents, "text"), column(documents, "id")),
+        "positives": TextColumn(positives.values),
+    }
+    query, given = TextColumn(column(examples, "query")), TextColumn(negatives.values)
+    others = {"query": query, "negatives": given} if symmetric else {"negatives": given, "query": query}
+    return UniqueTexts.build(candidates | others)
+
+
 @dataclass(frozen=True)
 class _Graph:
-    """Who is related to whom, as bool matrices [queries, distinct texts]."""
+    """Who is related to whom, as bool matrices [queries, distinct texts].
+
+    Attributes:
+        query_of_row: int64 [rows], number of each row's distinct query.
+        text_of_row: int64 [rows], number of its query among the texts.
+        query_texts: int64 [q], the distinct queries' numbers among the texts.
+        positive_rows: int64 [p], the row of each given positive.
+        positive_texts: int64 [p], its number among the texts.
+        texts: how many distinct texts there are.
+        symmetric: both sides are alike.
+    """
 
     query_of_row: Ints
+    text_of_row: Ints
     query_texts: Ints
+    positive_rows: Ints
+    positive_texts: Ints
     texts: int
+    symmetric: bool
 
-    def known(self, rows: Ints, texts: Ints, symmetric: bool) -> BoolMatrix:
+    def known(self) -> BoolMatrix:
         """Each query's own text and the positives of all rows with that query text.
 
         In a symmetric set the relation is read both ways and one step on: if a~b and b~c, c is excluded for a.
         """
         count = len(self.query_texts)
         own = incidence(np.arange(count, dtype=np.int64), self.query_texts, (count, self.texts))
-        if not symmetric:
-            return own + incidence(self.query_of_row[rows], texts, own.shape)
-        from_texts = self.query_texts[self.query_of_row[rows]]
+        if not self.symmetric:
+            return own + incidence(self.query_of_row[self.positive_rows], self.positive_texts, own.shape)
+        from_texts, to_texts = self.text_of_row[self.positive_rows], self.positive_texts
         square = (self.texts, self.texts)
-        related = (incidence(from_texts, texts, square) + incidence(texts, from_texts, square)).tocsr()
+        related = (incidence(from_texts, to_texts, square) + incidence(to_texts, from_texts, square)).tocsr()
         near = related[self.query_texts]
         return own + near + near @ related
 
-    def grouped(
-        self,
-        examples: pa.Table,
-        name: str,
-        members: tuple[Ints, Ints],
-        documents: tuple[pa.Table, Ints] | None,
-        symmetric: bool,
-    ) -> BoolMatrix:
-        """The texts that share a value of list column ``name`` with a query.
+    def sharing(self, of_rows: Flat, documents: tuple[Ints, Flat] | None = None) -> BoolMatrix:
+        """The texts that have a value in common with a query.
 
-        A text has the values of each row whose positive it is (whose query, too, in a symmetric set) and its own
-        as a document.
+        A query has the values of all its rows. A text has the values of each row whose positive it is (whose query,
+        too, in a symmetric set), and its own as a document.
+
+        Args:
+            of_rows: values of the rows of the examples, such as groups.
+            documents: the documents' numbers among the texts, and the values that they have of their own.
         """
-        values = flatten(examples, name)
-        others = Flat(*(np.empty(0, dtype=np.int64),) * 2, pl.Series([], dtype=pl.String))
+        rows = np.arange(len(self.query_of_row), dtype=np.int64)
+        values = of_rows.values if documents is None else concat([of_rows.values, documents[1].values])
+        numbers, firsts = codes(values)
+        kinds, own = max(1, len(firsts)), len(of_rows.values)
+        of_row = incidence(of_rows.rows, numbers[:own], (len(rows), kinds))
+        of_query = incidence(self.query_of_row, rows, (len(self.query_texts), len(rows))) @ of_row
+        stands_in = incidence(self.positive_texts, self.positive_rows, (self.texts, len(rows)))
+        if self.symmetric:
+            stands_in += incidence(self.text_of_row, rows, stands_in.shape)
+        of_text = stands_in @ of_row
         if documents is not None:
-            others = flatten(documents[0], "groups")
-        numbers, firsts = codes(concat([values.values, others.values]))
-        kinds, rows = max(1, len(firsts)), len(self.query_of_row)
-        of_row = incidence(values.rows, numbers[: len(values.rows)], (rows, kinds))
-        of_text = incidence(members[1], members[0], (self.texts, rows)) @ of_row
-        if documents is not None:
-            of_text += incidence(documents[1][others.rows], numbers[len(values.rows) :], of_text.shape)
-        by_query = incidence(self.query_of_row, np.arange(rows), (len(self.query_texts), rows))
-        if symmetric:
-            itself = np.arange(rows, dtype=np.int64)
-            of_text += incidence(self.query_texts[self.query_of_row], itself, (self.texts, rows)) @ of_row
-        return (by_query @ of_row) @ of_text.T.tocsr()
+            texts, of_documents = documents
+            of_text += incidence(texts[of_documents.rows], numbers[own:], of_text.shape)
+        return of_query @ of_text.T.tocsr()

@@ -14,17 +14,16 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from medi_build.arrays import Ints, Vectors
-from medi_build.content.mining_rule import MiningRule
-from medi_build.devices import Device
-from medi_build.embedding import Embed, Prompt, both_sides
+from medi_build.arrays import Ints
+from medi_build.embedding import Prompt
 from medi_build.ledger import Ledger
-from medi_build.mine.encoding import encode
-from medi_build.mine.filters import bad_lengths
+from medi_build.mine.encoding import Sides, encode
+from medi_build.mine.filters import bad_lengths, depth
 from medi_build.mine.result import MinedRows, empty
-from medi_build.mine.select import Candidates, depth, draw_keys, pick, reject, window
+from medi_build.mine.run import Encoders, Run
+from medi_build.mine.select import Candidates, draw_keys, pick, reject, window
 from medi_build.mine.texts import Flat, TextColumn, Texts, UniqueTexts, codes, column, flatten, seeded_hash
-from medi_build.search.dense import pair_scores, topk
+from medi_build.search.dense import topk
 from medi_build.search.exclusions import BoolMatrix, Exclusions, Labels, incidence, label_bits
 from medi_build.search.ranking import NOTHING, Ranking
 
@@ -48,45 +47,27 @@ class _Inputs(NamedTuple):
     values: Flat
 
 
-def by_label(
-    examples: pa.Table,
-    *,
-    rule: MiningRule,
-    embed: Embed,
-    instructions: tuple[str | None, str | None],
-    seed: int,
-    ledger: Ledger,
-    device: Device,
-) -> tuple[MinedRows, UniqueTexts]:
+def by_label(examples: pa.Table, encoders: Encoders, run: Run) -> tuple[MinedRows, UniqueTexts]:
     """Classification: the most similar input that shares a label, against the most similar one that shares none.
 
     Drops rows without a label (``no_label``) and rows whose labels no other input has (``no_positive``).
     """
-    _note_ignored_knobs(rule, ledger)
-    inputs = _usable(examples, "labels", "no_label", ledger)
+    _note_ignored_knobs(run)
+    inputs = _usable(examples, "labels", "no_label", run.ledger)
     unique_texts = inputs.unique_texts
     if not len(unique_texts):
-        return empty("label", rule), unique_texts
+        return empty("label", run.rule), unique_texts
     label_codes, firsts = codes(inputs.values.values)
     bits = label_bits(inputs.text_of_row[inputs.values.rows], label_codes, len(unique_texts), len(firsts))
-    queries, corpus = _both_sides(unique_texts, embed, both_sides(instructions, alike=True), ledger)
-    own = _diagonal(len(unique_texts))
-    positives = topk(queries, corpus, 1, Exclusions(own, Labels(bits, bits, "share")), device=device)
-    negatives = topk(queries, corpus, depth(rule), Exclusions(own, Labels(bits, bits, "disjoint")), device=device)
-    chosen = _pick(window(negatives, rule), positives.ids[:, 0], unique_texts, rule, seed, ledger)
-    return _per_row(inputs, positives, chosen, "label", ledger), unique_texts
+    vectors, own = _both_sides(unique_texts, encoders, run), _diagonal(len(unique_texts))
+    positives = topk(*vectors, 1, Exclusions(own, Labels(bits, bits, "share")), device=run.device)
+    disjoint = Exclusions(own, Labels(bits, bits, "disjoint"))
+    negatives = topk(*vectors, depth(run.rule), disjoint, device=run.device)
+    chosen = _pick(negatives, positives.ids[:, 0], unique_texts, run)
+    return _per_row(inputs, positives, chosen, "label", run.ledger), unique_texts
 
 
-def by_output(
-    examples: pa.Table,
-    *,
-    rule: MiningRule,
-    embed: Embed,
-    instructions: tuple[str | None, str | None],
-    seed: int,
-    ledger: Ledger,
-    device: Device,
-) -> tuple[MinedRows, UniqueTexts]:
+def by_output(examples: pa.Table, encoders: Encoders, run: Run) -> tuple[MinedRows, UniqueTexts]:
     """Everything else: similar input and similar output, against similar input and different output.
 
     s_pos = cos(x_i, x_j) + cos(y_i, y_j) and s_neg = cos(x_i, x_j) - cos(y_i, y_j) are the inner products of
@@ -96,33 +77,37 @@ def by_output(
 
     Drops rows without an output (``no_output``) or without another input (``no_positive``).
     """
-    _note_ignored_knobs(rule, ledger)
-    inputs = _usable(examples, "answers", "no_output", ledger)
+    _note_ignored_knobs(run)
+    inputs = _usable(examples, "answers", "no_output", run.ledger)
     unique_texts = inputs.unique_texts
     if not len(unique_texts):
-        return empty("output", rule), unique_texts
+        return empty("output", run.rule), unique_texts
     count, outputs = len(unique_texts), inputs.values
-    x, corpus_x = _both_sides(unique_texts, embed, both_sides(instructions, alike=True), ledger)
+    x = _both_sides(unique_texts, encoders, run)
     output_codes, firsts = codes(outputs.values)
     first_outputs = output_codes[outputs.places == 0][unique_texts.first]
-    y = encode(embed, Texts(outputs.values, firsts), Prompt(instructions[1], "document"), ledger)[first_outputs]
+    prompt = Prompt(encoders.instructions[1], "document")
+    y = encode(encoders.main, Texts(outputs.values, firsts), prompt, run.ledger)[first_outputs]
 
-    corpus = np.concatenate([corpus_x, y], axis=1)
+    corpus = np.concatenate([x.corpus, y], axis=1)
     own = _diagonal(count)
-    positives = topk(np.concatenate([x, y], axis=1), corpus, 1, Exclusions(own), device=device)
+    positives = topk(np.concatenate([x.queries, y], axis=1), corpus, 1, Exclusions(own), device=run.device)
     has = incidence(inputs.text_of_row[outputs.rows], output_codes, (count, len(firsts)))
     found = np.flatnonzero(positives.ids[:, 0] != NOTHING)
     chosen_positive = incidence(found, positives.ids[found, 0], (count, count))
     exclusions = Exclusions((own + chosen_positive + has @ has.T).tocsr())
-    negatives = topk(np.concatenate([x, -y], axis=1), corpus, depth(rule), exclusions, device=device)
-    positives, negatives = (_rescored(ranking, x, corpus_x) for ranking in (positives, negatives))
-    chosen = _pick(window(negatives, rule), positives.ids[:, 0], unique_texts, rule, seed, ledger)
-    return _per_row(inputs, positives, chosen, "output", ledger), unique_texts
+    different = np.concatenate([x.queries, -y], axis=1)
+    negatives = topk(different, corpus, depth(run.rule), exclusions, device=run.device)
+    positives, negatives = (
+        Ranking(found.ids, x.cosines(np.arange(count), found.ids)) for found in (positives, negatives)
+    )
+    chosen = _pick(negatives, positives.ids[:, 0], unique_texts, run)
+    return _per_row(inputs, positives, chosen, "output", run.ledger), unique_texts
 
 
-def _note_ignored_knobs(rule: MiningRule, ledger: Ledger) -> None:
-    for knob in sorted(rule.model_dump(exclude_defaults=True).keys() - KNOBS):
-        ledger.note(f"no_effect_{knob}")
+def _note_ignored_knobs(run: Run) -> None:
+    for knob in sorted(run.rule.model_dump(exclude_defaults=True).keys() - KNOBS):
+        run.ledger.note(f"no_effect_{knob}")
 
 
 def _usable(examples: pa.Table, name: str, reason: str, ledger: Ledger) -> _Inputs:
@@ -131,18 +116,17 @@ def _usable(examples: pa.Table, name: str, reason: str, ledger: Ledger) -> _Inpu
     rows = np.unique(values.rows)
     ledger.drop("mine", reason, examples.num_rows - len(rows))
     queries = TextColumn(column(examples, "query").gather(rows), column(examples, "id").gather(rows))
-    unique_texts = UniqueTexts.build([queries])
+    unique_texts = UniqueTexts.build({"query": queries})
     compact = values._replace(rows=np.searchsorted(rows, values.rows))
-    return _Inputs(rows, unique_texts, unique_texts.columns[0], compact)
+    return _Inputs(rows, unique_texts, unique_texts.columns["query"], compact)
 
 
-def _both_sides(
-    unique_texts: UniqueTexts, embed: Embed, prompts: tuple[Prompt, Prompt], ledger: Ledger
-) -> tuple[Vectors, Vectors]:
+def _both_sides(unique_texts: UniqueTexts, encoders: Encoders, run: Run) -> Sides:
     """The inputs' vectors as queries and as candidates."""
-    texts = unique_texts.some(np.arange(len(unique_texts)))
-    queries = encode(embed, texts, prompts[0], ledger)
-    return queries, queries if prompts[0] == prompts[1] else encode(embed, texts, prompts[1], ledger)
+    texts, prompts = unique_texts.some(np.arange(len(unique_texts))), encoders.prompts(alike=True)
+    queries = encode(encoders.main, texts, prompts[0], run.ledger)
+    alike = prompts[0] == prompts[1]
+    return Sides(queries, queries if alike else encode(encoders.main, texts, prompts[1], run.ledger))
 
 
 def _diagonal(count: int) -> BoolMatrix:
@@ -150,26 +134,17 @@ def _diagonal(count: int) -> BoolMatrix:
     return incidence(itself, itself, (count, count))
 
 
-def _rescored(ranking: Ranking, x: Vectors, corpus_x: Vectors) -> Ranking:
-    """The same ranking with the cosines of the inputs as scores."""
-    queries = np.repeat(np.arange(len(x), dtype=np.int64), ranking.ids.shape[1])
-    scores = pair_scores(x, corpus_x, queries, ranking.ids.reshape(-1))
-    return Ranking(ranking.ids, scores.reshape(ranking.ids.shape))
-
-
-def _pick(
-    candidates: Candidates, positives: Ints, unique_texts: UniqueTexts, rule: MiningRule, seed: int, ledger: Ledger
-) -> Candidates:
+def _pick(ranking: Ranking, positives: Ints, unique_texts: UniqueTexts, run: Run) -> Candidates:
     """Filter by length and take the asked number, one row per distinct input."""
+    rule, candidates = run.rule, window(ranking, run.rule)
     allowed = candidates.ids != NOTHING
-    everything = np.arange(len(unique_texts), dtype=np.int64)
     if rule.max_length_ratio is not None:
         lengths = unique_texts.lengths()
-        allowed = reject(
-            allowed, bad_lengths(lengths[positives], lengths[candidates.ids], rule.max_length_ratio), "length", ledger
-        )
-    row_keys = seeded_hash(unique_texts.id(everything), seed)
-    return pick(candidates, allowed, rule, row_keys, draw_keys(unique_texts, len(unique_texts), rule, seed))
+        bad = bad_lengths(lengths[positives], lengths[candidates.ids], rule.max_length_ratio)
+        allowed = reject(allowed, bad, "length", run.ledger)
+    everything = np.arange(len(unique_texts), dtype=np.int64)
+    row_keys = seeded_hash(unique_texts.id(everything), run.seed)
+    return pick(candidates, allowed, rule, row_keys, draw_keys(unique_texts, len(unique_texts), rule, run.seed))
 
 
 def _per_row(inputs: _Inputs, positives: Ranking, chosen: Candidates, miner: str, ledger: Ledger) -> MinedRows:

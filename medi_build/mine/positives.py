@@ -2,12 +2,11 @@
 
 import numpy as np
 
-from medi_build.arrays import Bools, Hashes, Ints, Vectors
-from medi_build.content.mining_rule import MiningRule
-from medi_build.devices import Device
+from medi_build.arrays import Bools, Hashes, Ints
 from medi_build.ledger import Ledger
+from medi_build.mine.context import MiningContext
 from medi_build.mine.pair_texts import Pairs
-from medi_build.search.dense import pair_scores, topk
+from medi_build.search.dense import topk
 from medi_build.search.exclusions import Exclusions
 
 
@@ -33,50 +32,36 @@ def choose_positives(pairs: Pairs, keys: Hashes, given_rows: Ints, ledger: Ledge
     return rows, starts[rows] + (keys[rows] % counts[rows].astype(np.uint64)).astype(np.int64)
 
 
-def inconsistent(
-    pairs: Pairs,
-    rows: Ints,
-    chosen: Ints,
-    queries: Vectors,
-    corpus: Vectors,
-    rule: MiningRule,
-    seed: int,
-    ledger: Ledger,
-    device: Device,
-) -> Bools:
+def inconsistent(context: MiningContext, rows: Ints, chosen: Ints) -> Bools:
     """Rows to drop because query and positive do not find each other among random texts.
 
     Consistency (Dai et al. 2023, Promptagator, section 3.2): fewer than ``consistency_top`` of
     ``consistency_pool`` random candidates score above the positive. Round trip: the same from the positive's
-    side, among random queries. Candidates excluded for the query do not count.
+    side, among random queries. Candidates excluded for the query do not count. Drops are counted as
+    ``inconsistent_positive`` and ``positive_fails_round_trip``.
 
     Args:
-        pairs: the dataset.
+        context: the dataset; the seed of its run draws the random texts.
         rows: [r] rows of the examples.
         chosen: [r] places of their positives in ``pairs.positives``.
-        queries: float16 [q, d].
-        corpus: float16 [documents, d].
-        rule: ``consistency_top``, ``round_trip_top`` and ``consistency_pool``.
-        seed: draws the random texts.
-        ledger: drops are counted as ``inconsistent_positive`` and ``positive_fails_round_trip``.
-        device: where to search.
     """
+    pairs, run, (queries, corpus) = context.pairs, context.run, context.vectors
+    rule, generator = run.rule, np.random.default_rng(run.seed)
     bad = np.zeros(len(rows), dtype=bool)
-    of_query, texts = pairs.query_of_row[rows], pairs.positives[chosen, 1]
-    scores = pair_scores(queries, corpus, of_query, texts)
-    generator = np.random.default_rng(seed)
+    of_query, texts, scores = pairs.query_of_row[rows], pairs.positives[chosen, 1], context.positives.scores[chosen]
     if rule.consistency_top is not None:
         sample = _sample(generator, pairs.pool, rule.consistency_pool)
-        best = topk(queries, corpus[sample], rule.consistency_top, Exclusions(pairs.excluded[:, sample]), device=device)
+        excluded = pairs.excluded[:, sample]
+        best = topk(queries, corpus[sample], rule.consistency_top, Exclusions(excluded), device=run.device)
         bad |= scores < best.scores[of_query, -1]
-        ledger.drop("mine", "inconsistent_positive", int(bad.sum()))
+        run.ledger.drop("mine", "inconsistent_positive", int(bad.sum()))
     if rule.round_trip_top is not None:
         sample = _sample(generator, len(queries), rule.consistency_pool)
         wanted, local = np.unique(texts, return_inverse=True)
         excluded = pairs.excluded[sample].tocsc()[:, wanted].T.tocsr()
-        best = topk(corpus[wanted], queries[sample], rule.round_trip_top, Exclusions(excluded), device=device)
+        best = topk(corpus[wanted], queries[sample], rule.round_trip_top, Exclusions(excluded), device=run.device)
         lost = (scores < best.scores[local, -1]) & ~bad
-        ledger.drop("mine", "positive_fails_round_trip", int(lost.sum()))
+        run.ledger.drop("mine", "positive_fails_round_trip", int(lost.sum()))
         bad |= lost
     return bad
 

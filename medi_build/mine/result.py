@@ -15,7 +15,7 @@ import pyarrow as pa
 from medi_build.arrays import Bools, Floats32, Ints
 from medi_build.content.mining_rule import MiningRule
 from medi_build.dataset.schema import MINED
-from medi_build.ledger import Ledger
+from medi_build.mine.run import Run
 from medi_build.mine.select import GIVEN, Candidates
 from medi_build.mine.shortcuts import note_length_shortcut
 from medi_build.mine.texts import UniqueTexts, column, flatten
@@ -138,16 +138,14 @@ def join(parts: list[MinedRows]) -> MinedRows:
     )
 
 
-def with_negatives(
-    examples: pa.Table, found: MinedRows, unique_texts: UniqueTexts, rule: MiningRule, ledger: Ledger
-) -> Mined:
+def with_negatives(examples: pa.Table, found: MinedRows, unique_texts: UniqueTexts, run: Run) -> Mined:
     """The rows that have a negative; the others are dropped as ``no_negative``.
 
     Rows with some but fewer than ``rule.num_negatives`` are counted as ``fewer_negatives_than_asked``.
     """
-    counts = found.counts()
+    counts, ledger = found.counts(), run.ledger
     ledger.drop("mine", "no_negative", int((counts == 0).sum()))
-    ledger.note("fewer_negatives_than_asked", int(((counts > 0) & (counts < rule.num_negatives)).sum()))
+    ledger.note("fewer_negatives_than_asked", int(((counts > 0) & (counts < run.rule.num_negatives)).sum()))
     found = found.some(np.flatnonzero(counts))
     positive, negative = (
         unique_texts.text(numbers).str.len_chars().to_numpy().astype(np.int64)

@@ -33,15 +33,6 @@ class Candidates(NamedTuple):
         return Candidates(self.ids[index], self.scores[index], self.ranks[index])
 
 
-def depth(rule: MiningRule) -> int:
-    """How long a ranking the rule looks at; one that neither filters, samples nor fuses needs no more than it takes."""
-    return (
-        rule.range_max
-        if rule.filters or rule.fuses or rule.sampling_strategy == "random"
-        else rule.range_min + rule.num_negatives
-    )
-
-
 def window(ranking: Ranking, rule: MiningRule) -> Candidates:
     """Candidates with ``range_min <= rank < range_max``.
 
@@ -54,9 +45,10 @@ def window(ranking: Ranking, rule: MiningRule) -> Candidates:
 
 
 def side_by_side(left: Candidates, right: Candidates) -> Candidates:
-    """Candidates of two origins; the left ones are taken first."""
+    """Candidates of two origins, each once in a row; the left ones are taken first."""
+    ids = np.concatenate([left.ids, right.ids], axis=1)
     return Candidates(
-        np.concatenate([left.ids, right.ids], axis=1),
+        np.where(repeated(ids), NOTHING, ids),
         np.concatenate([left.scores, right.scores], axis=1),
         np.concatenate([left.ranks, right.ranks], axis=1),
     )

@@ -4,7 +4,7 @@ Mining works on integers; texts stay in Arrow or polars buffers and are touched 
 and when the result is written.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast, overload
 
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from medi_build.arrays import Hashes, Ints
+from medi_build.search.ranking import NOTHING
 
 ROWS_PER_SLICE = 8192
 
@@ -49,6 +50,41 @@ def flatten(table: pa.Table, name: str) -> Flat:
     return Flat(rows, places, cast(pl.Series, pl.from_arrow(flat)))
 
 
+@dataclass(frozen=True)
+class Grouped:
+    """Numbers by the group they belong to, sorted once, so that those of some groups are found without the others.
+
+    Attributes:
+        values: int64 [m], group after group.
+        starts: int64 [groups + 1], where those of each group begin.
+    """
+
+    values: Ints
+    starts: Ints
+
+    @classmethod
+    def by(cls, groups: Ints, values: Ints, count: int) -> "Grouped":
+        """Values [m] of the given groups [m], of which there are ``count``; within a group they keep their order."""
+        starts = np.concatenate([[0], np.cumsum(np.bincount(groups, minlength=count))])
+        return cls(values[np.argsort(groups, kind="stable")], starts)
+
+    def sizes(self, groups: Ints) -> Ints:
+        """How many values each of the given groups [r] has."""
+        return self.starts[groups + 1] - self.starts[groups]
+
+    def matrix(self, groups: Ints, most: int | None = None) -> Ints:
+        """The values of the given groups side by side, int64 [r, longest group], -1 where a group is shorter.
+
+        No more than the first ``most`` of each, if that is given.
+        """
+        sizes = self.sizes(groups) if most is None else np.minimum(self.sizes(groups), most)
+        places = np.arange(int(sizes.max(initial=0)), dtype=np.int64)
+        there = places < sizes[:, None]
+        found = np.full(there.shape, NOTHING, dtype=np.int64)
+        found[there] = self.values[(self.starts[groups, None] + places)[there]]
+        return found
+
+
 def concat(parts: Sequence[pl.Series]) -> pl.Series:
     """Series one after another, without copying text."""
     return pl.concat([part.rename("") for part in parts], rechunk=False)
@@ -74,17 +110,6 @@ def number(keys: npt.NDArray[np.generic]) -> tuple[Ints, Ints]:
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
     return rank[inverse.reshape(-1)], first[order].astype(np.int64)
-
-
-def matrix(rows: Ints, values: Ints, count: int, missing: int) -> Ints:
-    """Values side by side in their rows, in order: int64 [count, longest row], ``missing`` where rows are shorter."""
-    order = np.argsort(rows, kind="stable")
-    rows, values = rows[order], values[order]
-    lengths = np.bincount(rows, minlength=count)
-    places = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    result = np.full((count, int(lengths.max(initial=0))), missing, dtype=np.int64)
-    result[rows, places] = values
-    return result
 
 
 def seeded_hash(ids: pl.Series, seed: int) -> Hashes:
@@ -132,30 +157,31 @@ class UniqueTexts:
         texts: all texts of all columns, repeats and all.
         ids: the ids they have of their own, null where they have none.
         first: int64 [n], where distinct text number j first stands.
-        columns: for each column, the numbers of its texts.
+        columns: the numbers of each column's texts, by the column's name.
     """
 
     texts: pl.Series
     ids: pl.Series
     first: Ints
-    columns: tuple[Ints, ...]
+    columns: Mapping[str, Ints]
 
     @classmethod
-    def build(cls, columns: Sequence[TextColumn]) -> "UniqueTexts":
+    def build(cls, columns: Mapping[str, TextColumn]) -> "UniqueTexts":
         """Number the texts of the columns, earlier columns first."""
-        texts = concat([one.texts for one in columns])
-        none = (pl.repeat(None, len(one.texts), dtype=pl.String, eager=True) for one in columns)
-        ids = concat([one if own.ids is None else own.ids for own, one in zip(columns, none, strict=True)])
+        texts = concat([one.texts for one in columns.values()])
+        none = [pl.repeat(None, len(one.texts), dtype=pl.String, eager=True) for one in columns.values()]
+        ids = concat([one if own.ids is None else own.ids for own, one in zip(columns.values(), none, strict=True)])
         numbers, first = codes(texts)
-        ends = np.cumsum([len(one.texts) for one in columns])
-        return cls(texts, ids, first, tuple(np.split(numbers, ends[:-1])))
+        ends = np.cumsum([len(one.texts) for one in columns.values()])
+        return cls(texts, ids, first, dict(zip(columns, np.split(numbers, ends[:-1]), strict=True)))
 
     def __len__(self) -> int:
         return len(self.first)
 
-    def count_in(self, columns: int) -> int:
-        """How many distinct texts the first so many columns hold; their numbers are 0 to that, exclusive."""
-        return max((int(numbers.max()) + 1 for numbers in self.columns[:columns] if len(numbers)), default=0)
+    def count_up_to(self, name: str) -> int:
+        """How many distinct texts this column and those before it hold; their numbers are 0 to that, exclusive."""
+        through = list(self.columns)[: list(self.columns).index(name) + 1]
+        return max((int(self.columns[one].max()) + 1 for one in through if len(self.columns[one])), default=0)
 
     def some(self, numbers: Ints) -> Texts:
         """The texts with these numbers, for encoding."""

@@ -163,6 +163,7 @@ def _mine(
 ) -> "Mined":
     """Positives and negatives of ``(examples, documents)``, cut to a multiple of the user's batch size."""
     from medi_build.mine.by_kind import mine
+    from medi_build.mine.run import Encoders, Run
 
     pipeline, options = job.pipeline, job.unit.card.options
     embedder, *others = _embedders(pipeline, job.device, job.vectors)
@@ -171,15 +172,14 @@ def _mine(
     mined = mine(
         *texts,
         kind=adapted.kind,
-        rule=pipeline.mining,
-        embed=embedder,
-        others=dict(zip(pipeline.mining.others, others, strict=True)),
-        device=job.device or embedder.encoder.device.type,
-        instructions=instructions if pipeline.mine_with_instructions else (None, None),
+        encoders=Encoders(
+            embedder,
+            others=dict(zip(pipeline.mining.others, others, strict=True)),
+            instructions=instructions if pipeline.mine_with_instructions else (None, None),
+        ),
+        run=Run(pipeline.mining, pipeline.seed, ledger, job.device or embedder.encoder.device.type),
         symmetric=options.adapter == "pairs" and options.symmetric,
         verified_negatives=job.unit.card.verified_negatives,
-        seed=pipeline.seed,
-        ledger=ledger,
     )
     surplus = len(mined) % job.batch_multiple
     ledger.drop("write", "batch_multiple", surplus)

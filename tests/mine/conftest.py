@@ -11,6 +11,7 @@ from medi_build.dataset.schema import DOCUMENTS, EXAMPLES, MINED
 from medi_build.embedding import Embedded
 from medi_build.ledger import Ledger
 from medi_build.mine.by_kind import mine
+from medi_build.mine.run import Encoders, Run
 
 DIMENSIONS = 64
 
@@ -47,9 +48,15 @@ def documents(rows):
     return pa.table({"id": list(ids), "text": list(texts), "groups": list(groups)}, schema=DOCUMENTS)
 
 
-def mined_table(*arguments, **options):
-    """What `mine` finds, as one table of schema MINED."""
-    return pa.concat_tables([MINED.empty_table(), *mine(*arguments, **options).tables()]).combine_chunks()
+def mined(*tables, kind, rule, embed, seed, ledger, others=None, instructions=(None, None), device="cpu", **options):
+    """What `mine` finds in examples and documents."""
+    encoders, run = Encoders(embed, others or {}, instructions), Run(rule, seed, ledger, device)
+    return mine(*tables, kind=kind, encoders=encoders, run=run, **options)
+
+
+def mined_table(*tables, **options):
+    """The same as one table of schema MINED."""
+    return pa.concat_tables([MINED.empty_table(), *mined(*tables, **options).tables()]).combine_chunks()
 
 
 @pytest.fixture

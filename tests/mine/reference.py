@@ -15,6 +15,12 @@ import xxhash
 from medi_build.search.bm25 import BM25, tokenize
 from tests.mine.conftest import text_id
 
+REJECTING = [
+    *("max_score", "max_score_quantile", "min_score", "min_score_quantile", "relative_margin", "absolute_margin"),
+    *("max_false_negative_probability", "near_duplicate", "guide", "max_length_ratio", "cross_encoder"),
+]
+"""Knobs by which something ranked may be rejected; `reject_answer` is another."""
+
 
 def cosine(a, b):
     return float(np.float32(np.dot(a.astype(np.float64), b.astype(np.float64))))
@@ -148,7 +154,8 @@ class Pairs:
     def ranked(self, query, encoder=""):
         """The best allowed texts of the pool, as many as the rule looks at."""
         rule = self.rule
-        looks_further = rule.filters or rule.fuses or rule.sampling_strategy == "random"
+        looks_further = rule.fuses or rule.sampling_strategy == "random" or rule.reject_answer
+        looks_further = looks_further or any(getattr(rule, knob) is not None for knob in REJECTING)
         length = rule.range_max if looks_further else rule.range_min + rule.num_negatives
         allowed = [text for text in self.pool if text not in self.excluded[query]]
         if encoder == "bm25":

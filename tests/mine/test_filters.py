@@ -17,7 +17,7 @@ from medi_build.content.mining_rule import MiningRule
 from medi_build.embedding import Embedded
 from medi_build.errors import EncoderError, MiningError
 from medi_build.ledger import Ledger
-from medi_build.mine import false_negatives, filters
+from medi_build.mine import false_negatives, filters, likeness
 from medi_build.mine.select import Candidates, pick, repeated
 from medi_build.mine.shortcuts import length_auc, note_length_shortcut
 from tests.conftest import ROOT
@@ -209,17 +209,17 @@ def test_answer_in_passage_equals_the_plain_version(passage, answer):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("cells", [0, filters.MOST_CELLS])
+@pytest.mark.parametrize("cells", [0, likeness.MOST_CELLS])
 def test_nearest_positive_equals_the_plain_version(monkeypatch, cells, weighted):
-    monkeypatch.setattr(filters, "MOST_CELLS", cells)
-    monkeypatch.setattr(filters, "ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(likeness, "MOST_CELLS", cells)
+    monkeypatch.setattr(likeness, "ROWS_AT_ONCE", 4)
     rng = np.random.default_rng(1)
     corpus = unit(rng, 20)
     ids = np.where(rng.random((6, 5)) < 0.2, -1, rng.integers(0, 20, (6, 5)))
     positives = np.where(rng.random((6, 3)) < 0.4, -1, rng.integers(0, 20, (6, 3)))
     weights = rng.random((6, 3), dtype=np.float32) if weighted else None
     exact = corpus.astype(np.float64) @ corpus.astype(np.float64).T
-    got = filters.nearest_positive(corpus, ids, positives, weights)
+    got = likeness.nearest_positive(corpus, ids, positives, weights)
     for row, column in np.ndindex(ids.shape):
         related = [
             exact[ids[row, column], p] * (weights[row, place] if weighted else 1)

@@ -7,7 +7,7 @@ import pytest
 
 from medi_build.content.mining_rule import MiningRule
 from medi_build.ledger import Ledger
-from medi_build.mine import context, negatives
+from medi_build.mine import negatives, ranker
 from medi_build.search.ann import ann_topk
 from tests.mine.conftest import embed, examples, mined_table, text_id
 from tests.mine.test_false_negatives import hidden_positives
@@ -37,7 +37,7 @@ def test_the_recall_that_is_told_is_the_lowest_of_all_blocks(monkeypatch):
         recalls.append(found.recall)
         return found
 
-    monkeypatch.setattr(negatives, "ann_topk", measured)
+    monkeypatch.setattr(ranker, "ann_topk", measured)
     monkeypatch.setattr(negatives, "ROWS_AT_ONCE", 1)
     _, ledger = run(rows, MiningRule(num_negatives=5, ann_above=10), docs)
     assert ledger.measures["ann_recall"] == min(recalls) < min(recalls[0], recalls[-1])
@@ -75,7 +75,7 @@ def test_the_cross_encoder_scores_the_first_allowed_candidates_and_no_other(monk
         asked.append([text.split("@")[0] for _, text in pairs])
         return np.arange(len(pairs), dtype=np.float32)
 
-    monkeypatch.setattr(context, "load_cross_encoder", lambda name: scores)
+    monkeypatch.setattr(negatives, "load_cross_encoder", lambda name: scores)
     rule = MiningRule(
         num_negatives=9, max_score=0.98, cross_encoder="any", cross_encoder_scores=True, cross_encoder_candidates=count
     )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from medi_build.content.mining_rule import MiningRule
 from medi_build.embedding import Embedded
 from medi_build.ledger import Ledger
-from medi_build.mine import context, false_negatives, negatives
+from medi_build.mine import false_negatives, negatives, ranker
 from medi_build.search.ranking import Ranking
 from tests.mine import reference
 from tests.mine.conftest import documents, examples, mined_table, text_id
@@ -121,8 +121,8 @@ def both(rows, docs, rule, instructions, symmetric, verified, seed):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(false_negatives, "FEWEST_POSITIVES", 3)
         patch.setattr(negatives, "ROWS_AT_ONCE", 5)
-        patch.setattr(context, "load_cross_encoder", lambda name: judged)
-        patch.setattr(negatives, "build_context", lambda *args: seen.append(context.build_context(*args)) or seen[0])
+        patch.setattr(negatives, "load_cross_encoder", lambda name: judged)
+        patch.setattr(negatives, "build_ranker", lambda context: seen.append(ranker.build_ranker(context)) or seen[0])
         table = mined_table(
             examples(rows),
             documents(docs),
@@ -138,12 +138,12 @@ def both(rows, docs, rule, instructions, symmetric, verified, seed):
 
     def probability(query, ranked, candidates, score):
         """That of the fitted model, asked for one query at a time."""
-        model = seen[0].false_negative_model
+        model = seen[0].model
         if model is None:
             return None
-        texts = seen[0].pairs.unique_texts
-        number = {text: i for i, text in enumerate(texts.text(np.arange(len(texts))))}
-        of_query = np.flatnonzero(seen[0].pairs.query_texts == number[query])
+        pairs = seen[0].context.pairs
+        number = {text: i for i, text in enumerate(pairs.unique_texts.text(np.arange(len(pairs.unique_texts))))}
+        of_query = np.flatnonzero(pairs.query_texts == number[query])
         ids = np.array([[number[text] for text in candidates]], dtype=np.int64).reshape(1, -1)
         empty = rule.range_max - len(ranked)
         ranking = Ranking(

@@ -12,9 +12,8 @@ from medi_build.content.mining_rule import MiningRule
 from medi_build.errors import InputError, MissingInputError, OptionError
 from medi_build.ingest.corpus import read_corpus
 from medi_build.ledger import Ledger
-from medi_build.pipeline.mine_file import mine_file
 from tests.mine.conftest import embed
-from tests.pipeline.own_files import PAIRS, THINGS, own, run
+from tests.pipeline.own_files import PAIRS, THINGS, mined_file, own, run
 
 
 def test_every_form_is_written_and_every_row_accounted_for(source, tmp_path):
@@ -66,7 +65,7 @@ def test_bad_input_says_what_to_do(tmp_path):
 
 def test_half_a_pair_of_columns_is_refused(source, tmp_path):
     with pytest.raises(OptionError, match="query column 'question' and positive column None: name both"):
-        mine_file(str(source), tmp_path / "out", embed=embed, rule=MiningRule(), query_column="question")
+        mined_file(source, tmp_path / "out", embed=embed, rule=MiningRule(), query_column="question")
 
 
 def test_given_negatives_are_kept_beside_other_columns_named_or_not(tmp_path):
@@ -155,7 +154,7 @@ def test_forms_with_lists_hold_all_positives_and_the_others_say_what_they_leave_
 def test_the_cases_that_users_met(shared_data, tmp_path, name, options, kept):
     cases = shared_data.parent / "cases"
     options = options | ({"corpus": cases / options["corpus"]} if "corpus" in options else {})
-    ledger = mine_file(str(cases / name), tmp_path / "out", embed=embed, rule=MiningRule(preset="paper"), **options)
+    ledger = mined_file(cases / name, tmp_path / "out", embed=embed, rule=MiningRule(preset="paper"), **options)
     assert ledger.adapted == kept
     if name == "null_query.jsonl":
         assert ledger.dropped["adapt"] == {"no_query": 2}
@@ -191,7 +190,7 @@ def test_scores_of_a_cross_encoder_are_soft_labels(things, tmp_path, monkeypatch
     def scorer(name):
         return lambda pairs: np.array([len(text) for _, text in pairs], np.float32)
 
-    monkeypatch.setattr("medi_build.mine.context.load_cross_encoder", scorer)
+    monkeypatch.setattr("medi_build.mine.negatives.load_cross_encoder", scorer)
     rule = MiningRule(num_negatives=2, cross_encoder="by length", cross_encoder_scores=True)
     own(things, tmp_path / "out", rule, ["labeled-list"], scores=True)
     rows = pq.read_table(tmp_path / "out" / "labeled-list.parquet").to_pylist()

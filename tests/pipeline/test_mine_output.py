@@ -20,11 +20,10 @@ from medi_build.dataset.schema import EXAMPLES
 from medi_build.embedding import Embedded, Side
 from medi_build.ledger import Ledger
 from medi_build.mine import result
-from medi_build.mine.by_kind import mine
-from medi_build.pipeline.mine_file import mine_file
 from tests.conftest import ROOT
 from tests.dataset.test_shards import TWO
-from tests.mine.conftest import embed, examples
+from tests.mine.conftest import embed, examples, mined
+from tests.pipeline.own_files import mined_file
 
 TINY = str(ROOT / "tests" / "golden" / "tiny_instructor")
 LIMIT = 2**31
@@ -51,10 +50,10 @@ def test_blocks_change_no_row_of_any_form(
     source = write_pairs(tmp_path / "pairs.jsonl", 40)
     forms: list[Format] = list(FILES)
     rule = MiningRule(num_negatives=3)
-    ledgers = [mine_file(str(source), tmp_path / "whole", embed=embed, rule=rule, formats=forms, scores=True)]
+    ledgers = [mined_file(source, tmp_path / "whole", embed=embed, rule=rule, formats=forms, scores=True)]
     monkeypatch.setattr(result, "ROWS_PER_BLOCK", rows)
     monkeypatch.setattr(result, "BYTES_PER_BLOCK", size)
-    ledgers.append(mine_file(str(source), tmp_path / "blocks", embed=embed, rule=rule, formats=forms, scores=True))
+    ledgers.append(mined_file(source, tmp_path / "blocks", embed=embed, rule=rule, formats=forms, scores=True))
     assert ledgers[0] == ledgers[1]
     assert ledgers[0].notes["left_out_of_n_tuple"]
     assert ledgers[0].notes["positives_left_out_of_triplet"]
@@ -71,23 +70,23 @@ def test_a_block_holds_no_more_text_than_it_may(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(result, "BYTES_PER_BLOCK", 2000)
     rows = [{"query": f"ü{i}", "positives": [f"{i} " + "é" * (40 * (i % 5))]} for i in range(50)]
     rule = MiningRule(num_negatives=4)
-    mined = mine(examples(rows), None, kind="pairs", rule=rule, embed=embed, seed=0, ledger=Ledger("toy"))
-    tables = list(mined.tables())
+    found = mined(examples(rows), None, kind="pairs", rule=rule, embed=embed, seed=0, ledger=Ledger("toy"))
+    tables = list(found.tables())
     assert len(tables) > 10
     for table in tables:
         taken = table.select(["pos", "neg", "hard_negatives"]).to_pylist()
         most = max(len(json.dumps([*row.values()], ensure_ascii=False).encode()) for row in taken)
         assert len(table) == 1 or most * len(taken) < 4000
     assert pa.concat_tables(tables)["row"].to_pylist() == list(range(50))
-    assert pa.concat_tables(mined.first(7).tables()).equals(pa.concat_tables(tables).slice(0, 7))
+    assert pa.concat_tables(found.first(7).tables()).equals(pa.concat_tables(tables).slice(0, 7))
 
 
 def test_records_of_a_build_do_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     table = examples([{"query": f"query {i}", "positives": [f"positive {i}"], "groups": [f"g{i}"]} for i in range(30)])
-    mined = mine(table, None, kind="pairs", rule=MiningRule(), embed=embed, seed=0, ledger=Ledger("toy"))
-    whole = list(assemble(table, mined.tables(), TWO, 1, 7, "a/b"))
+    found = mined(table, None, kind="pairs", rule=MiningRule(), embed=embed, seed=0, ledger=Ledger("toy"))
+    whole = list(assemble(table, found.tables(), TWO, 1, 7, "a/b"))
     monkeypatch.setattr(result, "ROWS_PER_BLOCK", 4)
-    parts = list(assemble(table, mined.tables(), TWO, 1, 7, "a/b"))
+    parts = list(assemble(table, found.tables(), TWO, 1, 7, "a/b"))
     assert (len(whole), len(parts)) == (1, 8)
     assert pa.concat_tables(parts).equals(whole[0])
 
@@ -109,9 +108,9 @@ def test_rows_are_taken_from_columns_of_more_than_two_gigabytes() -> None:
     assert [query[:4] for query in taken["query"].to_pylist()] == ["3 xx", "1 xx", "0 xx"]
     assert taken.schema == EXAMPLES
     assert not len(take_rows(table, np.empty(0, np.int64)))
-    mined = mine(examples([{"query": q, "positives": [p]} for q, p in zip("abc", "def", strict=True)]), None,
+    found = mined(examples([{"query": q, "positives": [p]} for q, p in zip("abc", "def", strict=True)]), None,
                  kind="pairs", rule=MiningRule(), embed=embed, seed=0, ledger=Ledger("toy"))  # fmt: skip
-    (block,) = mined.tables()
+    (block,) = found.tables()
     block = block.set_column(0, block.schema.field("row"), pa.array(rows))
     (records,) = assemble(table, [block], TWO, 1, 7, "a/b")
     assert [pair[1][:4] for pair in records["query"].to_pylist()] == ["3 xx", "1 xx", "0 xx"]
@@ -131,7 +130,7 @@ def test_more_than_two_gigabytes_are_mined_and_written(tmp_path: Path) -> None:
     source = tmp_path / "pairs.jsonl"
     source.write_text("\n".join(json.dumps([f"query {i}", f"{i} " + "x" * length]) for i in range(count)))
     rule, forms = MiningRule(num_negatives=negatives), ("triplet", "flagembedding")
-    ledger = mine_file(str(source), tmp_path / "out", embed=random_vectors, rule=rule, formats=forms)
+    ledger = mined_file(source, tmp_path / "out", embed=random_vectors, rule=rule, formats=forms)
     assert ledger.written == count
     assert pq.read_metadata(tmp_path / "out" / "triplet.parquet").num_rows == count * negatives
     assert pq.read_schema(tmp_path / "out" / "triplet.parquet").types == [pa.string()] * 3  # what other tools expect

@@ -14,8 +14,8 @@ from medi_build.content.pipelines import EncoderSpec
 from medi_build.embedding import Prompt
 from medi_build.encode.embedder import Embedder, open_embedder
 from medi_build.encode.prompts import CONFIG
-from medi_build.pipeline.mine_file import mine_file
 from tests.encode.tiny_models import edit_json, save_byte_level
+from tests.pipeline.own_files import mined_file
 
 PROMPTS = {"query": "query: ", "document": "passage: "}
 THINGS = ("tea", "fox", "sea", "door", "lamp", "pump")
@@ -42,7 +42,7 @@ def opened(model: Path) -> Embedder:
 
 def mined(source: Path, encoder: Embedder, rule: MiningRule | None = None, **options: Any) -> list[dict[str, Any]]:
     out = source.parent / "out"
-    mine_file(str(source), out, embed=encoder, rule=rule or MiningRule(num_negatives=3), formats=["flagembedding"],
+    mined_file(source, out, embed=encoder, rule=rule or MiningRule(num_negatives=3), formats=["flagembedding"],
               **options)  # fmt: skip
     return [json.loads(line) for line in (out / "flagembedding.jsonl").read_text().splitlines()]
 

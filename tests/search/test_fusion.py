@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from medi_build.content.mining_rule import MiningRule
 from medi_build.embedding import Embedded
 from medi_build.errors import MiningError
-from medi_build.pipeline.mine_file import mine_file
 from medi_build.search.fusion import fuse
 from medi_build.search.ranking import Ranking
 from tests.mine.conftest import embed
 from tests.mine.test_filters import angles, names, run
+from tests.pipeline.own_files import mined_file
 
 
 def fused(rankings, k):
@@ -115,5 +115,5 @@ def test_a_file_of_pairs_is_mined_with_two_encoders(tmp_path):
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, lines)))
     rule, out = MiningRule(encoders=("second",)), tmp_path / "out"
     options = {"embed": embed, "rule": rule, "query_column": "q", "positive_column": "p"}
-    ledger = mine_file(str(tmp_path / "pairs.jsonl"), out, others={"second": embed}, **options)
+    ledger = mined_file(tmp_path / "pairs.jsonl", out, others={"second": embed}, **options)
     assert ledger.written == pq.read_table(out / "triplet.parquet").num_rows == 6

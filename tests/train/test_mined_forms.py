@@ -15,13 +15,13 @@ from medi_build.errors import DatasetError, InputError, TrainError
 from medi_build.ingest.mined_forms import Instructions
 from medi_build.ingest.triplets import open_source
 from medi_build.ledger import Ledger
-from medi_build.pipeline.mine_file import mine_file
 from medi_build.train import data as data_module
 from medi_build.train.data import TrainingData
 from medi_build.train.settings import TrainSettings
 from medi_build.train.trainer import train
 from tests.dataset.built import write_built
 from tests.mine.conftest import embed
+from tests.pipeline.own_files import mined_file
 from tests.train.test_data import record
 
 THINGS = ("tea", "fox", "sea", "door", "lamp", "pump", "letter", "tower")
@@ -46,7 +46,7 @@ def mined(folder: Path, forms: list[Format], *, several: bool = False, **options
     ]
     corpus.write_text("\n".join(map(json.dumps, titled)))
     rule = MiningRule(num_negatives=3)
-    return mine_file(str(source), folder / "out", embed=embed, rule=rule, formats=forms, corpus=corpus, **options)
+    return mined_file(source, folder / "out", embed=embed, rule=rule, formats=forms, corpus=corpus, **options)
 
 
 def prepare(source: Path, cache: Path, **options: Any) -> TrainingData:

@@ -1,0 +1,162 @@
+"""Where candidates come from: the pool ranked for a query, and how likely each is a positive that nobody marked."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from medi_build.arrays import Floats64, Ints, Vectors
+from medi_build.mine.context import MiningContext
+from medi_build.mine.encoding import Sides
+from medi_build.mine.false_negatives import FalseNegativeModel, SignInputs, fit
+from medi_build.mine.filters import depth
+from medi_build.mine.select import Candidates
+from medi_build.search.ann import ann_topk
+from medi_build.search.bm25 import BM25, tokenize
+from medi_build.search.dense import topk
+from medi_build.search.exclusions import Exclusions
+from medi_build.search.fusion import fuse
+from medi_build.search.ranking import NOTHING, Ranking
+
+
+class Lexical(NamedTuple):
+    """The dataset for BM25.
+
+    Attributes:
+        bm25: index of the pool.
+        queries: [q], the tokenised distinct queries.
+    """
+
+    bm25: BM25
+    queries: pl.Series
+
+
+class Ranked(NamedTuple):
+    """The pool ranked for some queries [r].
+
+    Attributes:
+        ranking: the one from which candidates are taken; scores are cosines of the encoder that mines.
+        dense: the one by these cosines alone.
+        probability: float64 [r, k], that each candidate in ``ranking`` is a false negative; None where there is no
+            model of it.
+    """
+
+    ranking: Ranking
+    dense: Ranking
+    probability: Floats64 | None
+
+    def rows(self, index: Ints) -> "Ranked":
+        """Those of some queries, in the given order."""
+        probability = None if self.probability is None else self.probability[index]
+        return Ranked(self.ranking.rows(index), self.dense.rows(index), probability)
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """What ranks the pool of one dataset.
+
+    Attributes:
+        context: the dataset.
+        further: vectors of the encoders whose rankings are fused with that of the first one.
+        lexical: for BM25, if its ranking is fused, too.
+        model: estimates which candidates are positives nobody marked, or None.
+    """
+
+    context: MiningContext
+    further: list[Sides]
+    lexical: Lexical | None
+    model: FalseNegativeModel | None
+
+    def ranked(self, queries: Ints) -> Ranked:
+        """The pool ranked for some of the distinct queries."""
+        known = None if self.model is None or self.context.run.rule.fuses else self.model.ranked(queries)
+        if known is not None:
+            ranking, probability = known
+            return Ranked(ranking, ranking, probability)
+        ranking, dense = self._searched(queries)
+        if self.model is None:
+            return Ranked(ranking, dense, None)
+        return Ranked(ranking, dense, self.model.probability(queries, ranking.ids, ranking.scores, dense))
+
+    def probability(self, queries: Ints, given: Candidates, ranked: Ranked) -> Floats64 | None:
+        """How likely false negatives are what was given [r, g] and, behind it, what the rank window holds.
+
+        Args:
+            queries: int64 [r], numbers of distinct queries.
+            given: negatives that came with the data.
+            ranked: the pool ranked for these queries.
+
+        Returns:
+            float64 [r, g + c], or None where there is no model of it.
+        """
+        if self.model is None or ranked.probability is None:
+            return None
+        of_given = self.model.probability(queries, given.ids, given.scores, ranked.dense)
+        return np.concatenate([of_given, ranked.probability[:, self.context.run.rule.range_min :]], axis=1)
+
+    def _searched(self, queries: Ints) -> tuple[Ranking, Ranking]:
+        """The pool ranked as the rule says, and by the first encoder alone; scores are that one's cosines in both."""
+        context, length = self.context, depth(self.context.run.rule)
+        excluded = context.pairs.excluded[queries]
+        rankings = [
+            self._nearest(side.queries[queries], side.corpus[: context.pairs.pool], Exclusions(excluded))
+            for side in (context.vectors, *self.further)
+        ]
+        if self.lexical is not None:
+            rankings.append(self.lexical.bm25.topk(self.lexical.queries.gather(queries), length, excluded))
+        if len(rankings) == 1:
+            return rankings[0], rankings[0]
+        fused = fuse(rankings, length)
+        cosines = np.where(fused.ids == NOTHING, -np.inf, context.vectors.cosines(queries, fused.ids))
+        return Ranking(fused.ids, cosines), rankings[0]
+
+    def _nearest(self, queries: Vectors, corpus: Vectors, exclusions: Exclusions) -> Ranking:
+        """One encoder's ranking, approximate where the rule says so; the lowest recall is a measure."""
+        run = self.context.run
+        if run.rule.ann_above is None or len(corpus) <= run.rule.ann_above:
+            return topk(queries, corpus, depth(run.rule), exclusions, device=run.device)
+        # The index is built anew for each block of rows: little beside the search, at sizes that need one.
+        ranking, recall = ann_topk(queries, corpus, depth(run.rule), exclusions)
+        run.ledger.measure("ann_recall", min(recall, run.ledger.measures.get("ann_recall", 1.0)))
+        return ranking
+
+
+def build_ranker(context: MiningContext) -> Ranker:
+    """Encode with the further encoders, index the words and fit the model, each if the rule asks for it."""
+    rule = context.run.rule
+    further = [context.encoded(name, context.prompts) for name in rule.encoders]
+    wants_model = rule.max_false_negative_probability is not None
+    lexical = _lexical(context) if rule.lexical or wants_model else None
+    model = _false_negative_model(context, lexical) if lexical is not None and wants_model else None
+    return Ranker(context, further, lexical if rule.lexical else None, model)
+
+
+def _lexical(context: MiningContext) -> Lexical:
+    pairs = context.pairs
+    pool = pairs.unique_texts.text(np.arange(pairs.pool))
+    return Lexical(BM25.build(tokenize(pool)), tokenize(pairs.unique_texts.text(pairs.query_texts)))
+
+
+def _false_negative_model(context: MiningContext, lexical: Lexical) -> FalseNegativeModel | None:
+    """The model, fitted on the first positive of each query; where there is too little to fit, that is noted."""
+    pairs, vectors, run = context.pairs, context.vectors, context.run
+    with_positive, first = np.unique(pairs.query_of_positive(), return_index=True)
+    positives = np.full(len(vectors.queries), NOTHING, dtype=np.int64)
+    scores = np.full(len(vectors.queries), -np.inf, dtype=np.float32)
+    positives[with_positive], scores[with_positive] = pairs.positives[first, 1], context.positives.scores[first]
+    inputs = SignInputs(
+        queries=vectors.queries,
+        corpus=vectors.corpus,
+        pool=pairs.pool,
+        excluded=pairs.excluded,
+        index=lexical.bm25,
+        words=lexical.queries,
+        positives=positives,
+        positive_scores=scores,
+        device=run.device,
+    )
+    model = fit(inputs, run.rule.range_max, run.seed)
+    if model is None:
+        run.ledger.note("false_negative_model_not_fitted")
+    return model
