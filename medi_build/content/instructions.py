@@ -124,12 +124,14 @@ def render_definition(
 def _values(
     template: Template, card_fields: Mapping[str, str], found_fields: Mapping[str, str]
 ) -> Mapping[str, str | None]:
+    """A value for each field of the template: the card's, else the one found in the data, else the default."""
     for name in card_fields:
         if name not in template.fields:
             raise ContentError(
                 f"template {template.name!r} has no field {name!r}{did_you_mean(name, template.fields)}; "
                 f"its fields are {', '.join(template.fields)}"
             )
+    # An adapter finds what it finds, whether or not this template asks for it; a card names fields for its template.
     found = {name: value for name, value in found_fields.items() if name in template.fields}
     values = {**template.fields, **found, **card_fields}
     missing = sorted(name for name, value in values.items() if value is None)

@@ -3,6 +3,7 @@
 import codecs
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -159,20 +160,18 @@ def _texts(source: Path, column: str, ledger: Ledger) -> Iterator[tuple[int, Any
 
 
 def _values(source: Path, column: str, ledger: Ledger) -> Iterator[tuple[int, Any]]:
-    """The texts of a file of rows, numbered from 0; `MISSING` where a row has no such column."""
-    without: list[Mapping[str, Any]] = []
-    found = False
-    for number, row in rows_of(source, ledger, lists=False):
-        value = row.get(column, MISSING) if isinstance(row, Mapping) else row
-        found = found or value is not MISSING
-        if not found:
-            without.append(row)
-            if len(without) == ROWS_TO_FIND_COLUMN:
-                break
-        yield number - 1, value
-    if without and not found:
-        keys = dict.fromkeys(key for row in without for key in row)
+    """The texts of a file of rows, numbered from 0; `MISSING` where a row has no such column.
+
+    Raises:
+        InputError: none of the first rows has the column.
+    """
+    rows = rows_of(source, ledger, lists=False)
+    first = list(islice(rows, ROWS_TO_FIND_COLUMN))
+    if first and all(isinstance(row, Mapping) and column not in row for _, row in first):
+        keys = dict.fromkeys(key for _, row in first for key in row)
         raise InputError(
-            f"{source}: none of its first {len(without):,} rows has {column!r}; their keys are "
+            f"{source}: none of its first {len(first):,} rows has {column!r}; their keys are "
             f"{', '.join(map(repr, keys)) or 'none'}, name the one that holds the text as column"
         )
+    for number, row in chain(first, rows):
+        yield number - 1, row.get(column, MISSING) if isinstance(row, Mapping) else row
