@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from medi_build.errors import MiningError
 from medi_build.search import dense
 from medi_build.search.dense import pair_scores, topk
-from medi_build.search.dense_pass import Blocks, relative_rounding
+from medi_build.search.dense_lists import Blocks, relative_rounding
 from medi_build.search.exclusions import Exclusions, Labels, contains, incidence, label_bits
 
 TINY = Blocks(queries=3, corpus=5)
