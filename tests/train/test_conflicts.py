@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medi_build.train.batches import BatchSettings, plan_batches
-from medi_build.train.conflicts import TaskConflicts, _negatives_labels
+from medi_build.train.conflicts import TaskConflicts, _classes_of_negatives
 from tests.train.test_planned_batches import Row, batches_of, data, false_negatives, make_keys
 
 Uses = dict[int, tuple[list[int], list[int]]]
@@ -136,12 +136,10 @@ def test_the_classes_of_a_negative_are_no_others(
     labels = [(owner % len(queries), label) for owner, label in labels]
     columns = [list(column) for column in (zip(*negatives, strict=True) if negatives else ((), ()))]
     owned = [list(column) for column in (zip(*labels, strict=True) if labels else ((), ()))]
-    found = _negatives_labels(
-        np.array(columns[0], np.int64),
-        np.array(columns[1], np.uint64),
+    found = _classes_of_negatives(
+        (np.array(columns[0], np.int64), np.array(columns[1], np.uint64)),
         np.array(queries, np.uint64),
-        np.array(owned[0], np.int64),
-        np.array(owned[1], np.uint64),
+        (np.array(owned[0], np.int64), np.array(owned[1], np.uint64)),
     )
     wanted = {(holder, label) for holder, text in negatives for owner, label in labels if queries[owner] == text}
     assert set(zip(*(column.tolist() for column in found), strict=True)) == wanted
