@@ -46,11 +46,6 @@ FAULTS = {
         "lost = (scores < best.scores[local, -1]) & ~bad",
         "lost = scores < best.scores[local, -1]",
     ),
-    "the last recall in place of the lowest": (
-        NEGATIVES,
-        'min(recall, ledger.measures.get("ann_recall", 1.0))',
-        "recall",
-    ),
     "classes of the negatives not kept apart": (
         CONFLICTS,
         ', _Keys(*of_negatives, rejected=True, kind="class")]',

@@ -40,7 +40,6 @@ TESTS = {
     "medi_build/mine/result.py": (*MINE, "tests/pipeline/test_mine_output.py"),
     "medi_build/mine/*.py": MINE,
     "medi_build/search/dense*.py": DENSE,
-    "medi_build/search/ann.py": ("tests/search/test_ann.py",),
     "medi_build/search/bm25.py": ("tests/search/test_bm25.py", "tests/mine/test_filters.py"),
     "medi_build/search/sparse_add.py": ("tests/search/test_bm25.py",),
     "medi_build/search/fusion.py": ("tests/search/test_fusion.py",),
@@ -54,7 +53,7 @@ TESTS = {
 """Files and the tests that cover them, those first that fail soonest."""
 LIBRARIES = [
     *("numpy", "polars", "pyarrow.compute", "pyarrow.parquet", "scipy.optimize", "scipy.sparse", "torch", "pydantic"),
-    *("hypothesis", "pytest", "sentence_transformers", "transformers", "xxhash", "rank_bm25", "faiss", "orjson"),
+    *("hypothesis", "pytest", "sentence_transformers", "transformers", "xxhash", "rank_bm25", "orjson"),
 ]
 FEWEST = 3
 """Mutants of each file, if it has so many; the others are shared out by size."""

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from medi_build.arrays import Bools, Floats32, Floats64, Hashes, Ints, Vectors
+from medi_build.arrays import Bools, Floats32, Floats64, Hashes, Ints
 from medi_build.content.mining_rule import MiningRule
 from medi_build.devices import Device
 from medi_build.embedding import Embed, both_sides
@@ -20,7 +20,6 @@ from medi_build.mine.positives import choose_positives, inconsistent
 from medi_build.mine.result import MinedRows, empty, join
 from medi_build.mine.select import GIVEN, Candidates, depth, pick, reject, repeated, side_by_side, window
 from medi_build.mine.texts import UniqueTexts, column, flatten, matrix, seeded_hash
-from medi_build.search.ann import ann_topk
 from medi_build.search.dense import pair_scores, topk
 from medi_build.search.exclusions import Exclusions, contains
 from medi_build.search.fusion import fuse
@@ -102,7 +101,7 @@ def _negatives(
         raise MiningError("there are no candidate texts at all; give documents or examples with positives")
     of_row = pairs.query_of_row[rows]
     wanted, local = np.unique(of_row, return_inverse=True)
-    ranking, dense, probability = _ranked(context, wanted, rule, ledger)
+    ranking, dense, probability = _ranked(context, wanted, rule)
     possible = _possible_false_negatives(context, wanted, dense)[local]
     ledger.note("possible_in_batch_false_negatives", int(np.count_nonzero((possible != NOTHING).any(axis=1))))
 
@@ -136,9 +135,7 @@ def _possible_false_negatives(context: MiningContext, wanted: Ints, ranking: Ran
     return np.where(np.take_along_axis(possible, first, axis=1), ids, NOTHING)
 
 
-def _ranked(
-    context: MiningContext, wanted: Ints, rule: MiningRule, ledger: Ledger
-) -> tuple[Ranking, Ranking, Floats64 | None]:
+def _ranked(context: MiningContext, wanted: Ints, rule: MiningRule) -> tuple[Ranking, Ranking, Floats64 | None]:
     """The pool ranked for some of the distinct queries.
 
     Returns:
@@ -148,19 +145,19 @@ def _ranked(
     known = None if context.false_negative_model is None or rule.fuses else context.false_negative_model.ranked(wanted)
     if known is not None:
         return known[0], *known
-    ranking, dense = _searched(context, wanted, rule, ledger)
+    ranking, dense = _searched(context, wanted, rule)
     if context.false_negative_model is None:
         return ranking, dense, None
     return ranking, dense, context.false_negative_model.probability(wanted, ranking.ids, ranking.scores, dense)
 
 
-def _searched(context: MiningContext, wanted: Ints, rule: MiningRule, ledger: Ledger) -> tuple[Ranking, Ranking]:
+def _searched(context: MiningContext, wanted: Ints, rule: MiningRule) -> tuple[Ranking, Ranking]:
     """The pool ranked as the rule says, and by the first encoder alone; scores are that one's cosines in both."""
     pairs, length = context.pairs, depth(rule)
     excluded = pairs.excluded[wanted]
     sides = [(context.queries, context.corpus), *context.further]
     rankings = [
-        _nearest(context, queries[wanted], corpus[: pairs.pool], Exclusions(excluded), rule, ledger)
+        topk(queries[wanted], corpus[: pairs.pool], length, Exclusions(excluded), device=context.device)
         for queries, corpus in sides
     ]
     if context.lexical is not None:
@@ -172,18 +169,6 @@ def _searched(context: MiningContext, wanted: Ints, rule: MiningRule, ledger: Le
     flat = pair_scores(context.queries, context.corpus, np.repeat(wanted, length), fused.ids.ravel())
     cosines = np.where(fused.ids == NOTHING, -np.inf, flat.reshape(fused.ids.shape))
     return Ranking(fused.ids, cosines), rankings[0]
-
-
-def _nearest(
-    context: MiningContext, queries: Vectors, corpus: Vectors, exclusions: Exclusions, rule: MiningRule, ledger: Ledger
-) -> Ranking:
-    """One encoder's ranking, approximate where the rule says so; the lowest recall is a measure."""
-    if rule.ann_above is None or len(corpus) <= rule.ann_above:
-        return topk(queries, corpus, depth(rule), exclusions, device=context.device)
-    # The index is built anew for each block of rows: little beside the search, at sizes that need one.
-    ranking, recall = ann_topk(queries, corpus, depth(rule), exclusions)
-    ledger.measure("ann_recall", min(recall, ledger.measures.get("ann_recall", 1.0)))
-    return ranking
 
 
 def _rescored(context: MiningContext, of_row: Ints, positives: Ints, ids: Ints) -> Floats32:

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -85,6 +86,19 @@ def test_classes_of_negatives_are_kept_apart_under_every_seed() -> None:
         plan = plan_batches(make_keys(rows), BatchSettings(batch_size=4, classes="apart", seed=seed))
         assert all(len(batch) == 1 for batch in batches_of(plan))
         assert plan.report.contested["class"] == 3
+
+
+@pytest.mark.parametrize(("label", "page", "identity"), [(7, 7, 7), (8, 7, 6), (6, 7, 8), (5, 4, 3)])
+def test_texts_classes_pages_and_ids_of_one_number_are_not_the_same(label: int, page: int, identity: int) -> None:
+    rows: list[Row] = [
+        (1, 7, 11, 12, [], [], [], []),
+        (1, 20, 21, 22, [label], [], [], []),
+        (1, 30, 31, 32, [], [page], [], []),
+        (1, 40, 41, 42, [], [], [], [identity]),
+    ]
+    plan = plan_batches(make_keys(rows), BatchSettings(batch_size=4, classes="apart"))
+    assert sorted(map(sorted, batches_of(plan))) == [[0, 1, 2, 3]]
+    assert not plan.report.contested
 
 
 def test_a_task_of_which_nothing_is_drawn_is_told_as_such() -> None:
