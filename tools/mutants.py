@@ -29,7 +29,12 @@ from tools.mutation import Mutant, mutants, mutated
 
 ROOT = Path(__file__).resolve().parent.parent
 MINE = ("tests/mine", "tests/search/test_fusion.py", "tests/search/test_devices.py")
-DENSE = ("tests/search/test_dense.py", "tests/search/test_devices.py", "tests/mine/test_false_negatives.py")
+DENSE = (
+    "tests/search/test_dense_lists.py",
+    "tests/search/test_dense.py",
+    "tests/search/test_devices.py",
+    "tests/mine/test_false_negatives.py",
+)
 PLANNER = (
     "tests/train/test_conflicts.py",
     "tests/train/test_plan.py",

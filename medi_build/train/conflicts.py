@@ -163,7 +163,7 @@ def find_conflicts(keys: RowKeys, rows: Ints, *, same_class: bool) -> TaskConfli
         if part.kind is not None:
             by_kind.setdefault(part.kind, []).append(part.owners[mask])
     kinds = Counter({kind: len(np.unique(np.concatenate(owners))) for kind, owners in by_kind.items()})
-    return TaskConflicts(_by_row(owner[contested], key[contested], rejected[contested]), +kinds)
+    return TaskConflicts(_by_row(owner[contested], key[contested], rejected[contested]), kinds)
 
 
 def _shown_and_rejected(keys: RowKeys, rows: Ints, same_class: bool) -> list[_Keys]:

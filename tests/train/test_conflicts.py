@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medi_build.train.batches import BatchSettings, plan_batches
+from medi_build.train.batches import BatchSettings, _free_places, plan_batches
 from medi_build.train.conflicts import TaskConflicts, _classes_of_negatives
 from tests.train.test_planned_batches import Row, batches_of, data, false_negatives, make_keys
 
@@ -73,6 +73,29 @@ def test_a_row_that_shows_a_key_comes_after_every_batch_that_rejects_it() -> Non
     kinds: Uses = {0: ([1], []), 1: ([1], [0]), 2: ([1], [0]), 3: ([], [0]), 4: ([0], [])}
     placed, _, _ = TaskConflicts(kinds).place(np.arange(5), 5)
     assert placed.tolist() == [0, 1, 2, 0, 3]
+
+
+def test_new_batches_are_opened_behind_new_ones_that_are_full() -> None:
+    """Rows 1 to 3 push each other to the end; rows 3 and 4 fill a batch behind it, row 5 may not go back."""
+    kinds: Uses = {0: ([1], []), 1: ([1, 2], []), 2: ([2, 3], []), 3: ([3, 4], []), 4: ([2], []), 5: ([2], [])}
+    placed, batches, _ = TaskConflicts(kinds).place(np.arange(6), 2)
+    assert placed.tolist() == [0, 1, 2, 3, 3, 4]
+    assert batches == 5
+
+
+@settings(max_examples=300)
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=12), st.integers(1, 4), st.integers(1, 3), st.floats(0, 1))
+def test_free_places_go_to_the_smallest_batch_unit_by_unit(
+    counts: list[int], quantum: int, per_batch: int, share: float
+) -> None:
+    batch_size = quantum * per_batch
+    counts = [min(count, batch_size) for count in counts]
+    rows = sum(counts) + int(share * (len(counts) * batch_size - sum(counts)))
+    units = [-(-count // quantum) for count in counts]
+    for _ in range(-(-rows // quantum) - sum(units)):
+        units[units.index(min(units))] += 1
+    wanted = [unit * quantum - count for unit, count in zip(units, counts, strict=True)]
+    assert _free_places(np.array(counts), rows, batch_size, quantum).tolist() == wanted
 
 
 def test_classes_of_negatives_are_kept_apart_under_every_seed() -> None:
