@@ -76,11 +76,19 @@ def test_a_row_that_shows_a_key_comes_after_every_batch_that_rejects_it() -> Non
 
 
 def test_new_batches_are_opened_behind_new_ones_that_are_full() -> None:
-    """Rows 1 to 3 push each other to the end; rows 3 and 4 fill a batch behind it, row 5 may not go back."""
-    kinds: Uses = {0: ([1], []), 1: ([1, 2], []), 2: ([2, 3], []), 3: ([3, 4], []), 4: ([2], []), 5: ([2], [])}
+    """Rows 1 and 2 are pushed to the end; rows 3 to 5 reject what row 2 shows, and two of them fill a batch behind it."""
+    kinds: Uses = {0: ([1], []), 1: ([1, 2], []), 2: ([2, 3], []), 3: ([], [3]), 4: ([], [3]), 5: ([], [3])}
     placed, batches, _ = TaskConflicts(kinds).place(np.arange(6), 2)
     assert placed.tolist() == [0, 1, 2, 3, 3, 4]
     assert batches == 5
+
+
+def test_a_full_batch_passes_rows_on_to_the_next_with_room() -> None:
+    """Row 1, put off to the second batch, takes the place of row 3 there, which takes that of row 5."""
+    kinds: Uses = {0: ([1], []), 1: ([1], []), 2: ([2], []), 3: ([3], []), 4: ([4], []), 5: ([5], [])}
+    placed, batches, moved = TaskConflicts(kinds).place(np.arange(6), 2)
+    assert placed.tolist() == [0, 1, 1, 2, 2, 3]
+    assert (batches, moved) == (4, 1)
 
 
 @settings(max_examples=300)
