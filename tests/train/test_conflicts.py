@@ -76,7 +76,7 @@ def test_a_row_that_shows_a_key_comes_after_every_batch_that_rejects_it() -> Non
 
 
 def test_new_batches_are_opened_behind_new_ones_that_are_full() -> None:
-    """Rows 1 and 2 are pushed to the end; rows 3 to 5 reject what row 2 shows, and two of them fill a batch behind it."""
+    """Rows 1 and 2 are pushed to the end; rows 3 to 5 reject what row 2 shows: two of them fill a batch behind it."""
     kinds: Uses = {0: ([1], []), 1: ([1, 2], []), 2: ([2, 3], []), 3: ([], [3]), 4: ([], [3]), 5: ([], [3])}
     placed, batches, _ = TaskConflicts(kinds).place(np.arange(6), 2)
     assert placed.tolist() == [0, 1, 2, 3, 3, 4]
