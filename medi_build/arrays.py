@@ -13,6 +13,12 @@ Vectors = npt.NDArray[np.float16]
 """[n, d], one vector per text."""
 
 
+def places_within(lengths: Ints) -> Ints:
+    """0, 1, ... in each of several runs of these lengths, end to end: int64 [sum of the lengths]."""
+    starts = np.cumsum(lengths) - lengths
+    return np.arange(int(lengths.sum()), dtype=np.int64) - np.repeat(starts, lengths)
+
+
 def take_rows(table: pa.Table, rows: Ints) -> pa.Table:
     """The rows of a table with these numbers, which ascend.
 

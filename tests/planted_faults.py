@@ -46,20 +46,15 @@ FAULTS = {
         "lost = (scores < best.scores[local, -1]) & ~bad",
         "lost = scores < best.scores[local, -1]",
     ),
-    "the last recall in place of the lowest": (
-        RANKER,
-        'min(recall, run.ledger.measures.get("ann_recall", 1.0))',
-        "recall",
-    ),
     "classes of the negatives not kept apart": (
         CONFLICTS,
-        "parts += [(3, owners, labels), (_NEGATIVE_CLASS, *rejected)]",
-        "parts += [(3, owners, labels)]",
+        ', _Keys(*of_negatives, rejected=True, kind="class")]',
+        "]",
     ),
     "the last batch that rejects a key, not the highest": (
         CONFLICTS,
-        "rejected[key] = max(rejected.get(key, 0), batch + 1)",
-        "rejected[key] = batch + 1",
+        "after_rejected[key] = max(after_rejected.get(key, 0), batch + 1)",
+        "after_rejected[key] = batch + 1",
     ),
     "batches in the order of their tasks": (
         BATCHES,

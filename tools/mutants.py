@@ -29,7 +29,12 @@ from tools.mutation import Mutant, mutants, mutated
 
 ROOT = Path(__file__).resolve().parent.parent
 MINE = ("tests/mine", "tests/search/test_fusion.py", "tests/search/test_devices.py")
-DENSE = ("tests/search/test_dense.py", "tests/search/test_devices.py", "tests/mine/test_false_negatives.py")
+DENSE = (
+    "tests/search/test_dense_lists.py",
+    "tests/search/test_dense.py",
+    "tests/search/test_devices.py",
+    "tests/mine/test_false_negatives.py",
+)
 PLANNER = (
     "tests/train/test_conflicts.py",
     "tests/train/test_plan.py",
@@ -40,7 +45,6 @@ TESTS = {
     "medi_build/mine/result.py": (*MINE, "tests/pipeline/test_mine_output.py"),
     "medi_build/mine/*.py": MINE,
     "medi_build/search/dense*.py": DENSE,
-    "medi_build/search/ann.py": ("tests/search/test_ann.py",),
     "medi_build/search/bm25.py": ("tests/search/test_bm25.py", "tests/mine/test_filters.py"),
     "medi_build/search/sparse_add.py": ("tests/search/test_bm25.py",),
     "medi_build/search/fusion.py": ("tests/search/test_fusion.py",),
@@ -54,7 +58,7 @@ TESTS = {
 """Files and the tests that cover them, those first that fail soonest."""
 LIBRARIES = [
     *("numpy", "polars", "pyarrow.compute", "pyarrow.parquet", "scipy.optimize", "scipy.sparse", "torch", "pydantic"),
-    *("hypothesis", "pytest", "sentence_transformers", "transformers", "xxhash", "rank_bm25", "faiss", "orjson"),
+    *("hypothesis", "pytest", "sentence_transformers", "transformers", "xxhash", "rank_bm25", "orjson"),
 ]
 FEWEST = 3
 """Mutants of each file, if it has so many; the others are shared out by size."""

@@ -170,10 +170,10 @@ def _knob(setting: str, names: list[str]) -> tuple[str, Any]:
     """Name and value of ``knob=value``, one of ``names``; the value is read as a YAML scalar or list."""
     import yaml
 
-    from medi_build.content.mining_rule import RENAMED
+    from medi_build.content.mining_rule import REMOVED, RENAMED
 
     name, equals, value = setting.partition("=")
-    if not equals or name not in {*names, *RENAMED}:
+    if not equals or name not in {*names, *RENAMED, *REMOVED}:
         raise ContentError(
             f"--set {setting}: has to be knob=value{did_you_mean(name, names)}; the knobs are {', '.join(names)}"
         )

@@ -72,9 +72,6 @@ class MiningRule(BaseModel):
         (), description="further encoders, whose rankings are fused with the first one's by reciprocal rank"
     )
     lexical: bool = Field(False, description="add BM25 candidates, fused by reciprocal rank")
-    ann_above: int | None = Field(
-        None, ge=1, description="search approximately (needs FAISS) where there are more candidates than this"
-    )
     cross_encoder: str | None = Field(None, description="re-score the final candidates with this model")
     max_cross_encoder_score: float | None = Field(None, description="reject a negative it scores above this")
     cross_encoder_candidates: int = Field(
@@ -94,8 +91,11 @@ class MiningRule(BaseModel):
         if not isinstance(data, dict):
             return data
         renamed = [f"{old} is called {new} now" for old, new in RENAMED.items() if old in data]
+        gone = [f"{old} is gone: {why}" for old, why in REMOVED.items() if old in data]
         if renamed:
-            raise ValueError(f"{', '.join(renamed)}; write the new name")
+            gone.insert(0, f"{', '.join(renamed)}; write the new name")
+        if gone:
+            raise ValueError("; ".join(gone))
         preset = data.get("preset", "paper")
         if not isinstance(preset, str) or preset not in PRESETS:
             raise ValueError(f"mining has no preset {preset!r}; there are {', '.join(PRESETS)}")
@@ -167,3 +167,6 @@ RENAMED = {
     "cross_encoder_max": "max_cross_encoder_score",
 }
 """Knobs by the name that they had once: an error tells the one they have."""
+
+REMOVED = {"ann_above": "every search is exact, leave it out (docs/decisions/0013-search-is-exact.md)"}
+"""Knobs that there were once: an error tells what to do without."""

@@ -6,13 +6,12 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from medi_build.arrays import Floats64, Ints, Vectors
+from medi_build.arrays import Floats64, Ints
 from medi_build.mine.context import MiningContext
 from medi_build.mine.encoding import Sides
 from medi_build.mine.false_negatives import FalseNegativeModel, SignInputs, fit
 from medi_build.mine.filters import depth
 from medi_build.mine.select import Candidates
-from medi_build.search.ann import ann_topk
 from medi_build.search.bm25 import BM25, tokenize
 from medi_build.search.dense import topk
 from medi_build.search.exclusions import Exclusions
@@ -98,9 +97,9 @@ class Ranker:
     def _searched(self, queries: Ints) -> tuple[Ranking, Ranking]:
         """The pool ranked as the rule says, and by the first encoder alone; scores are that one's cosines in both."""
         context, length = self.context, depth(self.context.run.rule)
-        excluded = context.pairs.excluded[queries]
+        excluded, pool = context.pairs.excluded[queries], context.pairs.pool
         rankings = [
-            self._nearest(side.queries[queries], side.corpus[: context.pairs.pool], Exclusions(excluded))
+            topk(side.queries[queries], side.corpus[:pool], length, Exclusions(excluded), device=context.run.device)
             for side in (context.vectors, *self.further)
         ]
         if self.lexical is not None:
@@ -110,16 +109,6 @@ class Ranker:
         fused = fuse(rankings, length)
         cosines = np.where(fused.ids == NOTHING, -np.inf, context.vectors.cosines(queries, fused.ids))
         return Ranking(fused.ids, cosines), rankings[0]
-
-    def _nearest(self, queries: Vectors, corpus: Vectors, exclusions: Exclusions) -> Ranking:
-        """One encoder's ranking, approximate where the rule says so; the lowest recall is a measure."""
-        run = self.context.run
-        if run.rule.ann_above is None or len(corpus) <= run.rule.ann_above:
-            return topk(queries, corpus, depth(run.rule), exclusions, device=run.device)
-        # The index is built anew for each block of rows: little beside the search, at sizes that need one.
-        ranking, recall = ann_topk(queries, corpus, depth(run.rule), exclusions)
-        run.ledger.measure("ann_recall", min(recall, run.ledger.measures.get("ann_recall", 1.0)))
-        return ranking
 
 
 def build_ranker(context: MiningContext) -> Ranker:

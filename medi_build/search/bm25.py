@@ -14,11 +14,11 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
-from medi_build.arrays import Floats64, Ints
+from medi_build.arrays import Floats64, Ints, places_within
 from medi_build.devices import cores
 from medi_build.errors import MiningError
 from medi_build.search.exclusions import BoolMatrix
-from medi_build.search.ranking import NOTHING, Ranking
+from medi_build.search.ranking import NOTHING, Ranking, nothing_ranked
 from medi_build.search.sparse_add import add_product
 
 COMMON = 0.25
@@ -131,8 +131,8 @@ class BM25:
         """
         if k < 1:
             raise MiningError(f"k is {k}; ask for at least 1 candidate")
-        asked, shape = self._asked(queries), (len(queries), k)
-        ranking = Ranking(np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.float32))
+        asked = self._asked(queries)
+        ranking = nothing_ranked(len(queries), k)
         step = min(MOST_QUERIES, max(1, CELLS // self.weights.shape[1]))
         workers = cores()
 
@@ -238,7 +238,7 @@ def _lower_bounds(scores: Floats64, k: int) -> Floats64:
 def _sorted(rows: Ints, ids: Ints, values: Floats64, count: int, k: int) -> Ranking:
     """The k largest values of each row; rows and, within a row, ids ascend."""
     sizes = np.bincount(rows, minlength=count)
-    places = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    places = places_within(sizes)
     wide = (count, max(k, int(sizes.max(initial=0))))
     scores, documents = np.full(wide, -np.inf), np.full(wide, NOTHING, dtype=np.int64)
     scores[rows, places], documents[rows, places] = values, ids

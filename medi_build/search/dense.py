@@ -10,9 +10,10 @@ more finely and deeper. Where there is little to search it is multiplied in floa
 """
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,11 @@ import numpy as np
 from medi_build.arrays import Bools, Floats32, Ints, Vectors
 from medi_build.devices import Device, devices, has_fast_bfloat16
 from medi_build.errors import MiningError
-from medi_build.search.dense_pass import Blocks, SearchPass, candidate_lists, relative_rounding, to_device
+from medi_build.search.dense_lists import Blocks, SearchPass, relative_rounding
+from medi_build.search.dense_pass import candidate_lists, to_device
 from medi_build.search.dense_small import small_topk
 from medi_build.search.exclusions import Exclusions
-from medi_build.search.ranking import NOTHING, Ranking
+from medi_build.search.ranking import NOTHING, Ranking, nothing_ranked
 
 RESCORE_BYTES = 64 << 20
 RESIDENT_CELLS = 1 << 23
@@ -65,38 +67,53 @@ def topk(
     if len(queries) and _is_small(len(queries), len(corpus), k):
         return small_topk(queries, corpus, k, exclusions)
     blocks = blocks or (Blocks() if names == ["cpu"] else Blocks(8192, 65536))
-    ranking = Ranking(
-        np.full((len(queries), k), NOTHING, dtype=np.int64), np.full((len(queries), k), -np.inf, dtype=np.float32)
-    )
+    search = _Search(queries, corpus, exclusions, nothing_ranked(len(queries), k))
+    passes = _passes(k, len(corpus), names[0], blocks)
+    open_rows = np.arange(len(queries))
+    with _settings():
+        while len(open_rows):
+            open_rows = search.on_devices(names, open_rows, next(passes))
+    return search.ranking
 
-    def settle(plan: SearchPass, parts: Iterable[Ints]) -> list[Ints]:
-        unsettled = []
+
+@dataclass(frozen=True)
+class _Search:
+    """What is searched, and what has been found so far.
+
+    Attributes:
+        queries: float16 [q, d].
+        corpus: float16 [n, d].
+        exclusions: of all queries.
+        ranking: of all queries; rows are written once they have been searched.
+    """
+
+    queries: Vectors
+    corpus: Vectors
+    exclusions: Exclusions
+    ranking: Ranking
+
+    def on_devices(self, names: Sequence[Device], rows: Ints, plan: SearchPass) -> Ints:
+        """Rank some queries, dealt out to the devices; gives those that are not proven to be exact.
+
+        A device gets no more at a time than its memory holds, and where there are several, each its share.
+        """
+        at_once = min(RESIDENT_ROWS, max(1, RESIDENT_CELLS // plan.depth), -(-len(rows) // len(names)))
+        parts = [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
+        if len(names) == 1:  # the calling thread has its own number of kernel threads
+            return self.settle(names[0], parts, plan)
+        hands = [parts[start :: len(names)] for start in range(len(names))]
+        with ThreadPoolExecutor(len(names)) as threads:
+            return np.concatenate([*threads.map(lambda name, hand: self.settle(name, hand, plan), names, hands)])
+
+    def settle(self, device: Device, parts: Sequence[Ints], plan: SearchPass) -> Ints:
+        """Rank some queries on one device, part by part; gives those that are not proven to be exact."""
+        open_parts = [np.empty(0, dtype=np.int64)]
         for rows in parts:
-            found, final = _search(queries[rows], corpus, exclusions.rows(rows), plan)
-            ranking.ids[rows], ranking.scores[rows] = found
-            unsettled.append(rows[~final])
-        return unsettled
-
-    open_rows, attempt = np.arange(len(queries)), 0
-    while len(open_rows):
-        plans = [_plan(k, len(corpus), name, blocks, attempt) for name in names]
-        at_once = min(RESIDENT_ROWS, max(1, RESIDENT_CELLS // plans[0].depth), -(-len(open_rows) // len(names)))
-        parts = [open_rows[start : start + at_once] for start in range(0, len(open_rows), at_once)]
-        dealt = [parts[i :: len(names)] for i in range(len(names))]
-        with _settings(), _side_by_side(len(names)) as run:
-            open_rows = np.concatenate([rows for unsettled in run(settle, plans, dealt) for rows in unsettled])
-        attempt += 1
-    return ranking
-
-
-@contextmanager
-def _side_by_side(workers: int) -> Iterator[Any]:
-    """What calls a function once per worker: ``map``, on a thread each where there are several."""
-    if workers == 1:  # the calling thread has its own number of kernel threads
-        yield map
-        return
-    with ThreadPoolExecutor(workers) as threads:
-        yield threads.map
+            queries = to_device(self.queries[rows], device, "queries", rows)
+            found, proven = _search(queries, self.corpus, self.exclusions.rows(rows), plan)
+            self.ranking.ids[rows], self.ranking.scores[rows] = found
+            open_parts.append(rows[~proven])
+        return np.concatenate(open_parts)
 
 
 @contextmanager
@@ -157,15 +174,20 @@ def _first_depth(k: int) -> int:
     return 2 * k + 32
 
 
-def _plan(k: int, candidates: int, device: Device, blocks: Blocks, attempt: int) -> SearchPass:
-    """The format and depth of an attempt: first fast and coarse, then in float32, then four times deeper each time."""
+def _passes(k: int, candidates: int, device: Device, blocks: Blocks) -> Iterator[SearchPass]:
+    """The passes to make until all lists are proven: first fast and coarse, then in float32, each four times deeper.
+
+    Devices that search side by side are of one kind, so that what suits the first suits all.
+    """
     import torch
 
-    if attempt == 0 and _has_fast_half(device):
-        depth, dtype = _first_depth(k), torch.bfloat16 if device == "cpu" else torch.float16
-    else:
-        depth, dtype = (k + max(16, k // 4)) * 4 ** max(0, attempt - 1), torch.float32
-    return SearchPass(k, min(candidates, depth), dtype, device, blocks)
+    if _has_fast_half(device):
+        half = torch.bfloat16 if device == "cpu" else torch.float16
+        yield SearchPass(k, min(candidates, _first_depth(k)), half, blocks)
+    depth = k + max(16, k // 4)
+    while True:
+        yield SearchPass(k, min(candidates, depth), torch.float32, blocks)
+        depth *= 4
 
 
 def _has_fast_half(device: Device) -> bool:
@@ -173,31 +195,33 @@ def _has_fast_half(device: Device) -> bool:
     return device != "cpu" or has_fast_bfloat16()
 
 
-def _search(queries: Vectors, corpus: Vectors, exclusions: Exclusions, plan: SearchPass) -> tuple[Ranking, Bools]:
-    """One pass: the rankings, and which of them are proven to be exact."""
+def _search(queries: Any, corpus: Vectors, exclusions: Exclusions, plan: SearchPass) -> tuple[Ranking, Bools]:
+    """One pass: the rankings of the queries, float16 [q, d] on a device, and which are proven to be exact."""
     import torch
 
-    original = to_device(queries, plan.device, "queries", 0)
-    lists, error = candidate_lists(original, corpus, exclusions, plan)
+    lists, error = candidate_lists(queries, corpus, exclusions, plan)
     wanted = (lists.ids != NOTHING) & (lists.scores >= lists.limit[:, None])
-    ids = lists.ids[:, : int(wanted.sum(dim=1).max())]  # scores fall from left to right
-    exact = _exact_scores(original, corpus, ids, wanted[:, : ids.shape[1]], plan.device)
-    order = torch.sort(ids, dim=1).indices
-    ids, exact = ids.gather(1, order), exact.gather(1, order)
-    order = torch.sort(exact, dim=1, descending=True, stable=True).indices[:, : plan.k]
-    ids, exact = ids.gather(1, order), exact.gather(1, order)
+    width = int(wanted.sum(dim=1).max())  # scores fall from left to right: what is wanted stands in the first columns
+    ids, wanted = lists.ids[:, :width], wanted[:, :width]
+    exact = _exact_scores(queries, corpus, ids, wanted)
+
+    by_id = torch.sort(ids, dim=1).indices
+    ids, exact = ids.gather(1, by_id), exact.gather(1, by_id)
+    by_score = torch.sort(exact, dim=1, descending=True, stable=True).indices[:, : plan.k]
+    ids, exact = ids.gather(1, by_score), exact.gather(1, by_score)
     ids[exact == -torch.inf] = NOTHING
 
-    final = lists.cut == -torch.inf
-    if exact.shape[1] == plan.k:
-        final |= exact[:, -1] > lists.cut + relative_rounding(plan.dtype) * lists.cut.abs() + error
-    return Ranking(*_pad(ids.cpu().numpy(), exact.float().cpu().numpy(), plan.k)), final.cpu().numpy()
+    proven = lists.cut == -torch.inf  # nothing was left out
+    if exact.shape[1] == plan.k:  # or nothing that could have taken the last place
+        proven |= exact[:, -1] > lists.cut + relative_rounding(plan.dtype) * lists.cut.abs() + error
+    return _padded(ids.cpu().numpy(), exact.float().cpu().numpy(), plan.k), proven.cpu().numpy()
 
 
-def _exact_scores(queries: Any, corpus: Vectors, ids: Any, wanted: Any, device: Device) -> Any:
+def _exact_scores(queries: Any, corpus: Vectors, ids: Any, wanted: Any) -> Any:
     """float64 [q, width] inner products of the wanted candidates; -inf for the others."""
     import torch
 
+    device = queries.device
     exact = torch.full(ids.shape, -torch.inf, dtype=torch.float64, device=device)
     at_once = max(1, RESCORE_BYTES // (8 * corpus.shape[1]))
     for start in range(0, len(ids), at_once):
@@ -205,17 +229,15 @@ def _exact_scores(queries: Any, corpus: Vectors, ids: Any, wanted: Any, device: 
         left = queries[rows].double()
         row, place = torch.nonzero(wanted[rows], as_tuple=True)
         numbers = ids[rows][row, place].cpu().numpy()
-        part = numbers // at_once
-        order = np.argsort(part, kind="stable")
-        ends = np.flatnonzero(np.diff(part[order], append=-1)) + 1
-        for low, high in zip(np.append(0, ends)[:-1], ends, strict=True):
-            # Read in the order of the file: each row once, and a memory map from front to back.
-            some = order[low:high]
-            local = numbers[some] - part[some[0]] * at_once
-            used = np.bincount(local, minlength=1) > 0
-            right = torch.from_numpy(corpus[part[some[0]] * at_once + np.flatnonzero(used)]).to(device).double()
+        # The texts are read block by block in the order of the file: each once, a memory map from front to back.
+        block = numbers // at_once
+        for one in np.flatnonzero(np.bincount(block)):
+            some = np.flatnonzero(block == one)
+            within = numbers[some] - one * at_once
+            used = np.bincount(within) > 0
+            right = torch.from_numpy(corpus[one * at_once + np.flatnonzero(used)]).to(device).double()
+            column = torch.from_numpy((np.cumsum(used) - 1)[within]).to(device)
             pairs = torch.from_numpy(some).to(device)
-            column = torch.from_numpy((np.cumsum(used) - 1)[local]).to(device)
             exact[rows][row[pairs], place[pairs]] = _products(left, right, row[pairs], column)
     return exact
 
@@ -232,7 +254,7 @@ def _products(left: Any, right: Any, row: Any, column: Any) -> Any:
     return torch.sparse.sampled_addmm(sample, left, right.T, beta=0.0).values()
 
 
-def _pad(ids: Ints, scores: Floats32, k: int) -> tuple[Ints, Floats32]:
-    """Widen to k columns where the corpus is smaller than k."""
+def _padded(ids: Ints, scores: Floats32, k: int) -> Ranking:
+    """As wide as k, where fewer candidates were found."""
     missing = ((0, 0), (0, max(0, k - ids.shape[1])))
-    return np.pad(ids, missing, constant_values=NOTHING), np.pad(scores, missing, constant_values=-np.inf)
+    return Ranking(np.pad(ids, missing, constant_values=NOTHING), np.pad(scores, missing, constant_values=-np.inf))

@@ -1,209 +1,105 @@
 """One pass of a search: the corpus in blocks, and for each query a short list of what can be among its best.
 
-A list keeps whatever reaches a limit that is proven by the error bound of the product, as far as it has room; what it
-had no room for it remembers by its highest score. See `medi_build.search.dense` for what is made of the lists.
+`dense_lists.py` says how a list is kept, `dense.py` what is made of the lists.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from medi_build.arrays import Vectors
-from medi_build.devices import Device
+from medi_build.arrays import Ints, Vectors
 from medi_build.errors import MiningError
-from medi_build.search.exclusions import Exclusions, Labels, TiledPairs, forbidden
-from medi_build.search.ranking import NOTHING
-
-GROUP = 16
-"""Scores of a tile of which only the largest is looked at first."""
+from medi_build.search.dense_lists import GROUP, Joined, Lists, SearchPass, joined
+from medi_build.search.exclusions import Exclusions, TiledPairs, forbidden
 
 
-class Blocks(NamedTuple):
-    """Sizes of the tiles that are multiplied at a time; they change speed and memory, never the result."""
-
-    queries: int = 1024
-    corpus: int = 8192
-
-
-class SearchPass(NamedTuple):
-    """How one pass over the corpus is made: ``depth`` is the room of a list between two blocks."""
-
-    k: int
-    depth: int
-    dtype: Any
-    device: Device
-    blocks: Blocks
-
-
-def candidate_lists(original: Any, corpus: Vectors, exclusions: Exclusions, plan: SearchPass) -> tuple["Lists", Any]:
+def candidate_lists(queries: Any, corpus: Vectors, exclusions: Exclusions, plan: SearchPass) -> tuple[Joined, Any]:
     """The candidates of all queries that a pass leaves, and a bound, float64 [q], of the error of their scores.
 
-    The bound is that of the sums, before they are rounded to the product's format: |q.c - q'.c'| <= |q - q'| |c| +
-    |q'| |c - c'|, and twice the bound of a sum of d products in float32, in any order (Higham 2002, section 3.1).
+    Args:
+        queries: float16 [q, d], q at least 1, on the device that searches.
+        corpus: float16 [n, d], n at least 1; read in blocks.
+        exclusions: of these queries.
+        plan: how the pass is made.
+
+    Raises:
+        MiningError: a vector of the corpus holds NaN or infinity.
     """
     import torch
 
-    count, device = len(original), plan.device
-    queries = original.to(plan.dtype)
-    query_norm, query_lost = _norms(original, plan.dtype)
-    excluded = TiledPairs(exclusions.pairs, len(corpus), *plan.blocks)
-    labels = _on_device(exclusions.labels, device)
-    starts = range(0, count, plan.blocks.queries)
-    lists = [Lists(min(plan.blocks.queries, count - start), plan) for start in starts]
-    norm, lost = 0.0, 0.0
-    for first in range(0, len(corpus), plan.blocks.corpus):
-        block = to_device(corpus[first : first + plan.blocks.corpus], device, "corpus", first)
-        norms, losses = _norms(block, plan.dtype)
-        norm, lost = max(norm, float(norms.max())), max(lost, float(losses.max()))
-        summing = corpus.shape[1] * 2.0**-23
-        error = query_lost * norm + (query_norm + query_lost) * (lost + summing * (norm + lost)) + _least(plan.dtype)
-        error = error.double()
-        columns = len(block)
-        block = torch.nn.functional.pad(block.to(plan.dtype), (0, 0, 0, -columns % GROUP))
-        for start, running in zip(starts, lists, strict=True):
-            rows = slice(start, start + len(running.cut))
-            tile = queries[rows] @ block.T
-            tile[:, columns:] = -torch.inf
-            if labels is not None and exclusions.labels is not None:
-                query, texts = labels[0][rows], labels[1][first : first + columns]
-                tile[:, :columns].masked_fill_(forbidden(query, texts, exclusions.labels.mode), -torch.inf)
-            row, column = excluded.tile(start, first)
-            if len(row):
-                tile[torch.from_numpy(row).to(device), torch.from_numpy(column).to(device)] = -torch.inf
-            running.add(tile, first, error[rows])
-    for start, running in zip(starts, lists, strict=True):
-        running.keep_best(error[start : start + len(running.cut)])
-    return _joined(lists, plan), error
+    bound, coarse = ErrorBound(queries, plan.dtype), queries.to(plan.dtype)
+    excluded = _Excluded(exclusions, len(corpus), plan, queries.device)
+    height = plan.blocks.queries
+    tiles = [slice(start, min(start + height, len(queries))) for start in range(0, len(queries), height)]
+    lists = [Lists(rows.stop - rows.start, plan, queries.device) for rows in tiles]
+    for first, block in _blocks(corpus, plan.blocks.corpus, queries.device):
+        error = bound.with_block(block)
+        texts = torch.nn.functional.pad(block.to(plan.dtype), (0, 0, 0, -len(block) % GROUP))
+        for rows, running in zip(tiles, lists, strict=True):
+            scores = coarse[rows] @ texts.T
+            scores[:, len(block) :] = -torch.inf
+            excluded.take_out(scores[:, : len(block)], rows, first)
+            running.add(scores, first, error[rows])
+    for rows, running in zip(tiles, lists, strict=True):
+        running.keep_best(error[rows])
+    return joined(lists), error
 
 
-class Lists:
-    """The candidates of some queries that can be among their k best, as far as the corpus has been read.
+class ErrorBound:
+    """How far a score of a pass can be from the true inner product, before it is rounded to the product's format.
 
-    Attributes:
-        scores: [rows, width], in the pass; -inf where there is no candidate.
-        ids: int64 [rows, width], -1 where there is none.
-        limit: [rows], what scores less in the pass is not among the k best.
-        cut: float64 [rows], the highest score in the pass of what was left out for want of room, or -inf.
+    |q.c - q'.c'| <= |q - q'| |c| + |q'| |c - c'|, where q' and c' are what the format makes of a query and a text, and
+    twice the bound of a sum of d products in float32, in any order (Higham 2002, section 3.1).
     """
 
-    def __init__(self, rows: int, plan: SearchPass) -> None:
+    def __init__(self, queries: Any, dtype: Any) -> None:
+        self._dtype = dtype
+        self._summing = queries.shape[1] * 2.0**-23
+        self._query_norm, self._query_lost = _norms(queries, dtype)
+        self._norm = self._lost = 0.0
+
+    def with_block(self, block: Any) -> Any:
+        """The bound, float64 [q], for all texts so far and those of a block, float16 [n, d]."""
+        norms, losses = _norms(block, self._dtype)
+        self._norm, self._lost = max(self._norm, float(norms.max())), max(self._lost, float(losses.max()))
+        of_text = self._lost + self._summing * (self._norm + self._lost)
+        error = self._query_lost * self._norm + (self._query_norm + self._query_lost) * of_text + _least(self._dtype)
+        return error.double()
+
+
+class _Excluded:
+    """Takes excluded pairs out of tiles of scores."""
+
+    def __init__(self, exclusions: Exclusions, candidates: int, plan: SearchPass, device: Any) -> None:
         import torch
 
-        wide = torch.float32
-        self._plan = plan
-        self.scores = torch.empty((rows, 0), dtype=wide, device=plan.device)
-        self.ids = torch.empty((rows, 0), dtype=torch.int64, device=plan.device)
-        self.limit = torch.full((rows,), torch.finfo(wide).min, dtype=wide, device=plan.device)
-        self.cut = torch.full((rows,), -torch.inf, dtype=torch.float64, device=plan.device)
+        self._pairs = TiledPairs(exclusions.pairs, candidates, *plan.blocks)
+        self._labels = exclusions.labels
+        if exclusions.labels is not None:
+            sides = (exclusions.labels.query, exclusions.labels.corpus)
+            self._query_bits, self._corpus_bits = (torch.from_numpy(bits).to(device) for bits in sides)
 
-    def add(self, tile: Any, first: int, error: Any) -> None:
-        """Take up what a tile of scores [rows, columns] adds.
-
-        Only groups whose largest score reaches the limit are looked into.
-
-        Args:
-            tile: scores of the texts from number ``first`` on; the columns are a multiple of `GROUP`.
-            first: see above.
-            error: float64 [rows], bound of the error of all scores so far.
-        """
+    def take_out(self, scores: Any, rows: slice, first: int) -> None:
+        """Set the scores of excluded pairs to minus infinity; the texts are those from number ``first`` on."""
         import torch
 
-        groups = tile.shape[1] // GROUP
-        grouped = tile.unflatten(1, (GROUP, groups))
-        maxima = grouped.amax(dim=1)
-        near = maxima >= self.limit[:, None]
-        crowded = torch.nonzero(near.sum(dim=1) > self._plan.k)[:, 0]
-        if len(crowded):
-            # Each group holds a score as large as its largest: the k-th largest of these is none too high a limit.
-            largest = torch.topk(maxima[crowded], min(groups, self._plan.depth + 1), dim=1).values.to(self.limit.dtype)
-            self._raise(crowded, largest, error[crowded])
-            if groups > self._plan.depth:
-                self._cut(crowded, largest[:, self._plan.depth])
-            near[crowded] = maxima[crowded] >= self.limit[crowded, None]
-        row, group = torch.nonzero(near, as_tuple=True)
-        members = grouped[row, :, group]
-        member, place = torch.nonzero(members >= self.limit[row, None], as_tuple=True)
-        row = row[member]
-        self._append(row, first + place * groups + group[member], members[member, place])
-        if self.ids.shape[1] > 2 * self._plan.depth:
-            self.keep_best(error)
-
-    def keep_best(self, error: Any) -> None:
-        """Sort the lists, best first, and keep no more than there is room for."""
-        import torch
-
-        depth = self._plan.depth
-        best = torch.topk(self.scores, min(depth + 1, self.ids.shape[1]), dim=1)
-        if best.values.shape[1] > depth:
-            self.cut = torch.maximum(self.cut, best.values[:, depth].double())
-        self.scores, self.ids = best.values[:, :depth], self.ids.gather(1, best.indices[:, :depth])
-        self._raise(slice(None), self.scores, error)
-
-    def _append(self, row: Any, ids: Any, scores: Any) -> None:
-        """Put candidates, sorted by row, at the ends of the lists."""
-        import torch
-
-        counts = torch.bincount(row, minlength=len(self.cut))
-        place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
-        for name, missing, values in (("scores", -torch.inf, scores), ("ids", NOTHING, ids)):
-            old = getattr(self, name)
-            new = torch.full((len(counts), int(counts.max())), missing, dtype=old.dtype, device=old.device)
-            new[row, place] = values.to(old.dtype)
-            setattr(self, name, torch.cat([old, new], dim=1))
-
-    def _raise(self, rows: Any, falling: Any, error: Any) -> None:
-        """Raise the limit of some rows to what the k-th of these scores, sorted from the largest on, allows.
-
-        The true value of that score x is at least x - r |x| - e, with the rounding r and the error e; a score y with
-        y + r |y| + e below that belongs to none of the k best.
-        """
-        import torch
-
-        if falling.shape[1] < self._plan.k:
-            return
-        rounding = relative_rounding(self._plan.dtype)
-        # Finite, as no rounding at all of minus infinity is no number; a list with an empty place has no limit.
-        last = falling[:, self._plan.k - 1].double().clamp_min(torch.finfo(torch.float64).min)
-        allowed = last - rounding * last.abs() - 2 * error
-        allowed = (allowed / (1 + rounding * allowed.sign())).to(self.limit.dtype)
-        below = torch.nextafter(allowed, torch.full_like(allowed, -torch.inf))  # whichever way the line above rounded
-        self.limit[rows] = torch.maximum(self.limit[rows], below)
-
-    def _cut(self, rows: Any, cut: Any) -> None:
-        """Leave out from now on what scores no more than this: there would be no room for it."""
-        import torch
-
-        self.cut[rows] = torch.maximum(self.cut[rows], cut.double())
-        above = torch.nextafter(cut, torch.full_like(cut, torch.inf))
-        self.limit[rows] = torch.maximum(self.limit[rows], above)
+        if self._labels is not None:
+            texts = self._corpus_bits[first : first + scores.shape[1]]
+            scores.masked_fill_(forbidden(self._query_bits[rows], texts, self._labels.mode), -torch.inf)
+        row, column = (torch.from_numpy(part).to(scores.device) for part in self._pairs.tile(rows.start, first))
+        scores[row, column] = -torch.inf
 
 
-def _joined(parts: list[Lists], plan: SearchPass) -> Lists:
-    """The lists of several blocks of queries, one below the other."""
-    import torch
-
-    whole = Lists(0, plan)
-    width = max(part.ids.shape[1] for part in parts)
-
-    def below(tensors: list[Any], missing: float) -> Any:
-        return torch.cat([torch.nn.functional.pad(t, (0, width - t.shape[1]), value=missing) for t in tensors])
-
-    whole.scores = below([part.scores for part in parts], -torch.inf)
-    whole.ids = below([part.ids for part in parts], NOTHING)
-    whole.limit = torch.cat([part.limit for part in parts])
-    whole.cut = torch.cat([part.cut for part in parts])
-    return whole
+def _blocks(corpus: Vectors, rows: int, device: Any) -> Iterator[tuple[int, Any]]:
+    """The corpus block by block: the number of the first text, and the vectors on the device."""
+    for first in range(0, len(corpus), rows):
+        block = corpus[first : first + rows]
+        yield first, to_device(block, device, "corpus", np.arange(first, first + len(block)))
 
 
-def relative_rounding(dtype: Any) -> float:
-    """Relative error of writing a sum into the product's format; float32 sums are kept as they are."""
-    import torch
-
-    return {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}.get(dtype, 0.0)
-
-
-def to_device(vectors: Vectors, device: Device, name: str, first_row: int) -> Any:
-    """Rows as a float16 tensor on the device; refuses NaN and infinity."""
+def to_device(vectors: Vectors, device: Any, name: str, numbers: Ints) -> Any:
+    """Rows, which have these numbers, as a float16 tensor on the device; refuses NaN and infinity."""
     import torch
 
     # Never a view: a memory map is read-only, and torch would warn or write through it.
@@ -212,7 +108,7 @@ def to_device(vectors: Vectors, device: Device, name: str, first_row: int) -> An
     bad = torch.nonzero(~torch.isfinite(tensor.float().square_().sum(dim=1)))
     if len(bad):
         raise MiningError(
-            f"vector {first_row + int(bad[0])} of the {name} holds NaN or infinity ({len(bad)} such rows here); "
+            f"vector {numbers[int(bad[0])]} of the {name} holds NaN or infinity ({len(bad)} such rows here); "
             "the encoder gave unusable vectors, try dtype float32"
         )
     return tensor
@@ -229,13 +125,3 @@ def _norms(original: Any, dtype: Any) -> tuple[Any, Any]:
     """Norm of each row, and norm of what it loses in ``dtype``, a little enlarged for their own rounding."""
     wide = original.float()
     return 1.001 * wide.norm(dim=1), 1.001 * (wide - original.to(dtype).float()).norm(dim=1)
-
-
-def _on_device(labels: Labels | None, device: Device) -> tuple[Any, Any] | None:
-    """Label bits of queries and corpus as tensors."""
-    import torch
-
-    if labels is None:
-        return None
-    query, corpus = (torch.from_numpy(bits).to(device) for bits in (labels.query, labels.corpus))
-    return query, corpus

@@ -162,9 +162,10 @@ def plan_batches(keys: RowKeys, settings: BatchSettings) -> BatchPlan:
     planners = _task_planners(keys, settings, report)
     sizes = np.array([len(planner.rows) for planner in planners])
     draws = rows_per_pass(sizes, settings.task_cap, settings.task_temperature)
+    # A pass has a batch at least, so that as many passes as there are steps are enough.
+    passes = math.ceil(settings.epochs) if settings.steps is None else settings.steps
     batches: list[Ints] = []
-    wanted = settings.steps
-    for number in range(math.ceil(settings.epochs) if wanted is None else wanted):
+    for number in range(passes):
         one_pass = [
             batch for planner, draw in zip(planners, draws, strict=True) for batch in planner.one_pass(number, draw)
         ]
@@ -172,12 +173,12 @@ def plan_batches(keys: RowKeys, settings: BatchSettings) -> BatchPlan:
             raise TrainError(f"no task has as many rows as there are processes ({settings.processes})")
         order = shuffled(len(one_pass), settings.seed, number, 0)
         batches += [one_pass[index] for index in order]
-        if wanted is not None and len(batches) >= wanted:
+        if settings.steps is not None and len(batches) >= settings.steps:
             break
-    if wanted is None:  # the last of 2.5 passes is cut in the middle
-        left_over = math.ceil(settings.epochs) - settings.epochs
-        wanted = max(1, len(batches) - round(left_over * len(one_pass)))
-    return _assemble(batches[:wanted], keys.task, report)
+    if settings.steps is not None:
+        return _assemble(batches[: settings.steps], keys.task, report)
+    not_wanted = round((passes - settings.epochs) * len(one_pass))  # the last of 2.5 passes is cut in the middle
+    return _assemble(batches[: max(1, len(batches) - not_wanted)], keys.task, report)
 
 
 def _assemble(batches: list[Ints], task: Ints, report: PlanReport) -> BatchPlan:
@@ -266,11 +267,12 @@ class _TaskPlanner:
         batch_size, quantum = self.settings.batch_size, self.settings.processes
         placed, count, moved = self.conflicts.place(order, batch_size)
         self.report.moved += moved
-        free = _free_places(np.bincount(placed[placed >= 0], minlength=count), len(order), batch_size, quantum)
-        fillers = np.flatnonzero(placed < 0)
-        placed[fillers] = np.repeat(np.arange(count), free)[: len(fillers)]
-        by_batch = np.argsort(placed, kind="stable")
-        for batch in np.split(order[by_batch], np.cumsum(np.bincount(placed, minlength=count))[:-1]):
+        fixed = np.bincount(placed[placed >= 0], minlength=count)
+        anywhere = np.flatnonzero(placed < 0)
+        free = _free_places(fixed, len(order), batch_size, quantum)
+        placed[anywhere] = np.repeat(np.arange(count), free)[: len(anywhere)]
+        by_batch, sizes = np.argsort(placed, kind="stable"), np.bincount(placed, minlength=count)
+        for batch in np.split(order[by_batch], np.cumsum(sizes)[:-1]):
             whole = self._whole(batch, order, quantum)
             if len(whole):
                 yield whole
@@ -300,12 +302,15 @@ def _free_places(counts: Ints, rows: int, batch_size: int, quantum: int) -> Ints
     """
     units = -(-counts // quantum)
     extra = max(0, -(-rows // quantum) - int(units.sum()))
-    low, high = 0, batch_size // quantum
-    while low < high:  # the highest level that the extra units can fill everywhere
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if np.maximum(middle - units, 0).sum() <= extra else (low, middle - 1)
-    added = np.maximum(low - units, 0)
-    lowest = np.flatnonzero(units + added == low)
-    added[lowest[: extra - int(added.sum())]] += 1
+    level, highest = 0, batch_size // quantum
+    while level < highest:  # search for the highest level that the extra units can fill everywhere
+        middle = (level + highest + 1) // 2
+        if np.maximum(middle - units, 0).sum() <= extra:
+            level = middle
+        else:
+            highest = middle - 1
+    added = np.maximum(level - units, 0)
+    lowest = np.flatnonzero(units + added == level)
+    added[lowest[: extra - int(added.sum())]] += 1  # what is left of them goes one above it
     free: Ints = (units + added) * quantum - counts
     return free

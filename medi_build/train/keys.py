@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medi_build.arrays import Hashes, Ints
+from medi_build.arrays import Hashes, Ints, places_within
 from medi_build.dataset.schema import LISTS
 
 
@@ -15,6 +15,14 @@ class Ragged:
 
     offsets: Ints
     values: Hashes
+
+    def take(self, rows: Ints, most: int | None = None) -> "Ragged":
+        """The lists of some rows, or the first ``most`` hashes of each."""
+        lengths = self.offsets[rows + 1] - self.offsets[rows]
+        if most is not None:
+            lengths = np.minimum(lengths, most)
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return Ragged(offsets, self.values[np.repeat(self.offsets[rows], lengths) + places_within(lengths)])
 
 
 @dataclass(frozen=True)
@@ -43,21 +51,11 @@ def take_keys(keys: RowKeys, rows: Ints) -> RowKeys:
         query=keys.query[rows],
         pos=keys.pos[rows],
         neg=keys.neg[rows],
-        **{name: _take(getattr(keys, name), rows) for name in LISTS},
+        **{name: getattr(keys, name).take(rows) for name in LISTS},
     )
 
 
 def first_hard_negatives(keys: RowKeys, most: int) -> RowKeys:
     """The keys with at most so many further negatives of each row."""
-    rows = np.arange(len(keys.task))
-    return dataclasses.replace(keys, hard_negatives=_take(keys.hard_negatives, rows, most))
-
-
-def _take(lists: Ragged, rows: Ints, most: int | None = None) -> Ragged:
-    """The lists of some rows, or their first ``most`` entries."""
-    lengths = lists.offsets[rows + 1] - lists.offsets[rows]
-    if most is not None:
-        lengths = np.minimum(lengths, most)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-    return Ragged(offsets, lists.values[np.repeat(lists.offsets[rows], lengths) + within])
+    every = np.arange(len(keys.task))
+    return dataclasses.replace(keys, hard_negatives=keys.hard_negatives.take(every, most))

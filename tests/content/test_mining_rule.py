@@ -1,12 +1,13 @@
 """The knobs of mining: presets, names that they had once, and the page that lists them."""
 
+import re
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from medi_build.content.load import load_content
-from medi_build.content.mining_rule import PRESETS, RENAMED, MiningRule
+from medi_build.content.mining_rule import PRESETS, REMOVED, RENAMED, MiningRule
 from medi_build.errors import ContentError
 from tests.commands import run_main
 from tools.knobs_table import TARGET, knobs_page
@@ -40,7 +41,7 @@ def test_an_unknown_preset_is_an_error_that_names_them_all(preset: object) -> No
 
 
 def test_every_old_name_is_gone_and_every_new_one_is_a_knob() -> None:
-    assert not set(RENAMED) & set(MiningRule.model_fields)
+    assert not {*RENAMED, *REMOVED} & set(MiningRule.model_fields)
     assert set(RENAMED.values()) <= set(MiningRule.model_fields)
 
 
@@ -57,7 +58,20 @@ def test_an_old_name_is_an_error_that_names_the_new_one(
     assert (code, told in " ".join(printed.split())) == (1, True)
 
 
+@pytest.mark.parametrize("old", REMOVED)
+def test_a_knob_that_is_gone_is_an_error_that_says_what_to_do(
+    old: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = f"{old} is gone: {REMOVED[old]}"
+    with pytest.raises(ValidationError, match=re.escape(told)):
+        MiningRule(**{old: 1})  # type: ignore[arg-type]
+    code, printed = run_main(capsys, monkeypatch, "mine", "x.jsonl", "--out", tmp_path / "out", "--set", f"{old}=1")
+    assert (code, told in " ".join(printed.split())) == (1, True)
+
+
 def test_all_old_names_are_told_together() -> None:
+    with pytest.raises(ValidationError, match=r"negatives is called num_negatives now; write the new name; ann_above "):
+        MiningRule(ann_above=9, negatives=2)  # type: ignore[call-arg]
     with pytest.raises(ValidationError, match="negatives is called num_negatives now, pick is called sampling_strat"):
         MiningRule(pick="top", negatives=2)  # type: ignore[call-arg]
 

@@ -7,8 +7,7 @@ import pytest
 
 from medi_build.content.mining_rule import MiningRule
 from medi_build.ledger import Ledger
-from medi_build.mine import negatives, ranker
-from medi_build.search.ann import ann_topk
+from medi_build.mine import negatives
 from tests.mine.conftest import embed, examples, mined_table, text_id
 from tests.mine.test_false_negatives import hidden_positives
 from tests.mine.test_filters import CIRCLE, QUERY, angles, names, run
@@ -20,27 +19,6 @@ def test_a_row_that_fails_both_ways_is_dropped_once():
     got, ledger = run(rows, MiningRule(consistency_top=1, round_trip_top=4), embed=angles(0))
     assert [row["row"] for row in got] == list(range(12))
     assert dict(ledger.dropped["mine"]) == {"inconsistent_positive": 1}
-
-
-def test_the_recall_that_is_told_is_the_lowest_of_all_blocks(monkeypatch):
-    """Blocks of one query each, in the order of the queries: the lowest recall is neither the first nor the last."""
-    pytest.importorskip("faiss")
-    rng = np.random.default_rng(0)
-    words = ["".join(rng.choice(list("abcdefgh"), 4)) for _ in range(60)]
-    texts = [" ".join(rng.choice(words, 4)) for _ in range(600)]
-    rows = [{"query": " ".join(rng.choice(words, 4)), "positives": [texts[i]]} for i in range(30)]
-    docs = [(f"d{i}", text, []) for i, text in enumerate(texts)]
-    recalls = []
-
-    def measured(*arguments):
-        found = ann_topk(*arguments, probes=1)
-        recalls.append(found.recall)
-        return found
-
-    monkeypatch.setattr(ranker, "ann_topk", measured)
-    monkeypatch.setattr(negatives, "ROWS_AT_ONCE", 1)
-    _, ledger = run(rows, MiningRule(num_negatives=5, ann_above=10), docs)
-    assert ledger.measures["ann_recall"] == min(recalls) < min(recalls[0], recalls[-1])
 
 
 @pytest.mark.parametrize("instructions", [("Q: ", "D: "), ("Q: ", None), (None, None)])

@@ -92,7 +92,6 @@ KNOBS = {
     "consistency_pool": st.integers(2, 30),
     "encoders": st.sampled_from([("b",), ("c", "b")]),
     "lexical": st.just(True),
-    "ann_above": st.just(1),
     "max_cross_encoder_score": SHARE,
     "cross_encoder_scores": st.just(True),
     "cross_encoder_candidates": st.integers(1, 4),

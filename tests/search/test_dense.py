@@ -1,5 +1,7 @@
 """Exact search against a brute-force oracle."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ from hypothesis import strategies as st
 from medi_build.errors import MiningError
 from medi_build.search import dense
 from medi_build.search.dense import pair_scores, topk
-from medi_build.search.dense_pass import Blocks, relative_rounding
+from medi_build.search.dense_lists import Blocks, relative_rounding
+from medi_build.search.dense_pass import ErrorBound, candidate_lists
 from medi_build.search.exclusions import Exclusions, Labels, contains, incidence, label_bits
 
 TINY = Blocks(queries=3, corpus=5)
@@ -145,6 +148,38 @@ def test_a_score_beyond_the_room_is_not_lost(first_pass):
     np.testing.assert_array_equal(found.scores, scores)
 
 
+def test_passes_get_deeper_until_a_list_holds_the_whole_corpus(monkeypatch):
+    for fast, formats, depths in (
+        (True, [torch.bfloat16] + [torch.float32] * 4, [52, 26, 104, 416, 500]),
+        (False, [torch.float32] * 5, [26, 104, 416, 500, 500]),
+    ):
+        monkeypatch.setattr(dense, "_has_fast_half", lambda device, fast=fast: fast)
+        passes = list(islice(dense._passes(10, 500, "cpu", TINY), 5))
+        assert [one.dtype for one in passes] == formats
+        assert [one.depth for one in passes] == depths
+
+
+def test_an_ordinary_search_is_settled_by_its_first_pass(first_pass, monkeypatch):
+    passes = []
+    monkeypatch.setattr(dense, "candidate_lists", lambda *args: passes.append(args[3]) or candidate_lists(*args))
+    rng = np.random.default_rng(11)
+    topk(unit(rng, 300, 64), unit(rng, 4000, 64), 20)
+    assert len(passes) == (0 if dense.SMALL_CELLS else 1)
+
+
+def test_the_bound_of_a_score_holds_for_all_blocks_and_is_not_far_off():
+    rng = np.random.default_rng(12)
+    queries, corpus = (torch.from_numpy(unit(rng, n, 64)) for n in (50, 600))
+    corpus[:300] *= 2  # the later block has the smaller errors
+    bound = ErrorBound(queries, torch.bfloat16)
+    for block in corpus.split(300):
+        error = bound.with_block(block)
+    found = queries.to(torch.bfloat16).double() @ corpus.to(torch.bfloat16).double().T
+    off = (found - queries.double() @ corpus.double().T).abs()
+    assert (off <= error[:, None]).all()
+    assert off.max() > error.max() / 8
+
+
 def test_the_bound_of_rounding_is_that_of_the_format():
     """Half the distance of two neighbours, as a share of the number: reached at most, and nearly."""
     for dtype in (torch.bfloat16, torch.float16):
@@ -202,3 +237,20 @@ def test_pair_scores_and_contains():
     np.testing.assert_array_equal(
         contains(matrix, np.array([0, 0, 2, 2, 1]), np.array([1, 2, 3, 0, 3])), [True, False, True, False, False]
     )
+
+
+def test_pairs_are_contained_or_not_whatever_is_asked_for():
+    rng = np.random.default_rng(13)
+    stored = rng.random((40, 70)) < 0.1
+    matrix = incidence(*np.nonzero(stored), stored.shape)
+    for count in (0, 1, 500):
+        rows, columns = rng.integers(0, 40, count), rng.integers(0, 70, count)
+        np.testing.assert_array_equal(contains(matrix, rows, columns), stored[rows, columns])
+
+
+@pytest.mark.parametrize(("labels", "words"), [(0, 1), (1, 1), (63, 1), (64, 2), (126, 2), (127, 3)])
+def test_label_bits_take_a_word_for_63_labels(labels, words):
+    every = np.arange(labels)
+    bits = label_bits(every % 2, every, 2, labels)
+    assert bits.shape == (2, words)
+    assert sum(int(word).bit_count() for word in bits.ravel()) == labels

@@ -83,7 +83,7 @@ def test_a_fault_on_one_of_several_devices_is_raised(monkeypatch, no_short_cut):
     queries, corpus, k, _ = a_search()
     queries[99, 0] = np.nan
     monkeypatch.setattr(dense, "devices", lambda name: ["cpu"] * 2)
-    with pytest.raises(dense.MiningError, match="NaN or infinity"):
+    with pytest.raises(dense.MiningError, match="vector 99 of the queries holds NaN or infinity"):
         topk(queries, corpus, k)
 
 

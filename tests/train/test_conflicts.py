@@ -3,11 +3,12 @@
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medi_build.train.batches import BatchSettings, plan_batches
-from medi_build.train.conflicts import TaskConflicts, _negatives_labels
+from medi_build.train.batches import BatchSettings, _free_places, plan_batches
+from medi_build.train.conflicts import TaskConflicts, _classes_of_negatives
 from tests.train.test_planned_batches import Row, batches_of, data, false_negatives, make_keys
 
 Uses = dict[int, tuple[list[int], list[int]]]
@@ -74,6 +75,37 @@ def test_a_row_that_shows_a_key_comes_after_every_batch_that_rejects_it() -> Non
     assert placed.tolist() == [0, 1, 2, 0, 3]
 
 
+def test_new_batches_are_opened_behind_new_ones_that_are_full() -> None:
+    """Rows 1 and 2 are pushed to the end; rows 3 to 5 reject what row 2 shows: two of them fill a batch behind it."""
+    kinds: Uses = {0: ([1], []), 1: ([1, 2], []), 2: ([2, 3], []), 3: ([], [3]), 4: ([], [3]), 5: ([], [3])}
+    placed, batches, _ = TaskConflicts(kinds).place(np.arange(6), 2)
+    assert placed.tolist() == [0, 1, 2, 3, 3, 4]
+    assert batches == 5
+
+
+def test_a_full_batch_passes_rows_on_to_the_next_with_room() -> None:
+    """Row 1, put off to the second batch, takes the place of row 3 there, which takes that of row 5."""
+    kinds: Uses = {0: ([1], []), 1: ([1], []), 2: ([2], []), 3: ([3], []), 4: ([4], []), 5: ([5], [])}
+    placed, batches, moved = TaskConflicts(kinds).place(np.arange(6), 2)
+    assert placed.tolist() == [0, 1, 1, 2, 2, 3]
+    assert (batches, moved) == (4, 1)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=12), st.integers(1, 4), st.integers(1, 3), st.floats(0, 1))
+def test_free_places_go_to_the_smallest_batch_unit_by_unit(
+    counts: list[int], quantum: int, per_batch: int, share: float
+) -> None:
+    batch_size = quantum * per_batch
+    counts = [min(count, batch_size) for count in counts]
+    rows = sum(counts) + int(share * (len(counts) * batch_size - sum(counts)))
+    units = [-(-count // quantum) for count in counts]
+    for _ in range(-(-rows // quantum) - sum(units)):
+        units[units.index(min(units))] += 1
+    wanted = [unit * quantum - count for unit, count in zip(units, counts, strict=True)]
+    assert _free_places(np.array(counts), rows, batch_size, quantum).tolist() == wanted
+
+
 def test_classes_of_negatives_are_kept_apart_under_every_seed() -> None:
     # Row 1's negative is the text of row 2, which is of class 1, as row 0 is; nothing else keeps rows 0 and 1 apart.
     rows: list[Row] = [
@@ -85,6 +117,19 @@ def test_classes_of_negatives_are_kept_apart_under_every_seed() -> None:
         plan = plan_batches(make_keys(rows), BatchSettings(batch_size=4, classes="apart", seed=seed))
         assert all(len(batch) == 1 for batch in batches_of(plan))
         assert plan.report.contested["class"] == 3
+
+
+@pytest.mark.parametrize(("label", "page", "identity"), [(7, 7, 7), (8, 7, 6), (6, 7, 8), (5, 4, 3)])
+def test_texts_classes_pages_and_ids_of_one_number_are_not_the_same(label: int, page: int, identity: int) -> None:
+    rows: list[Row] = [
+        (1, 7, 11, 12, [], [], [], []),
+        (1, 20, 21, 22, [label], [], [], []),
+        (1, 30, 31, 32, [], [page], [], []),
+        (1, 40, 41, 42, [], [], [], [identity]),
+    ]
+    plan = plan_batches(make_keys(rows), BatchSettings(batch_size=4, classes="apart"))
+    assert sorted(map(sorted, batches_of(plan))) == [[0, 1, 2, 3]]
+    assert not plan.report.contested
 
 
 def test_a_task_of_which_nothing_is_drawn_is_told_as_such() -> None:
@@ -136,12 +181,10 @@ def test_the_classes_of_a_negative_are_no_others(
     labels = [(owner % len(queries), label) for owner, label in labels]
     columns = [list(column) for column in (zip(*negatives, strict=True) if negatives else ((), ()))]
     owned = [list(column) for column in (zip(*labels, strict=True) if labels else ((), ()))]
-    found = _negatives_labels(
-        np.array(columns[0], np.int64),
-        np.array(columns[1], np.uint64),
+    found = _classes_of_negatives(
+        (np.array(columns[0], np.int64), np.array(columns[1], np.uint64)),
         np.array(queries, np.uint64),
-        np.array(owned[0], np.int64),
-        np.array(owned[1], np.uint64),
+        (np.array(owned[0], np.int64), np.array(owned[1], np.uint64)),
     )
     wanted = {(holder, label) for holder, text in negatives for owner, label in labels if queries[owner] == text}
     assert set(zip(*(column.tolist() for column in found), strict=True)) == wanted

@@ -43,6 +43,7 @@ def test_every_usable_row_is_trained_on_or_held_out(asked: TrainSettings, tmp_pa
     data = prepared(records, tmp_path, asked)
     planned = plan_training(asked, data, tokenizer, WINDOW, 1)
     assert planned.skipped == {"negative_is_positive": 1, "negative_is_query": 2}
+    assert planned.collator.tokenizer is tokenizer
     assert len(planned.evaluation) == 4  # two of each task
     assert sorted([*planned.plan.rows, *planned.evaluation]) == [i for i in range(60) if i not in (3, 7, 40)]
     lines = planned.lines(asked)
