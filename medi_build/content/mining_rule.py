@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+Candidates = Literal["all", "positives"]
 Preset = Literal["paper", "positive-aware", "medi2"]
 
 
@@ -18,6 +19,11 @@ class MiningRule(BaseModel):
 
     preset: Preset = "paper"
     num_negatives: int = Field(1, ge=1, le=64, description="negatives per record; the first is `neg`")
+    candidates: Candidates = Field(
+        "all",
+        description="texts that negatives are taken from: all, or none of the documents that are no row's positive, "
+        "which training would only ever push away",
+    )
     range_min: int = Field(0, ge=0, description="skip this many best-ranked allowed candidates")
     range_max: int = Field(100, ge=1, description="look no further down the ranking than this")
     sampling_strategy: Literal["top", "random"] = Field(

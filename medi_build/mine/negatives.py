@@ -42,7 +42,7 @@ def mine_pairs(
     """
     rule = run.rule
     encoders.check(rule)
-    pairs = load(examples, documents, symmetric=symmetric, same_answer=rule.same_answer)
+    pairs = load(examples, documents, rule.candidates, symmetric=symmetric, same_answer=rule.same_answer)
     row_keys = seeded_hash(column(examples, "id"), run.seed)
     rows, chosen = choose_positives(pairs, row_keys, flatten(examples, "positives").rows, run.ledger)
     if not len(rows):

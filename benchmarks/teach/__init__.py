@@ -1,0 +1,1 @@
+"""What `benchmarks/negatives_teach.py` is made of."""
