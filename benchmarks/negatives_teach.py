@@ -166,7 +166,7 @@ def miners(domains: list[str]) -> Iterator[Run]:
                 yield Run(domain, "words", "fresh", what, 1, how)
 
 
-FROZEN = "10-60 positives"
+FROZEN = "10-60 documents"
 PLANS = {"settings": settings, "miners": miners}
 
 

@@ -21,7 +21,17 @@ from medi_build.mine.run import Encoders, Run
 from medi_build.search.bm25 import BM25, tokenize
 from teach.domains import Domain
 
-MEDI = {"paper": {}, "positive-aware": {"preset": "positive-aware"}, "teaching": {"preset": "teaching"}}
+MEDI = {
+    "paper": {},
+    "positive-aware": {"preset": "positive-aware"},
+    "drawn": {"preset": "positive-aware", "sampling_strategy": "random", "range_max": 60},
+    "drawn-positives": {
+        "preset": "positive-aware",
+        "sampling_strategy": "random",
+        "range_max": 60,
+        "candidates": "positives",
+    },
+}
 SENTENCE_TRANSFORMERS = {
     "st-defaults": {},
     "st-range-min-10": {"range_min": 10},
