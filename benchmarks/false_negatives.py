@@ -63,19 +63,19 @@ SWEEP = (
     {"max_false_negative_probability": 0.4, "min_score_quantile": 0.95},
     {"max_false_negative_probability": 0.6, "min_score_quantile": 0.97},
     {"max_false_negative_probability": 0.8, "min_score_quantile": 0.99},
-    {"max_false_negative_probability": 0.8, "min_score_quantile": 0.99, "relative_margin": None},
-    {
-        "max_false_negative_probability": 0.95,
-        "min_score_quantile": 0.99,
-        "relative_margin": None,
-        "near_duplicate": None,
-    },
-    {
-        "max_false_negative_probability": 0.99,
-        "min_score_quantile": 0.99,
-        "relative_margin": None,
-        "near_duplicate": None,
-    },
+    *(
+        {"max_false_negative_probability": p, "min_score_quantile": 0.99, "relative_margin": None}
+        for p in (0.8, 0.9, 0.95)
+    ),
+    *(
+        {
+            "max_false_negative_probability": p,
+            "min_score_quantile": 0.99,
+            "relative_margin": None,
+            "near_duplicate": None,
+        }
+        for p in (0.95, 0.98, 0.99, 0.999)
+    ),
 )
 """Overrides of the preset, from the safest to the hardest."""
 

@@ -16,7 +16,7 @@ from medi_build.ledger import Ledger
 from medi_build.mine import filters
 from medi_build.mine.cross_encoder import PairScorer, load_cross_encoder
 from medi_build.mine.encoding import encode
-from medi_build.mine.false_negatives import FalseNegativeModel, SignInputs, fit
+from medi_build.mine.false_negatives import PRIOR_WORTH, FalseNegativeModel, SignInputs, fit
 from medi_build.mine.pair_texts import Pairs
 from medi_build.mine.select import draw_keys
 from medi_build.mine.texts import flatten
@@ -158,7 +158,7 @@ def _false_negative_model(
     ledger: Ledger,
     device: Device,
 ) -> FalseNegativeModel | None:
-    """The model, if the rule asks for it; where there is too little to fit, that is noted."""
+    """The model, if the rule asks for it; where its prior counts for more than the dataset, that is noted."""
     if rule.max_false_negative_probability is None:
         return None
     query_of_positive = pairs.query_of_row[pairs.positives[:, 0]]
@@ -168,6 +168,6 @@ def _false_negative_model(
     positives[wanted], scores[wanted] = pairs.positives[first, 1], positive_scores[first]
     inputs = SignInputs(queries, corpus, pairs.pool, pairs.excluded, *lexical, positives, scores, device)
     model = fit(inputs, rule.range_max, seed)
-    if model is None:
-        ledger.note("false_negative_model_not_fitted")
+    if model is not None and model.learned_from < PRIOR_WORTH:
+        ledger.note("false_negative_model_mostly_prior")
     return model
