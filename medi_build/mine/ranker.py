@@ -9,7 +9,7 @@ import polars as pl
 from medi_build.arrays import Floats64, Ints
 from medi_build.mine.context import MiningContext
 from medi_build.mine.encoding import Sides
-from medi_build.mine.false_negatives import FalseNegativeModel, SignInputs, fit
+from medi_build.mine.false_negatives import PRIOR_WORTH, FalseNegativeModel, SignInputs, fit
 from medi_build.mine.filters import depth
 from medi_build.mine.select import Candidates
 from medi_build.search.bm25 import BM25, tokenize
@@ -128,7 +128,7 @@ def _lexical(context: MiningContext) -> Lexical:
 
 
 def _false_negative_model(context: MiningContext, lexical: Lexical) -> FalseNegativeModel | None:
-    """The model, fitted on the first positive of each query; where there is too little to fit, that is noted."""
+    """The model, fitted on the first positive of each query; it is noted where the prior counts for more than these."""
     pairs, vectors, run = context.pairs, context.vectors, context.run
     with_positive, first = np.unique(pairs.query_of_positive(), return_index=True)
     positives = np.full(len(vectors.queries), NOTHING, dtype=np.int64)
@@ -146,6 +146,6 @@ def _false_negative_model(context: MiningContext, lexical: Lexical) -> FalseNega
         device=run.device,
     )
     model = fit(inputs, run.rule.range_max, run.seed)
-    if model is None:
-        run.ledger.note("false_negative_model_not_fitted")
+    if model is not None and model.learned_from < PRIOR_WORTH:
+        run.ledger.note("false_negative_model_mostly_prior")
     return model

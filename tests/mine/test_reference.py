@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from medi_build.content.mining_rule import MiningRule
 from medi_build.embedding import Embedded
 from medi_build.ledger import Ledger
-from medi_build.mine import false_negatives, negatives, ranker
+from medi_build.mine import negatives, ranker
 from medi_build.search.ranking import Ranking
 from tests.mine import reference
 from tests.mine.conftest import documents, examples, mined_table, text_id
@@ -119,7 +119,6 @@ def both(rows, docs, rule, instructions, symmetric, verified, seed):
     ledger, seen = Ledger("toy", read=len(rows), adapted=len(rows)), []
     options = {"instructions": instructions, "symmetric": symmetric, "verified_negatives": verified, "seed": seed}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(false_negatives, "FEWEST_POSITIVES", 3)
         patch.setattr(negatives, "ROWS_AT_ONCE", 5)
         patch.setattr(negatives, "load_cross_encoder", lambda name: judged)
         patch.setattr(negatives, "build_ranker", lambda context: seen.append(ranker.build_ranker(context)) or seen[0])

@@ -100,7 +100,7 @@ def test_the_same_encoder_twice_changes_nothing():
     rule = {"num_negatives": 3, "range_max": 40, "max_false_negative_probability": 0.4, "relax": True}
     alone, notes = run(rows, MiningRule(**rule))
     twice, again = run(rows, MiningRule(**rule, encoders=("same",)), others={"same": embed})
-    assert "false_negative_model_not_fitted" not in notes.notes
+    assert "false_negative_model_mostly_prior" not in notes.notes
     assert {**again.notes} == {**notes.notes}
     assert [{**row, "miner": ""} for row in twice] == [{**row, "miner": ""} for row in alone]
 
