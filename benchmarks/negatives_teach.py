@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import xxhash
 from teach.domains import DOMAINS, Domain
 from teach.encoders import Cut, Words
 from teach.miners import MINERS, Vectors, mined
@@ -111,16 +112,27 @@ def negatives(run: Run, on: Bench) -> np.ndarray:
     return oracle(on.domain, scores, (first, last), run.count, seed, positives=rest[1] == "positives")
 
 
-def carry_out(run: Run, on: Bench) -> dict[str, object]:
+def same(line: dict[str, object], run: Run, digest: str) -> bool:
+    """Whether a run was made with the same negatives by another miner, and so gives the same model."""
+    return line.get("digest") == digest and all(
+        line[name] == asdict(run)[name] for name in ("domain", "encoder", "start", "training")
+    )
+
+
+def carry_out(run: Run, on: Bench, done: list[dict[str, object]]) -> dict[str, object]:
     begun = time.process_time()
     random, found = at_random(on.domain, run.count, 1000 + run.training.seed), negatives(run, on)
     hard = np.where(found < 0, random, found)
+    digest = xxhash.xxh64_hexdigest(hard.tobytes())
     queries, documents = on.vectors(run.encoder, run.negatives.split()[-1] if " " in run.negatives else "own")
-    start = on.fresh(run.encoder) if run.start == "fresh" else on.own(run.encoder)
-    ndcg = judge(train(start, on.domain, on.tokens, random, hard, run.training), on.domain, on.tokens)
+    ndcg = next((unpack(line["queries"]) for line in done if same(line, run, digest)), None)
+    if ndcg is None:
+        start = on.fresh(run.encoder) if run.start == "fresh" else on.own(run.encoder)
+        ndcg = judge(train(start, on.domain, on.tokens, random, hard, run.training), on.domain, on.tokens)
     return {
         **asdict(run),
         "ndcg": round(float(ndcg.mean()), 5),
+        "digest": digest,
         "served": round(float((found >= 0).any(axis=1).mean()), 4),
         "relevant": round(false_share(on.domain, hard), 4),
         "score": round(float((queries[:, None] * documents[hard]).sum(-1).mean()), 4),
@@ -179,9 +191,10 @@ def read(path: Path) -> dict[str, dict[str, object]]:
 def run_all(wanted: Iterator[Run], options: argparse.Namespace) -> None:
     options.cache.mkdir(parents=True, exist_ok=True)
     for run in wanted:
-        if run.key() in read(options.runs):
+        done = read(options.runs)
+        if run.key() in done:
             continue
-        line = carry_out(run, bench(run.domain, options.data, options.cache))
+        line = carry_out(run, bench(run.domain, options.data, options.cache), list(done.values()))
         with options.runs.open("a") as file:
             file.write(json.dumps(line) + "\n")
         print(f"{line['ndcg']:.4f}  {run.domain}, {run.negatives}, {run.count}, {run.training}", flush=True)

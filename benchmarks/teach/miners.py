@@ -22,8 +22,8 @@ from medi_build.search.bm25 import BM25, tokenize
 from teach.domains import Domain
 
 MEDI = {
-    "paper": {},
     "positive-aware": {"preset": "positive-aware"},
+    "from-10": {"preset": "positive-aware", "range_min": 10},
     "drawn": {"preset": "positive-aware", "sampling_strategy": "random", "range_max": 60},
     "drawn-positives": {
         "preset": "positive-aware",
@@ -31,6 +31,7 @@ MEDI = {
         "range_max": 60,
         "candidates": "positives",
     },
+    "paper": {},
 }
 SENTENCE_TRANSFORMERS = {
     "st-defaults": {},
