@@ -9,8 +9,9 @@ a run takes seconds) and its first three layers ("cut", minutes). Every run is a
 mean, and each query's nDCG; what stands there is not run again, so processes may share the work by ``--domains``.
 
 Negatives are drawn by a model that has converged on in-batch negatives alone ("own"), by the embedded encoder ("full"),
-or by nobody ("random"); see `teach/negatives.py` and `teach/miners.py`. The table has means over seeds and the
-difference to random negatives with the 95 % interval of the paired bootstrap over queries.
+or by nobody ("random"); see `teach/negatives.py` and `teach/miners.py`. The table has
+the mean over seeds for random negatives and, for the others, the difference to it with the 95 % interval of the paired
+bootstrap over queries; in brackets the share of negatives that are relevant in truth, and their mean score.
 """
 
 import argparse
@@ -201,28 +202,40 @@ def run_all(wanted: Iterator[Run], options: argparse.Namespace) -> None:
 
 
 def table(wanted: Iterator[Run], runs: dict[str, dict[str, object]]) -> None:
-    """A line for each setting, seeds together, and its difference to random negatives."""
-    groups: dict[str, dict[str, list[dict[str, object]]]] = {}
+    """In Markdown, for each setting: negatives by domains, differences to random ones, seeds together."""
+    groups: dict[str, dict[str, dict[str, list[dict[str, object]]]]] = {}
     for run in wanted:
-        if run.key() not in runs:
-            continue
-        how = {name: value for name, value in asdict(run.training).items() if name != "seed"}
-        setting = f"{run.domain}, {run.encoder}, {run.start}, {run.count} negative(s), {how}"
-        groups.setdefault(setting, {}).setdefault(run.negatives, []).append(runs[run.key()])
-    for setting, found in groups.items():
-        print(f"\n{setting}")
-        base = np.mean([unpack(line["queries"]) for line in found["random"]], axis=0)
-        for name, lines in found.items():
-            mean = np.mean([unpack(line["queries"]) for line in lines], axis=0)
-            low, high = interval(mean - base)
-            relevant, served, score = (
-                np.mean([line.get(of, 1.0) for line in lines]) for of in ("relevant", "served", "score")
-            )
-            print(
-                f"  {name:<36} {mean.mean():.4f}  {(mean - base).mean():+.4f} [{low:+.4f}, {high:+.4f}]  "
-                f"{100 * relevant:4.1f} % relevant, {100 * served:5.1f} % served, score {score:.2f}, "
-                f"{len(lines)} seed(s)"
-            )
+        if run.key() in runs:
+            how = {name: value for name, value in asdict(run.training).items() if name != "seed"}
+            setting = f"{run.encoder}, {run.start}, {run.count} negative(s), {how}"
+            found = groups.setdefault(setting, {}).setdefault(run.negatives, {})
+            found.setdefault(run.domain, []).append(runs[run.key()])
+    for setting, rows in groups.items():
+        domains = [domain for domain in rows["random"] if all(domain in found for found in rows.values())]
+        base = {domain: by_query(rows["random"][domain]) for domain in domains}
+        print(f"\n{setting}\n\n| negatives | {' | '.join(domains)} | mean |\n|---|{'---:|' * (len(domains) + 1)}")
+        for name, found in rows.items():
+            differences = [by_query(found[domain]) - base[domain] for domain in domains]
+            if name == "random":
+                means = [base[domain].mean() for domain in domains]
+                cells = [f"{mean:.4f}" for mean in means] + [f"{np.mean(means):.4f}"]
+            else:
+                cells = [
+                    cell(found[domain], difference) for domain, difference in zip(domains, differences, strict=True)
+                ]
+                cells.append(f"{np.mean([difference.mean() for difference in differences]):+.4f}")
+            print(f"| {name} | {' | '.join(cells)} |")
+
+
+def by_query(lines: list[dict[str, object]]) -> np.ndarray:
+    return np.mean([unpack(line["queries"]) for line in lines], axis=0)
+
+
+def cell(lines: list[dict[str, object]], difference: np.ndarray) -> str:
+    low, high = interval(difference)
+    relevant, score = (np.mean([line[of] for line in lines]) for of in ("relevant", "score"))
+    seeds = "" if len(lines) == len(SEEDS) else f", {len(lines)} seed(s)"
+    return f"{difference.mean():+.4f} [{low:+.4f}, {high:+.4f}] ({100 * relevant:.0f} %, {score:.2f}{seeds})"
 
 
 def interval(differences: np.ndarray, samples: int = 4000) -> tuple[float, float]:
