@@ -179,7 +179,7 @@ def miners(domains: list[str]) -> Iterator[Run]:
                 yield Run(domain, "words", "fresh", what, 1, how)
 
 
-FROZEN = "10-60 documents"
+FROZEN = "10-60 positives"
 PLANS = {"settings": settings, "miners": miners}
 
 

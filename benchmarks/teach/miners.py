@@ -22,16 +22,9 @@ from medi_build.search.bm25 import BM25, tokenize
 from teach.domains import Domain
 
 MEDI = {
-    "positive-aware": {"preset": "positive-aware"},
-    "from-10": {"preset": "positive-aware", "range_min": 10},
-    "drawn": {"preset": "positive-aware", "sampling_strategy": "random", "range_max": 60},
-    "drawn-positives": {
-        "preset": "positive-aware",
-        "sampling_strategy": "random",
-        "range_max": 60,
-        "candidates": "positives",
-    },
     "paper": {},
+    "positive-aware": {"preset": "positive-aware"},
+    "positives-alone": {"preset": "positive-aware", "candidates": "positives"},
 }
 SENTENCE_TRANSFORMERS = {
     "st-defaults": {},
