@@ -5,7 +5,8 @@
 In each collection a query has several known relevant documents. The miners are told ONE of them, drawn by the seed,
 and mine 5 negatives from all documents; the other relevant ones are hidden from them and are what a negative is judged
 by. Only queries with something hidden count. Both get the same vectors (our encoder's), so that the times are those of
-search and selection alone. The rule was chosen by looking at nfcorpus-train, and at no other collection.
+search and selection alone. The rule was chosen by looking at nfcorpus-train; docs/performance.md says what was seen of
+the others.
 
 FlagEmbedding's miner takes part with `--flagembedding DIR`; benchmarks/mining_job.py says how DIR is made. It knows no
 scores and no margin: it draws at random from ranks 10 to 210.
