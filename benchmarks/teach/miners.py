@@ -22,16 +22,16 @@ from medi_build.search.bm25 import BM25, tokenize
 from teach.domains import Domain
 
 MEDI = {
-    "paper": {},
     "positive-aware": {"preset": "positive-aware"},
     "positives-alone": {"preset": "positive-aware", "candidates": "positives"},
+    "paper": {},
 }
 SENTENCE_TRANSFORMERS = {
-    "st-defaults": {},
     "st-range-min-10": {"range_min": 10},
     "st-margin": {"relative_margin": 0.05},
+    "st-defaults": {},
 }
-MINERS = ("bm25", *SENTENCE_TRANSFORMERS, "flag-embedding", *MEDI)
+MINERS = (*MEDI, "flag-embedding", *SENTENCE_TRANSFORMERS, "bm25")
 
 
 class Vectors:
