@@ -39,8 +39,9 @@ from medi_build.encode.model_files import find_model
 SEEDS = (0, 1, 2)
 LOOKED_AT = ("code", "medmcqa", "hotpotqa", "quora", "flickr8k")
 """Domains on which the settings were chosen; the others were run once these were frozen."""
-WARM_UP = {"words": Training(batch=32, steps=2000, learning_rate=3e-3), "cut": Training(batch=32, steps=600)}
-"""How "own" came to be."""
+LEARNING_RATE = {"words": 3e-3, "cut": 1e-4}
+WARM_UP = 2000
+"""Steps on in-batch negatives, by which "own" came to be."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,6 @@ class Run:
 
     domain: str
     encoder: str
-    start: str
     negatives: str
     count: int
     training: Training
@@ -77,8 +77,9 @@ class Bench:
         """The encoder after it has converged on in-batch negatives; kept in a file."""
         path, model = self.cache / f"{self.name}-{encoder}.pt", self.fresh(encoder)
         if not path.exists():
+            how = Training(batch=32, steps=WARM_UP, learning_rate=LEARNING_RATE[encoder])
             random = at_random(self.domain, 1, 0)
-            torch.save(train(model, self.domain, self.tokens, random, random, WARM_UP[encoder]).state_dict(), path)
+            torch.save(train(model, self.domain, self.tokens, random, how).state_dict(), path)
         model.load_state_dict(torch.load(path))
         return model
 
@@ -116,7 +117,7 @@ def negatives(run: Run, on: Bench) -> np.ndarray:
 def same(line: dict[str, object], run: Run, digest: str) -> bool:
     """Whether a run was made with the same negatives by another miner, and so gives the same model."""
     return line.get("digest") == digest and all(
-        line[name] == asdict(run)[name] for name in ("domain", "encoder", "start", "training")
+        line[name] == asdict(run)[name] for name in ("domain", "encoder", "training")
     )
 
 
@@ -128,8 +129,8 @@ def carry_out(run: Run, on: Bench, done: list[dict[str, object]]) -> dict[str, o
     queries, documents = on.vectors(run.encoder, run.negatives.split()[-1] if " " in run.negatives else "own")
     ndcg = next((unpack(line["queries"]) for line in done if same(line, run, digest)), None)
     if ndcg is None:
-        start = on.fresh(run.encoder) if run.start == "fresh" else on.own(run.encoder)
-        ndcg = judge(train(start, on.domain, on.tokens, random, hard, run.training), on.domain, on.tokens)
+        model = train(on.fresh(run.encoder), on.domain, on.tokens, hard, run.training)
+        ndcg = judge(model, on.domain, on.tokens)
     return {
         **asdict(run),
         "ndcg": round(float(ndcg.mean()), 5),
@@ -151,15 +152,14 @@ def unpack(text: str) -> np.ndarray:
     return np.frombuffer(zlib.decompress(base64.b85decode(text)), dtype="<u2") / 1e4
 
 
-def settings(domains: list[str]) -> Iterator[Run]:
+def settings(domains: list[str], encoder: str) -> Iterator[Run]:
     """What is varied with the oracle and random negatives alone."""
     for objective, count, windows in VARIED:
         for domain in domains:
             for what in ("random", *(f"oracle {window} own" for window in windows)):
                 for seed in SEEDS:
-                    yield Run(
-                        domain, "words", "fresh", what, count, Training(objective, 0.05, 32, 1500, 3e-3, seed=seed)
-                    )
+                    how = Training(objective, 0.05, 32, 1500, LEARNING_RATE[encoder], seed)
+                    yield Run(domain, encoder, what, count, how)
 
 
 VARIED = (
@@ -170,13 +170,13 @@ VARIED = (
 """Objective, negatives a row, and the oracle's windows of ranks and its pool."""
 
 
-def miners(domains: list[str]) -> Iterator[Run]:
+def miners(domains: list[str], encoder: str) -> Iterator[Run]:
     """All miners in all domains, with the settings that were frozen."""
     for domain in domains:
         for what in ("random", f"oracle {FROZEN} own", *(f"{name} own" for name in MINERS)):
             for seed in SEEDS:
-                how = Training("with-positives", 0.05, 32, 1500, 3e-3, seed=seed)
-                yield Run(domain, "words", "fresh", what, 1, how)
+                how = Training("with-positives", 0.05, 32, 1500, LEARNING_RATE[encoder], seed)
+                yield Run(domain, encoder, what, 1, how)
 
 
 FROZEN = "10-60 positives"
@@ -185,7 +185,7 @@ PLANS = {"settings": settings, "miners": miners}
 
 def read(path: Path) -> dict[str, dict[str, object]]:
     lines = map(json.loads, path.read_text().splitlines()) if path.exists() else []
-    names = ("domain", "encoder", "start", "negatives", "count", "training")
+    names = ("domain", "encoder", "negatives", "count", "training")
     return {json.dumps({name: line[name] for name in names}, sort_keys=True): line for line in lines}
 
 
@@ -207,7 +207,7 @@ def table(wanted: Iterator[Run], runs: dict[str, dict[str, object]]) -> None:
     for run in wanted:
         if run.key() in runs:
             how = {name: value for name, value in asdict(run.training).items() if name != "seed"}
-            setting = f"{run.encoder}, {run.start}, {run.count} negative(s), {how}"
+            setting = f"{run.encoder}, {run.count} negative(s), {how}"
             found = groups.setdefault(setting, {}).setdefault(run.negatives, {})
             found.setdefault(run.domain, []).append(runs[run.key()])
     for setting, rows in groups.items():
@@ -253,9 +253,10 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path(__file__).parent / "teach" / "runs.jsonl")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the development data")
     parser.add_argument("--cache", type=Path, default=Path("out/teach"), help="gets the models that mine")
+    parser.add_argument("--encoder", choices=LEARNING_RATE, default="words")
     parser.add_argument("--domains", nargs="+", choices=DOMAINS, default=list(LOOKED_AT))
     options = parser.parse_args()
-    wanted = PLANS[options.plan](options.domains)
+    wanted = PLANS[options.plan](options.domains, options.encoder)
     if options.what == "table":
         table(wanted, read(options.runs))
     else:

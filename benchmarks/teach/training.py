@@ -29,13 +29,11 @@ class Training:
     """How to train.
 
     Attributes:
-        objective: "instructor" (other rows' positives are not in the denominator), "with-positives" (they are),
-            "forward" (they are, and there is no term from positives to queries: sentence-transformers' default).
+        objective: "instructor" (other rows' positives are not in the denominator) or "with-positives" (they are).
         temperature: divides the cosines.
         batch: rows.
         steps: optimiser steps.
         learning_rate: peak; a tenth of the steps up, then linearly to 0.
-        switch: share of the steps after which the hard negatives replace the random ones.
         seed: of the batches and of dropout.
     """
 
@@ -44,7 +42,6 @@ class Training:
     batch: int = 16
     steps: int = 200
     learning_rate: float = 1e-4
-    switch: float = 0.0
     seed: int = 0
 
 
@@ -72,22 +69,17 @@ def loss(query: Tensor, pos: Tensor, neg: Tensor, same: Tensor, how: Training) -
         forward = functional.cross_entropy(scores, torch.zeros_like(rows))
     else:
         forward = functional.cross_entropy(scores, rows)
-    if how.objective == "forward":
-        return forward
     return forward + functional.cross_entropy(pos @ query.T / how.temperature, rows)
 
 
-def train(
-    start: nn.Module, domain: Domain, tokens: Tokens, random: np.ndarray, hard: np.ndarray, how: Training
-) -> nn.Module:
+def train(start: nn.Module, domain: Domain, tokens: Tokens, hard: np.ndarray, how: Training) -> nn.Module:
     """Train a copy of the encoder.
 
     Args:
         start: the encoder.
         domain: its training queries are the rows.
         tokens: its texts.
-        random: int64 [train, k] documents that are negatives before the switch.
-        hard: int64 [train, k] and after it.
+        hard: int64 [train, k] documents that are negatives.
         how: everything else.
     """
     model = copy.deepcopy(start).train()
@@ -99,8 +91,8 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / warm, (how.steps - step) / max(1, how.steps - warm))
     )
-    for step, rows in enumerate(batches(len(domain.train), how)):
-        negatives = (random if step < how.switch * how.steps else hard)[rows].T.ravel()
+    for rows in batches(len(domain.train), how):
+        negatives = hard[rows].T.ravel()
         asked, told = domain.train[rows], domain.known[domain.train[rows]]
         documents = np.concatenate([told, negatives])
         texts = [tokens.queries[i] for i in asked] + [tokens.documents[i] for i in documents]
