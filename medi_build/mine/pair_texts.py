@@ -50,7 +50,7 @@ def load(
 ) -> Pairs:
     """Number the texts of a dataset and work out what is excluded."""
     documents = DOCUMENTS.empty_table() if documents is None else documents
-    beside = DOCUMENTS.empty_table()
+    beside = documents.slice(0, 0)
     positives, negatives = flatten(examples, "positives"), flatten(examples, "negatives")
     if candidates == "positives":
         told = column(documents, "text").is_in(positives.values.unique().implode())
