@@ -53,7 +53,8 @@ def load(
     beside = documents.slice(0, 0)
     positives, negatives = flatten(examples, "positives"), flatten(examples, "negatives")
     if candidates == "positives":
-        told = column(documents, "text").is_in(positives.values.unique().implode())
+        candidate = concat([positives.values, column(examples, "query")]) if symmetric else positives.values
+        told = column(documents, "text").is_in(candidate.unique().implode())
         given = column(documents, "text").is_in(negatives.values.unique().implode())
         documents, beside = documents.filter(told.to_arrow()), documents.filter((given & ~told).to_arrow())
     unique_texts = _numbered(examples, documents, beside, positives, negatives, symmetric)

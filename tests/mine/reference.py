@@ -129,7 +129,7 @@ class Pairs:
         self.rows, self.docs, self.rule, self.seed = rows, docs, rule, seed
         self.symmetric, self.verified, self.cross, self.probability = symmetric, verified, cross, probability
         self.encoders, self.instructions = encoders, instructions
-        told = {p for row in rows for p in row["positives"]}
+        told = {p for row in rows for p in row["positives"]} | {row["query"] for row in rows if symmetric}
         inside = [doc for doc in docs if doc[1] in told or rule.candidates == "all"]
         self.pool = pool_of(rows, inside, symmetric)
         self.queries = list(dict.fromkeys(row["query"] for row in rows))
