@@ -9,9 +9,9 @@ a run takes seconds) and its first three layers ("cut", minutes). Every run is a
 mean, and each query's nDCG; what stands there is not run again, so processes may share the work by ``--domains``.
 
 Negatives are drawn by a model that has converged on in-batch negatives alone ("own"), by the embedded encoder ("full"),
-or by nobody ("random"); see `teach/negatives.py` and `teach/miners.py`. The table has
-the mean over seeds for random negatives and, for the others, the difference to it with the 95 % interval of the paired
-bootstrap over queries; in brackets the share of negatives that are relevant in truth, and their mean score.
+or by nobody ("random"); see `teach/negatives.py` and `teach/miners.py`. The table has the mean over seeds for random
+negatives and, for the others, the difference to it with the 95 % interval of the paired bootstrap over queries; in
+brackets the share of negatives that are relevant in truth, and their mean score.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 import xxhash
 from teach.domains import DOMAINS, Domain
@@ -35,6 +36,7 @@ from teach.training import Tokens, Training, encode, judge, tokenize, train
 
 from medi_build.encode.load import load_model
 from medi_build.encode.model_files import find_model
+from medi_build.evaluate.bootstrap import resample
 
 SEEDS = (0, 1, 2)
 LOOKED_AT = ("code", "medmcqa", "hotpotqa", "quora", "flickr8k")
@@ -108,7 +110,7 @@ def negatives(run: Run, on: Bench) -> np.ndarray:
     name, *rest = run.negatives.split()
     queries, documents = on.vectors(run.encoder, rest[-1])
     if name != "oracle":
-        return mined(name, on.domain, Vectors(on.domain, queries, documents), run.count, seed)
+        return mined(name, on.domain, Vectors.of(on.domain, queries, documents), run.count, seed)
     first, last = map(int, rest[0].split("-"))
     scores = queries @ documents.T
     return oracle(on.domain, scores, (first, last), run.count, seed, positives=rest[1] == "positives")
@@ -238,11 +240,9 @@ def cell(lines: list[dict[str, object]], difference: np.ndarray) -> str:
     return f"{difference.mean():+.4f} [{low:+.4f}, {high:+.4f}] ({100 * relevant:.0f} %, {score:.2f}{seeds})"
 
 
-def interval(differences: np.ndarray, samples: int = 4000) -> tuple[float, float]:
+def interval(differences: np.ndarray) -> tuple[float, float]:
     """95 % of the means of as many queries, drawn with replacement."""
-    random = np.random.default_rng(0)
-    means = [differences[random.integers(0, len(differences), len(differences))].mean() for _ in range(samples)]
-    low, high = np.quantile(means, [0.025, 0.975])
+    low, high = np.quantile(resample([pa.table({"value": differences})], "mean", 4000, 0), [0.025, 0.975])
     return float(low), float(high)
 
 

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Candidates = Literal["all", "positives"]
+CandidatePool = Literal["all", "positives"]
 Preset = Literal["paper", "positive-aware", "medi2"]
 
 
@@ -19,7 +19,7 @@ class MiningRule(BaseModel):
 
     preset: Preset = "paper"
     num_negatives: int = Field(1, ge=1, le=64, description="negatives per record; the first is `neg`")
-    candidates: Candidates = Field(
+    candidates: CandidatePool = Field(
         "all",
         description="texts that negatives are taken from: all, or none of the documents that are no row's positive, "
         "which training would only ever push away",

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from medi_build.arrays import Ints
-from medi_build.content.mining_rule import Candidates
+from medi_build.content.mining_rule import CandidatePool
 from medi_build.dataset.schema import DOCUMENTS
 from medi_build.mine.texts import Flat, TextColumn, UniqueTexts, codes, column, concat, flatten, number
 from medi_build.search.exclusions import BoolMatrix, incidence
@@ -46,7 +46,7 @@ class Pairs:
 
 
 def load(
-    examples: pa.Table, documents: pa.Table | None, candidates: Candidates, *, symmetric: bool, same_answer: bool
+    examples: pa.Table, documents: pa.Table | None, candidates: CandidatePool, *, symmetric: bool, same_answer: bool
 ) -> Pairs:
     """Number the texts of a dataset and work out what is excluded."""
     documents = DOCUMENTS.empty_table() if documents is None else documents
