@@ -155,21 +155,21 @@ def unpack(text: str) -> np.ndarray:
 
 
 def settings(domains: list[str], encoder: str) -> Iterator[Run]:
-    """What is varied with the oracle and random negatives alone."""
-    for objective, count, windows in VARIED:
+    """What is varied: the oracle's window and pool, how many negatives, the objective."""
+    for objective, count, kinds in VARIED:
         for domain in domains:
-            for what in ("random", *(f"oracle {window} own" for window in windows)):
+            for what in ("random", *(f"{kind} own" for kind in kinds)):
                 for seed in SEEDS:
                     how = Training(objective, 0.05, 32, 1500, LEARNING_RATE[encoder], seed)
                     yield Run(domain, encoder, what, count, how)
 
 
 VARIED = (
-    ("with-positives", 1, ("0-1 documents", "10-60 documents", "10-60 positives")),
-    ("with-positives", 4, ("10-60 documents", "10-60 positives")),
-    ("instructor", 1, ("10-60 documents", "10-60 positives")),
+    ("with-positives", 1, ("oracle 0-1 documents", "oracle 10-60 documents", "oracle 10-60 positives")),
+    ("with-positives", 4, ("oracle 10-60 documents", "oracle 10-60 positives")),
+    ("instructor", 1, ("oracle 10-60 documents", "oracle 10-60 positives", "positive-aware", "paper")),
 )
-"""Objective, negatives a row, and the oracle's windows of ranks and its pool."""
+"""Objective, negatives a row, and whose they are."""
 
 
 def miners(domains: list[str], encoder: str) -> Iterator[Run]:
