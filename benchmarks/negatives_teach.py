@@ -181,8 +181,20 @@ def miners(domains: list[str], encoder: str) -> Iterator[Run]:
                 yield Run(domain, encoder, what, 1, how)
 
 
+def encoders(domains: list[str], encoder: str) -> Iterator[Run]:
+    """The encoder that mines: the trained one itself, or the embedded one, which has not seen the pairs."""
+    for domain in domains:
+        for what in (
+            "random",
+            *(f"{name} {by}" for name in ("positive-aware", "flag-embedding") for by in ("own", "full")),
+        ):
+            for seed in SEEDS:
+                how = Training("with-positives", 0.05, 32, 1500, LEARNING_RATE[encoder], seed)
+                yield Run(domain, encoder, what, 1, how)
+
+
 FROZEN = "10-60 positives"
-PLANS = {"settings": settings, "miners": miners}
+PLANS = {"settings": settings, "miners": miners, "encoders": encoders}
 
 
 def read(path: Path) -> dict[str, dict[str, object]]:
