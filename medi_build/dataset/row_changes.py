@@ -16,8 +16,8 @@ from medi_build.errors import DatasetError
 
 SCORE_TOLERANCE = 1e-3
 """Scores that are nearer than this are the same: another processor or library version changes the last digits."""
-EXAMPLES = 3
-"""Rows that are named for each kind of change."""
+EXAMPLES_OF_DATASET = 3
+"""Places that are kept of each kind of change."""
 
 _PARTS = {
     "query_instruction": ("query", 0),
@@ -62,7 +62,7 @@ class RowChanges:
         changed: rows with the same id and another value in some field.
         fields: field -> changed rows in which it is another one; fields without a change are not named.
         other_negatives: rows with the same id and another ``neg`` or other ``hard_negatives``.
-        examples: "added", "removed" or a field -> the first rows of that kind, at most `EXAMPLES`.
+        examples: "added", "removed" or a field -> the first rows of that kind, at most `EXAMPLES_OF_DATASET`.
     """
 
     added: int
@@ -103,11 +103,11 @@ def row_changes(old: Sequence[Path], new: Sequence[Path], provenance: bool = Fal
     differ = pairs.select("place", "place_new", *(_differs(name).alias(name) for name in fields)).sort("place")
     changed = differ.filter(pl.any_horizontal(fields))
     examples = {
-        "added": [Places(None, place) for place in added["place"].head(EXAMPLES).to_list()],
-        "removed": [Places(place, None) for place in removed["place"].head(EXAMPLES).to_list()],
+        "added": [Places(None, place) for place in added["place"].head(EXAMPLES_OF_DATASET).to_list()],
+        "removed": [Places(place, None) for place in removed["place"].head(EXAMPLES_OF_DATASET).to_list()],
     }
     for name in fields:
-        rows = changed.filter(name).select("place", "place_new").head(EXAMPLES).rows()
+        rows = changed.filter(name).select("place", "place_new").head(EXAMPLES_OF_DATASET).rows()
         examples[name] = [Places(*row) for row in rows]
     return RowChanges(
         added=added.height,
@@ -124,7 +124,7 @@ def count_possible_false_negatives(shards: Sequence[Path]) -> int:
     if not shards:
         return 0
     with_some = pl.col("possible_false_negative_ids").list.len() > 0
-    return int(_collected(pl.scan_parquet(shards).select(with_some.sum())).item())
+    return int(collected(pl.scan_parquet(shards).select(with_some.sum())).item())
 
 
 def value_of(record: Mapping[str, Any], field: str) -> Any:
@@ -141,7 +141,7 @@ def _hashed(shards: Sequence[Path], fields: Sequence[str]) -> pl.DataFrame:
     hashes = [_field(name).hash().alias(name) for name in fields]
     scores = [pl.col(name) for name in _SCORES]
     columns = lazy.select("place", pl.col("id").hash(), *hashes, *scores)
-    return _collected(columns.with_columns(row=pl.struct(fields).hash()))
+    return collected(columns.with_columns(row=pl.struct(fields).hash()))
 
 
 def _nothing() -> pl.LazyFrame:
@@ -178,15 +178,20 @@ def _far(column: str, single: bool) -> pl.Expr:
     if single:
         return (old.fill_nan(_NOT_SCORED) - new.fill_nan(_NOT_SCORED)).abs() >= SCORE_TOLERANCE
     alike = old.list.len() == new.list.len()
-    sides = [side.list.eval(pl.element().fill_nan(_NOT_SCORED)) for side in (old, pl.when(alike).then(new).otherwise(old))]
+    sides = [
+        side.list.eval(pl.element().fill_nan(_NOT_SCORED)) for side in (old, pl.when(alike).then(new).otherwise(old))
+    ]
     most = (sides[0] - sides[1]).list.eval(pl.element().abs()).list.max()
     return ~alike | (most.fill_null(0.0) >= SCORE_TOLERANCE)
 
 
-def _collected(lazy: pl.LazyFrame) -> pl.DataFrame:
+def collected(lazy: pl.LazyFrame) -> pl.DataFrame:
+    """What shards were asked for. Raises `DatasetError` where one cannot be read, or has other columns."""
     try:
         return lazy.collect(engine="streaming")
     except pl.exceptions.ColumnNotFoundError as error:
-        raise DatasetError(f"a shard has other columns than this version of medi writes ({error}); build it again") from error
+        raise DatasetError(
+            f"a shard has other columns than this version of medi writes ({error}); build it again"
+        ) from error
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DatasetError(f"a shard cannot be read to its end ({error}); build or copy it again") from error
