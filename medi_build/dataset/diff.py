@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from medi_build.dataset.fact_changes import FactChange, dataset_changes, setting_changes
 from medi_build.dataset.reader import BuiltDataset, DatasetEntry
@@ -154,3 +154,23 @@ def _counts(entry: DatasetEntry, false_negatives: int | None = None) -> Counts:
 def _total(dataset: BuiltDataset) -> Counts:
     every = [_counts(one) for one in dataset.manifest.datasets]
     return Counts(dataset.manifest.rows, sum(one.read for one in every), sum(one.dropped for one in every))
+
+
+def to_dict(difference: Difference) -> dict[str, Any]:
+    """Plain data; places of rows, which only this module needs, are left out."""
+    datasets = []
+    for one in difference.datasets:
+        rows = asdict(one.rows) if one.rows else None
+        if rows:
+            del rows["examples"]
+        facts = [fact._asdict() for fact in one.facts]
+        datasets.append({**asdict(one), "rows": rows, "facts": facts})
+    return {
+        "same": difference.same,
+        "old": asdict(difference.old),
+        "new": asdict(difference.new),
+        "equal": difference.equal,
+        "datasets": datasets,
+        "settings": [one._asdict() for one in difference.settings],
+        "examples": [one._asdict() for one in difference.examples],
+    }

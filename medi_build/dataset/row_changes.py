@@ -124,7 +124,7 @@ def count_possible_false_negatives(shards: Sequence[Path]) -> int:
     if not shards:
         return 0
     with_some = pl.col("possible_false_negative_ids").list.len() > 0
-    return int(collected(pl.scan_parquet(shards).select(with_some.sum())).item())
+    return int(collected(pl.scan_parquet(list(shards)).select(with_some.sum())).item())
 
 
 def value_of(record: Mapping[str, Any], field: str) -> Any:
@@ -137,7 +137,7 @@ def value_of(record: Mapping[str, Any], field: str) -> Any:
 
 def _hashed(shards: Sequence[Path], fields: Sequence[str]) -> pl.DataFrame:
     """A row for each record: ``place``, ``id``, a hash for each field and of all of them (``row``), and the scores."""
-    lazy = pl.scan_parquet(shards, row_index_name="place") if shards else _nothing()
+    lazy = pl.scan_parquet(list(shards), row_index_name="place") if shards else _nothing()
     hashes = [_field(name).hash().alias(name) for name in fields]
     scores = [pl.col(name) for name in _SCORES]
     columns = lazy.select("place", pl.col("id").hash(), *hashes, *scores)

@@ -58,7 +58,7 @@ def examples(compared: Mapping[str, Compared]) -> list[Example]:
 
 def record_at(shards: Sequence[Path], place: int) -> dict[str, Any]:
     """The record with this number, from 0 over all the shards; reads one row group. Raises `DatasetError`."""
-    return collected(pl.scan_parquet(shards).slice(place, 1)).row(0, named=True)
+    return collected(pl.scan_parquet(list(shards)).slice(place, 1)).row(0, named=True)
 
 
 def _example(kind: str, name: str, compared: Compared, places: Places) -> Example:
