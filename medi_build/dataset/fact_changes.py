@@ -68,9 +68,9 @@ def _kind(key: str) -> FactKind:
 
 
 def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Values by their dotted keys; lists and empty dicts are values."""
+    """Values by their dotted keys; lists are values."""
     for key, value in facts.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
