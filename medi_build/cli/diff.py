@@ -5,20 +5,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from medi_build.cli.console import OUT, print_entry, print_error, shorten
 from medi_build.errors import MediError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from medi_build.dataset.diff import Counts, DatasetDifference, Difference
     from medi_build.dataset.fact_changes import FactChange
     from medi_build.dataset.gates import Outcome
     from medi_build.dataset.row_examples import Example
 
 _TROUBLE = 2
+_WIDEST = 1000
+"""Characters of a table, where no terminal says how wide it is."""
+_ALIKE = 60
+"""Characters that two texts may share at their beginning and both be shown from there."""
 _MOST_FACTS = 20
 """Facts of one dataset, or of the build, that are printed; all of them are in the JSON."""
 
@@ -87,7 +92,7 @@ def _print(old: str, new: str, difference: "Difference") -> None:
         OUT.print(f"no difference in {difference.equal:,} datasets", highlight=False)
         return
     if difference.datasets:
-        OUT.print(_table(difference))
+        (OUT if OUT.is_terminal else Console(width=_WIDEST)).print(_table(difference))
     OUT.print(f"{difference.equal:,} datasets are equal", highlight=False)
     fields = difference.fields()
     if fields:
@@ -100,12 +105,9 @@ def _print(old: str, new: str, difference: "Difference") -> None:
         _print_example(example)
 
 
-def _table(difference: "Difference") -> "Table":
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
+def _table(difference: "Difference") -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("dataset", no_wrap=True)
+    table.add_column("dataset", overflow="fold")
     for name in ("rows A", "rows B", "added", "removed", "changed"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("also", overflow="fold")
@@ -149,14 +151,23 @@ def _print_facts(name: str, facts: "Sequence[FactChange]") -> None:
 
 def _print_example(example: "Example") -> None:
     OUT.print(Text(f"{example.kind}: {example.id}", style="bold"), soft_wrap=True)
-    for sign, value in (("A", example.old), ("B", example.new)):
-        if value is None:
-            continue
-        whole = example.kind in ("added", "removed")
-        for name, part in (
-            {side: value[side][1] for side in ("query", "pos", "neg")}.items() if whole else [("", value)]
-        ):
-            OUT.print(Text(f"  {sign} {name:6}{_value(part)}" if name else f"  {sign} {_value(part)}"), soft_wrap=True)
+    values = example.old, example.new
+    if isinstance(example.old, str) and isinstance(example.new, str):
+        values = _apart(example.old, example.new)
+    for letter, value in zip("AB", values, strict=True):
+        if example.kind in ("added", "removed"):
+            sides = [(f"{side:6}", value[side][1]) for side in ("query", "pos", "neg")] if value else []
+        else:
+            sides = [("", value)]
+        for side, text in sides:
+            OUT.print(Text(f"  {letter} {side}{_value(text)}"), soft_wrap=True)
+
+
+def _apart(old: str, new: str) -> tuple[str, str]:
+    """Two texts from shortly before their first difference, so that it is seen where they are cut."""
+    alike = next((place for place, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]), 0)
+    start = alike - _ALIKE
+    return (old, new) if start <= 0 else (f"…{old[start:]}", f"…{new[start:]}")
 
 
 def _value(value: Any) -> str:

@@ -107,7 +107,7 @@ def diff(old: BuiltDataset, new: BuiltDataset, provenance: bool = False) -> Diff
         if known is None:
             found.append(DatasetDifference(entry.name, "added", None, _counts(entry), None, ()))
             continue
-        rows, facts = _compared((old, new), (known, entry), provenance), dataset_changes(known, entry)
+        rows, facts = compare_dataset((old, new), (known, entry), provenance), dataset_changes(known, entry)
         if facts or rows.changes != UNCHANGED:
             compared[entry.name] = rows
             possible = [
@@ -127,11 +127,23 @@ def diff(old: BuiltDataset, new: BuiltDataset, provenance: bool = False) -> Diff
     )
 
 
-def _compared(sides: Sequence[BuiltDataset], entries: Sequence[DatasetEntry], provenance: bool) -> Compared:
-    """The rows of a dataset that is on both sides, shards left out that both have."""
+def compare_dataset(
+    sides: Sequence[BuiltDataset], entries: Sequence[DatasetEntry], provenance: bool = False, only: str | None = None
+) -> Compared:
+    """The rows of a dataset that is on both sides, or only one of them by its id; shards that both have are not read.
+
+    Args:
+        sides: old and new.
+        entries: the dataset there.
+        provenance: also compare the raw file and row that a record came from.
+        only: id of the one record to look at; None for all.
+
+    Raises:
+        DatasetError: a shard cannot be read.
+    """
     both = Counter(one.sha256 for one in entries[0].shards) & Counter(one.sha256 for one in entries[1].shards)
     old, new = (_without(both, side.shards_of(entry), entry) for side, entry in zip(sides, entries, strict=True))
-    return Compared(row_changes(old, new, provenance) if old or new else UNCHANGED, old, new)
+    return Compared(row_changes(old, new, provenance, only) if old or new else UNCHANGED, old, new)
 
 
 def _without(both: Counter[str], shards: Sequence[Path], entry: DatasetEntry) -> list[Path]:

@@ -8,7 +8,7 @@ before there is no percentage, so such a limit passes.
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 from medi_build.dataset.diff import Counts, DatasetDifference, Difference
 from medi_build.dataset.fact_changes import FactChange
@@ -114,7 +114,7 @@ def _gate(text: str) -> Gate:
             "any change, with commas between: rows<-5%,licence,false_negatives>+1%"
         )
     measure, number, percent = form.group(1, 3, 4)
-    side: Side | None = form.group(2)
+    side = cast("Side | None", form.group(2))
     if measure not in MEASURES and measure not in FACTS:
         known = [*MEASURES, *FACTS]
         raise OptionError(

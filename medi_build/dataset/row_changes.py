@@ -76,7 +76,9 @@ class RowChanges:
 UNCHANGED = RowChanges(0, 0, 0, {}, 0, {})
 
 
-def row_changes(old: Sequence[Path], new: Sequence[Path], provenance: bool = False) -> RowChanges:
+def row_changes(
+    old: Sequence[Path], new: Sequence[Path], provenance: bool = False, only: str | None = None
+) -> RowChanges:
     """Compare the rows of some shards; memory grows by some 150 bytes a row.
 
     An id that stands several times in a dataset stands for several rows: those that are alike on both sides are the
@@ -86,12 +88,13 @@ def row_changes(old: Sequence[Path], new: Sequence[Path], provenance: bool = Fal
         old: shards of schema ``RECORDS``.
         new: likewise.
         provenance: also compare ``source_file`` and ``source_row``.
+        only: id of the one record to look at; None for all.
 
     Raises:
         DatasetError: a shard cannot be read, or is not of that schema.
     """
     fields = [name for name in FIELDS if provenance or name != "source"]
-    before, after = _hashed(old, fields), _hashed(new, fields)
+    before, after = (_hashed(side, fields, only) for side in (old, new))
     repeats = any(side["id"].n_unique() < side.height for side in (before, after))
     before, after = (_counted(side, ["id", "row"], repeats) for side in (before, after))
     same = ["id", "row", "nth"]
@@ -135,9 +138,11 @@ def value_of(record: Mapping[str, Any], field: str) -> Any:
     return {name: record[name] for name in _GROUPS[field]} if field in _GROUPS else record[field]
 
 
-def _hashed(shards: Sequence[Path], fields: Sequence[str]) -> pl.DataFrame:
+def _hashed(shards: Sequence[Path], fields: Sequence[str], only: str | None) -> pl.DataFrame:
     """A row for each record: ``place``, ``id``, a hash for each field and of all of them (``row``), and the scores."""
     lazy = pl.scan_parquet(list(shards), row_index_name="place") if shards else _nothing()
+    if only is not None:
+        lazy = lazy.filter(pl.col("id") == only)
     hashes = [_field(name).hash().alias(name) for name in fields]
     scores = [pl.col(name) for name in _SCORES]
     columns = lazy.select("place", pl.col("id").hash(), *hashes, *scores)

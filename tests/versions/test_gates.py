@@ -1,5 +1,6 @@
 """Gates: the grammar, what each measure looks at, and what ``medi diff`` makes of them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -189,8 +190,12 @@ def test_json_has_all_of_it_with_whole_texts(tmp_path: Path) -> None:
 def test_the_terminal_names_what_differs(tmp_path: Path) -> None:
     old, new = two(
         tmp_path,
-        [record("a"), record("b"), record("x", 2), record("y", 3)],
-        [record("a", neg=["Represent it;", "a long tale " * 40 + "of foxes"]), record("x", 2), record("z", 4)],
+        [record("a", pos=["", "tea " * 99 + "and cups"]), record("b"), record("x", 2), record("y", 3)],
+        [
+            record("a", pos=["", "tea " * 99 + "and mugs"], neg=["", "a tale " * 99 + "of foxes"]),
+            record("x", 2),
+            record("z", 4),
+        ],
     )
     code, text = run(old, new)
     assert code == 1
@@ -207,4 +212,5 @@ def test_the_terminal_names_what_differs(tmp_path: Path) -> None:
     assert "dataset added" in next(line for line in lines if line.lstrip().startswith("toy/4"))
     assert "1 datasets are equal" in text
     assert not any(line.lstrip().startswith("toy/2") for line in lines)
-    assert "of foxes" not in text  # cut
+    assert re.search(r"^  A …(tea )+and cups\n  B …(tea )+and mugs$", text, re.MULTILINE)
+    assert "of foxes" not in text  # cut, from where the two differ
