@@ -93,7 +93,7 @@ def _datasets_of(dataset: BuiltDataset, record_id: str) -> list[DatasetEntry]:
         names = [one.name for one in dataset.manifest.datasets]
         guess = did_you_mean(record_id.rpartition("/")[0] or record_id, names)
         raise DatasetError(
-            f"{record_id}: an id is DATASET/KEY, and begins with the name of none of the {len(names)} datasets here{guess}"
+            f"{record_id}: begins with the name of none of the {len(names)} datasets here, as ids do{guess}"
         )
     return sorted(found, key=lambda one: -len(one.name))
 
