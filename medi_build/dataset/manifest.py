@@ -3,8 +3,7 @@
 import csv
 import hashlib
 import io
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from medi_build.dataset.overlap import overlaps_of
 from medi_build.dataset.reader import DatasetEntry, ExcludedSet, Manifest, SidePrompts
 from medi_build.dataset.receipt import Receipt
 from medi_build.dataset.schema import MANIFEST, SCHEMA_VERSION
+from medi_build.dataset.shards import write_json_array
 from medi_build.errors import OutputError
 from medi_build.files import FileEntry, atomic_file, entry, write_bytes
 
@@ -108,22 +108,17 @@ def _join_json(out: Path, receipts: Sequence[Receipt]) -> FileEntry:
     """One JSON array, streamed from the datasets' parts; rows of one task stand next to each other."""
     path = out / "medi-data.json"
     with atomic_file(path) as file:
-        file.write(b"[")
-        first = True
-        for receipt in receipts:
-            if not receipt.rows:
-                continue
-            file.write(b"\n" if first else b",\n")
-            first = False
-            try:
-                with (out / receipt.fragment.path).open("rb") as part:
-                    shutil.copyfileobj(part, file, 1 << 20)
-            except FileNotFoundError as error:
-                raise OutputError(
-                    f"{out / receipt.fragment.path}: gone while the build ran; run the command again"
-                ) from error
-        file.write(b"\n]\n")
+        write_json_array(file, (_pieces(out / r.fragment.path) for r in receipts if r.rows))
     return entry(path, out, file, sum(r.rows for r in receipts))
+
+
+def _pieces(fragment: Path) -> Iterator[bytes]:
+    try:
+        with fragment.open("rb") as part:
+            while piece := part.read(1 << 20):
+                yield piece
+    except FileNotFoundError as error:
+        raise OutputError(f"{fragment}: gone while the build ran; run the command again") from error
 
 
 def _tasks_table(out: Path, receipts: Sequence[Receipt]) -> FileEntry:

@@ -6,7 +6,6 @@ had, and no shard lies beside them. `medi_build.dataset.verify` looks further, i
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -143,17 +142,14 @@ class BuiltDataset:
     """A whole dataset on disk.
 
     Attributes:
-        root: its folder.
+        root: its folder; of a version in a warehouse that of the manifest, its shards lie elsewhere.
         manifest: what it holds.
+        shards: the Parquet files in the order of the records.
     """
 
     root: Path
     manifest: Manifest
-
-    @cached_property
-    def shards(self) -> list[Path]:
-        """The Parquet files in the order of the records."""
-        return [self.root / shard.path for dataset in self.manifest.datasets for shard in dataset.shards]
+    shards: list[Path]
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Stream the records, or some columns of them, in their order.
@@ -173,14 +169,14 @@ class BuiltDataset:
         total = self.manifest.rows
         wanted = iter(sorted({total * (2 * number + 1) // (2 * count) for number in range(count)} if total else ()))
         records, start, row = [], 0, next(wanted, None)
-        for dataset in self.manifest.datasets:
-            for shard in dataset.shards:
-                if row is not None and row < start + shard.rows:
-                    table = pa.Table.from_batches(shard_batches(self.root / shard.path, None), RECORDS)
-                    while row is not None and row < start + shard.rows:
-                        records += table.slice(row - start, 1).to_pylist()
-                        row = next(wanted, None)
-                start += shard.rows
+        entries = [shard for dataset in self.manifest.datasets for shard in dataset.shards]
+        for shard, path in zip(entries, self.shards, strict=True):
+            if row is not None and row < start + shard.rows:
+                table = pa.Table.from_batches(shard_batches(path, None), RECORDS)
+                while row is not None and row < start + shard.rows:
+                    records += table.slice(row - start, 1).to_pylist()
+                    row = next(wanted, None)
+            start += shard.rows
         return records
 
 
@@ -214,8 +210,9 @@ def open_dataset(folder: Path) -> BuiltDataset:
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder; give the --out of a `medi build`")
-    manifest = _manifest(folder / MANIFEST)
-    dataset = BuiltDataset(folder, manifest)
+    manifest = read_manifest(folder / MANIFEST)
+    shards = [folder / shard.path for one in manifest.datasets for shard in one.shards]
+    dataset = BuiltDataset(folder, manifest, shards)
     for file in [*(shard for one in manifest.datasets for shard in one.shards), *manifest.files]:
         path = folder / file.path
         size = path.stat().st_size if path.is_file() else None
@@ -232,7 +229,8 @@ def open_dataset(folder: Path) -> BuiltDataset:
     return dataset
 
 
-def _manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
+    """Read ``manifest.json``. Raises `DatasetError` where it is not there, or not as this version writes it."""
     try:
         found: Any = orjson.loads(path.read_bytes())
     except FileNotFoundError as error:

@@ -1,7 +1,6 @@
 """A whole dataset folder around any records, for those who read one."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ import pyarrow.parquet as pq
 
 from medi_build.dataset.reader import DatasetEntry, Manifest
 from medi_build.dataset.schema import MANIFEST, RECORDS, SCHEMA_VERSION
-from medi_build.files import FileEntry
+from medi_build.dataset.shards import json_rows, write_json_array
+from medi_build.files import FileEntry, atomic_file
 from medi_build.ledger import Ledger
 
 FILLER: dict[Any, Any] = {pa.string(): "", pa.int32(): 0, pa.int64(): 0, pa.float32(): 0.5}
@@ -57,8 +57,8 @@ def write_built(folder: Path, records: list[dict[str, Any]], shards_of: int = 2)
                 ledger=ledger.to_dict(),
             )
         )
-    lines = [json.dumps({key: row[key] for key in ("query", "pos", "neg", "task_id")}) for row in rows]
-    (folder / "medi-data.json").write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+    with atomic_file(folder / "medi-data.json") as file:
+        write_json_array(file, ([json_rows(pa.Table.from_pylist([row], schema=RECORDS))] for row in rows))
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         medi_version="0",
