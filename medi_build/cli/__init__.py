@@ -11,6 +11,7 @@ import typer
 from medi_build.cli import cache, ls
 from medi_build.cli.branch import branch_command
 from medi_build.cli.build import REAL_MEDI, build_command
+from medi_build.cli.checkout import checkout_command
 from medi_build.cli.commit import commit_command
 from medi_build.cli.compare_release import compare_release_command
 from medi_build.cli.console import CONSOLE
@@ -18,6 +19,7 @@ from medi_build.cli.contamination import contamination_command
 from medi_build.cli.content import new_source_command, validate_command
 from medi_build.cli.encode import encode_command
 from medi_build.cli.eval import commands as eval_commands
+from medi_build.cli.gc import gc_command
 from medi_build.cli.lint import lint_command
 from medi_build.cli.log import log_command
 from medi_build.cli.mine import mine_command
@@ -58,6 +60,8 @@ app.command("commit")(commit_command)
 app.command("log")(log_command)
 app.command("tag")(tag_command)
 app.command("branch")(branch_command)
+app.command("checkout")(checkout_command)
+app.command("gc")(gc_command)
 
 
 class _Stopped(BaseException):

@@ -6,17 +6,14 @@ again, finds the same paths, for they follow from the parent and the manifest.
 """
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import orjson
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.io.pyarrow import parquet_files_to_data_files
-from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 from pyiceberg.table.refs import SnapshotRefType
 from pyiceberg.table.update.snapshot import ManageSnapshots
@@ -35,16 +32,15 @@ from medi_build.dataset.versions.log import (
     Commit,
     commit_of,
 )
-from medi_build.dataset.versions.refs import MAIN, check_name, is_tagged, version_of
+from medi_build.dataset.versions.place import MADE_AGAIN, Placing, place, place_all, sync
+from medi_build.dataset.versions.refs import MAIN, check_name, is_tagged, live_files, manifest_of
 from medi_build.dataset.versions.warehouse import Warehouse, writing
 from medi_build.errors import DatasetError, VersionError, did_you_mean
-from medi_build.files import FileEntry, file_digest, replacing, sync_folder
+from medi_build.files import FileEntry, replacing
 from medi_build.progress import Silent
 
 ATTEMPTS = 20
 """So often a commit begins anew because another machine was faster."""
-MADE_AGAIN = "medi-data.json"
-"""The file that is not stored: a checkout makes it from the shards."""
 
 
 class Committed(NamedTuple):
@@ -105,7 +101,7 @@ def commit(
                 return Committed(_tag_head(table, head, tag), new=False)
             if tag is not None:
                 is_tagged(table.metadata, tag, None)
-            step = _step(opened, table, head, dataset.manifest, digest)
+            step = _step(opened, head, dataset.manifest, digest)
             places = _place(opened, dataset, step)
             _place_manifest(opened, dataset, text, digest)
             about = _about(dataset.manifest, message.strip(), digest, step)
@@ -140,9 +136,9 @@ def _tag_head(table: Table, head: Commit, tag: str | None) -> Commit:
     return commit_of(table.metadata, snapshot)
 
 
-def _step(warehouse: Warehouse, table: Table, head: Commit | None, manifest: Manifest, digest: str) -> Step:
+def _step(warehouse: Warehouse, head: Commit | None, manifest: Manifest, digest: str) -> Step:
     """What a manifest changes against the head of the branch, dataset by dataset."""
-    before = version_of(warehouse, table, head).manifest.datasets if head is not None else []
+    before = manifest_of(warehouse, head).datasets if head is not None else []
     old, new = _by_name(before), _by_name(manifest.datasets)
     same = {name for name in old.keys() & new.keys() if _files(old[name]) == _files(new[name])}
     changed = Changed(
@@ -169,36 +165,10 @@ def _place(warehouse: Warehouse, dataset: BuiltDataset, step: Step) -> list[Path
     folder = warehouse.records / "data" / step.key[:16]
     folder.mkdir(parents=True, exist_ok=True)
     sources = dict(zip((s.path for one in dataset.manifest.datasets for s in one.shards), dataset.shards, strict=True))
-    places = [folder / Path(shard.path).name for shard in step.come]
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # hashing leaves the interpreter alone
-        list(pool.map(place, (sources[shard.path] for shard in step.come), places, (s.sha256 for s in step.come)))
-    _sync([folder, folder.parent])
-    return places
-
-
-def place(source: Path, target: Path, sha256: str) -> None:
-    """Give a file a second name, or copy it where that cannot be, and check what then lies there.
-
-    Raises:
-        DatasetError: it has another digest.
-        OSError: it cannot be read or written.
-    """
-    if target.is_file() and file_digest(target) == sha256:
-        return
-    target.unlink(missing_ok=True)
-    try:
-        target.hardlink_to(source)
-    except OSError:  # another disk, or one that knows no links
-        with replacing(target) as temporary:
-            shutil.copyfile(source, temporary)
-    digest = file_digest(target)
-    if digest != sha256:
-        target.unlink()
-        raise DatasetError(
-            f"{source}: sha256 is {digest}, the manifest says {sha256}; it was changed or damaged, or a build is "
-            "running in the folder: let it end, or build again"
-        )
-    _sync([target])
+    files = [Placing(sources[shard.path], folder / Path(shard.path).name, shard.sha256) for shard in step.come]
+    place_all(files)
+    sync([folder.parent])
+    return [one.target for one in files]
 
 
 def _place_manifest(warehouse: Warehouse, dataset: BuiltDataset, text: bytes, digest: str) -> None:
@@ -216,7 +186,7 @@ def _place_manifest(warehouse: Warehouse, dataset: BuiltDataset, text: bytes, di
             (temporary / MANIFEST_FILE).write_bytes(text)
             if read_manifest(temporary / MANIFEST_FILE) != dataset.manifest:
                 raise DatasetError(f"{dataset.root}: was built again meanwhile; run the command again")
-    _sync([target.parent])
+    sync([target.parent])
 
 
 def _about(manifest: Manifest, message: str, digest: str, step: Step) -> dict[str, str]:
@@ -245,7 +215,8 @@ def _snapshot(
     come = parquet_files_to_data_files(table.io, table.metadata, iter(map(str, places)))
     with table.transaction() as transaction:
         producer = transaction.update_snapshot(snapshot_properties=about, branch=branch).overwrite()
-        for data_file in _live(table, branch):
+        head = table.metadata.snapshot_by_name(branch)
+        for data_file in live_files(table, head.snapshot_id) if head is not None else []:
             if Path(data_file.file_path).name in step.gone:
                 producer.delete_data_file(data_file)
         for data_file in come:
@@ -257,22 +228,5 @@ def _snapshot(
     snapshot = table.metadata.snapshot_by_id(snapshot_id)
     assert snapshot is not None
     written = [Path(snapshot.manifest_list), *(Path(one.manifest_path) for one in snapshot.manifests(table.io))]
-    _sync([*written, Path(table.metadata_location), warehouse.records / "metadata"])
+    sync([*written, Path(table.metadata_location), warehouse.records / "metadata"])
     return commit_of(table.metadata, snapshot)
-
-
-def _live(table: Table, branch: str) -> list[DataFile]:
-    """The data files of a branch's head."""
-    head = table.metadata.snapshot_by_name(branch)
-    manifests = head.manifests(table.io) if head is not None else []
-    return [entry.data_file for one in manifests for entry in one.fetch_manifest_entry(table.io, discard_deleted=True)]
-
-
-def _sync(paths: Iterable[Path]) -> None:
-    """Make files and folders durable, as far as the system lets a reader ask for it."""
-    for path in paths:
-        if path.is_dir():
-            sync_folder(path)
-        elif os.name == "posix":
-            with path.open("rb") as file:
-                os.fsync(file.fileno())

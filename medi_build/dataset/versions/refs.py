@@ -1,27 +1,27 @@
 """Names of versions: tags stay where they are, branches go on with each commit, ids are those of snapshots."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import SnapshotRefType
 from pyiceberg.table.update.snapshot import ManageSnapshots
 
-from medi_build.dataset.reader import BuiltDataset, open_dataset, read_manifest
+from medi_build.dataset.reader import BuiltDataset, Manifest, open_dataset, read_manifest
 from medi_build.dataset.schema import MANIFEST
 from medi_build.dataset.versions.log import Commit, commit_of, history
-from medi_build.dataset.versions.warehouse import Warehouse, is_warehouse, reading, warehouse_folder, writing
+from medi_build.dataset.versions.names import NAME, is_folder
+from medi_build.dataset.versions.warehouse import Warehouse, reading, writing
 from medi_build.errors import DatasetError, VersionError, did_you_mean
 from medi_build.progress import Silent
 
 MAIN = "main"
 """The branch that there always is."""
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 FEWEST_DIGITS = 6
 """So many digits of an id at least name a snapshot."""
 
@@ -162,10 +162,7 @@ def open_version(warehouse: Path | None, ref: str) -> BuiltDataset:
 def version_of(warehouse: Warehouse, table: Table, commit: Commit) -> BuiltDataset:
     """The dataset of a commit. Raises `VersionError`: files are missing."""
     root = warehouse.manifest_folder(commit.manifest)
-    try:
-        manifest = read_manifest(root / MANIFEST)
-    except DatasetError as error:
-        raise VersionError(f"commit {commit.id}: {error}") from error
+    manifest = manifest_of(warehouse, commit)
     places = data_files(table, commit.id)
     shards = []
     for shard in (shard for one in manifest.datasets for shard in one.shards):
@@ -180,12 +177,35 @@ def version_of(warehouse: Warehouse, table: Table, commit: Commit) -> BuiltDatas
     return BuiltDataset(root, manifest, shards)
 
 
+def manifest_of(warehouse: Warehouse, commit: Commit) -> Manifest:
+    """The manifest of a commit. Raises `VersionError`: it is missing or damaged."""
+    try:
+        return read_manifest(warehouse.manifest_folder(commit.manifest) / MANIFEST)
+    except DatasetError as error:
+        raise VersionError(f"commit {commit.id}: {error}") from error
+
+
 def data_files(table: Table, snapshot_id: int) -> dict[str, Path]:
-    """Where the shards of a snapshot lie, by the names that they have in a built folder."""
+    """Where the shards of a snapshot lie, by the names that they have in a built folder.
+
+    Raises:
+        VersionError: Iceberg's own files are missing or damaged.
+    """
+    return {path.name: path for path in (Path(one.file_path) for one in live_files(table, snapshot_id))}
+
+
+def live_files(table: Table, snapshot_id: int) -> list[DataFile]:
+    """The data files of a snapshot. Raises `VersionError` as `data_files`."""
     snapshot = table.metadata.snapshot_by_id(snapshot_id)
-    manifests = snapshot.manifests(table.io) if snapshot is not None else []
-    entries = (entry for one in manifests for entry in one.fetch_manifest_entry(table.io, discard_deleted=True))
-    return {path.name: path for path in (Path(entry.data_file.file_path) for entry in entries)}
+    assert snapshot is not None
+    try:
+        manifests = snapshot.manifests(table.io)
+        return [entry.data_file for one in manifests for entry in one.fetch_manifest_entry(table.io)]
+    except Exception as error:  # the Avro reader has no class of its own for what it cannot read
+        raise VersionError(
+            f"commit {snapshot_id}: a file of the table's metadata cannot be read ({error or type(error).__name__}); "
+            "restore records/metadata from a copy"
+        ) from error
 
 
 def open_any(name: str, warehouse: Path | None) -> BuiltDataset:
@@ -195,26 +215,7 @@ def open_any(name: str, warehouse: Path | None) -> BuiltDataset:
         VersionError: the name is that of a folder and of a version, or of none.
         DatasetError: the folder holds no whole dataset.
     """
-    folder, root = Path(name), warehouse_folder(warehouse)
-    can_be_ref = NAME.fullmatch(name) is not None
-    known = can_be_ref and is_warehouse(root) and _is_ref(root, name)
-    if folder.is_dir():
-        if known:
-            raise VersionError(
-                f"{name}: is a folder, and a version in {root}; write ./{name} for the folder, or the id of the commit "
-                f"(`medi log {name}`) for the version"
-            )
-        return open_dataset(folder)
-    if can_be_ref and (known or is_warehouse(root)):
-        return open_version(root, name)
-    more = f", and there is no warehouse at {root} that could have a version of this name" if can_be_ref else ""
-    raise VersionError(f"{name}: no such folder{more}; give the --out of a `medi build`, or a tag, branch or commit")
-
-
-def _is_ref(root: Path, name: str) -> bool:
-    with reading(root) as opened:
-        metadata = opened.table().metadata
-    return name in metadata.refs or any(str(one.snapshot_id) == name for one in metadata.snapshots)
+    return open_dataset(Path(name)) if is_folder(name, warehouse) else open_version(warehouse, name)
 
 
 def _commit(metadata: TableMetadata, snapshot_id: int) -> Commit:

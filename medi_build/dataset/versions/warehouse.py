@@ -10,7 +10,6 @@
     lock                        held by who writes
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from sqlalchemy import select
 from sqlalchemy.engine import URL
 
 from medi_build.dataset.schema import RECORDS
+from medi_build.dataset.versions.names import is_warehouse, warehouse_folder
 from medi_build.errors import VersionError
 from medi_build.progress import Silent
 
@@ -106,16 +106,6 @@ def metadata_location(catalog: SqlCatalog) -> str | None:
             select(IcebergTables.metadata_location).where(*row, IcebergTables.table_name == name)
         )
     return found
-
-
-def warehouse_folder(given: Path | None) -> Path:
-    """The folder that was given, else ``MEDI_WAREHOUSE``, else ``./warehouse``; absolute, links followed."""
-    return Path(given or os.environ.get("MEDI_WAREHOUSE") or "warehouse").resolve()
-
-
-def is_warehouse(root: Path) -> bool:
-    """Whether the folder was ever committed to."""
-    return (root / "records").is_dir()
 
 
 @contextmanager
