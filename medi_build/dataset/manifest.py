@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -56,11 +56,12 @@ def publish(
         medi_version=version("medi-build"),
         writers={name: version(name) for name in WRITER_LIBRARIES},
         pipeline=pipeline.model_dump(mode="json"),
+        basis=receipts[0].basis.build,
         encoder=encoder_identity,
         prompts=prompts,
         rows=sum(r.rows for r in receipts),
-        digest=content_digest(receipts),
-        datasets=[_entry(r) for r in receipts],
+        digest=content_digest((r.task_id, r.rows, r.fragment.sha256) for r in receipts),
+        datasets=[_entry(r, cards[r.dataset]) for r in receipts],
         overlaps=[],
         excluded=list(excluded),
         files=[],
@@ -71,25 +72,34 @@ def publish(
     output.invalidate()
     output.remove_ignored(receipts)
     out = output.root
-    overlaps = overlaps_of(out, receipts)
+    overlaps = overlaps_of([(r.dataset, [out / shard.path for shard in r.shards]) for r in receipts])
+    manifest = manifest.model_copy(update={"overlaps": overlaps})
     files = [
         _join_json(out, receipts),
-        _tasks_table(out, receipts),
-        write_bytes(out / "README.md", dataset_card(pipeline, receipts, cards, overlaps, excluded).encode(), out),
+        write_bytes(out / "tasks.csv", tasks_table(manifest), out, len(receipts)),
+        write_bytes(out / "README.md", dataset_card(manifest).encode(), out),
     ]
-    manifest = manifest.model_copy(update={"overlaps": overlaps, "files": files})
-    text = orjson.dumps(manifest.model_dump(mode="json"), option=orjson.OPT_INDENT_2) + b"\n"
-    write_bytes(out / MANIFEST, text, out)
+    manifest = manifest.model_copy(update={"files": files})
+    write_bytes(out / MANIFEST, manifest_bytes(manifest), out)
     return manifest
 
 
-def content_digest(receipts: Sequence[Receipt]) -> str:
-    """Digest over all rows of ``medi-data.json``, the same whatever library version wrote the Parquet files."""
-    lines = "".join(f"{r.task_id} {r.rows} {r.fragment.sha256}\n" for r in receipts)
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """The content of ``manifest.json``."""
+    return orjson.dumps(manifest.model_dump(mode="json"), option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def content_digest(datasets: Iterable[tuple[int, int, str]]) -> str:
+    """Digest over all rows of ``medi-data.json``, the same whatever library version wrote the Parquet files.
+
+    Args:
+        datasets: task id, rows, and digest of its rows in ``medi-data.json``, in their order.
+    """
+    lines = "".join(f"{task_id} {rows} {sha256}\n" for task_id, rows, sha256 in datasets)
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _entry(receipt: Receipt) -> DatasetEntry:
+def _entry(receipt: Receipt, card: Card) -> DatasetEntry:
     return DatasetEntry(
         name=receipt.dataset,
         task_id=receipt.task_id,
@@ -101,6 +111,9 @@ def _entry(receipt: Receipt) -> DatasetEntry:
         rows_sha256=receipt.fragment.sha256,
         shards=receipt.shards,
         ledger=receipt.ledger,
+        fingerprint=receipt.fingerprint,
+        basis={key: value for key, value in receipt.basis.dataset.items() if key != "card"},
+        card=card.model_dump(mode="json"),
     )
 
 
@@ -121,13 +134,13 @@ def _pieces(fragment: Path) -> Iterator[bytes]:
         raise OutputError(f"{fragment}: gone while the build ran; run the command again") from error
 
 
-def _tasks_table(out: Path, receipts: Sequence[Receipt]) -> FileEntry:
-    """``tasks.csv``: which id is which dataset, and under what terms."""
+def tasks_table(manifest: Manifest) -> bytes:
+    """The content of ``tasks.csv``: which id is which dataset, and under what terms."""
     buffer = io.StringIO()
     table = csv.writer(buffer, lineterminator="\n")
     header = ("task_id", "task_name", "kind", "rows", "licence", "commercial_use")
     table.writerow((*header, "query_instruction", "document_instruction"))
-    for r in receipts:
-        about = (r.task_id, r.dataset, r.kind, r.rows, r.licence.spdx, r.licence.commercial_use)
-        table.writerow((*about, *r.instructions[0]))
-    return write_bytes(out / "tasks.csv", buffer.getvalue().encode(), out, len(receipts))
+    for one in manifest.datasets:
+        about = (one.task_id, one.name, one.kind, one.rows, one.licence, one.commercial_use)
+        table.writerow((*about, *one.instructions[0]))
+    return buffer.getvalue().encode()
