@@ -48,6 +48,10 @@ class DatasetError(MediError):
     """A built dataset is not whole, cannot be read, or does not hold together."""
 
 
+class VersionError(MediError):
+    """A warehouse, or a version in it, is not there, not whole, or may not be used as it was asked."""
+
+
 class WorkerError(MediError):
     """A process that worked for this one died."""
 
