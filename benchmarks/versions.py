@@ -38,11 +38,11 @@ print(old.join(new, on=["id", "row"], how="anti").height, new.join(old, on=["id"
 
 
 CHILD = """
-import runpy, sys
+import runpy, sys, time
 try:
     runpy.run_module("medi_build", run_name="__main__") if sys.argv[1] == "diff" else exec(sys.argv.pop(1))
 finally:
-    print(*(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")), file=sys.stderr)
+    print(time.process_time(), *(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")), file=sys.stderr)
 """
 
 
@@ -53,13 +53,14 @@ def timed(call: Callable[[], Any]) -> float:
     return time.perf_counter() - begin
 
 
-def child(*arguments: object) -> tuple[float, float, str]:
-    """Wall seconds, peak resident memory in MB, and output of another process."""
+def child(*arguments: object) -> tuple[float, float, float, str]:
+    """Wall seconds, processor seconds, peak resident memory in MB, and output of another process."""
     begin = time.perf_counter()
     command = [sys.executable, "-c", CHILD, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1), done.stderr
-    return time.perf_counter() - begin, int(done.stderr.split()[-1]) / 1024, done.stdout
+    busy, kilobytes = done.stderr.split()[-2:]
+    return time.perf_counter() - begin, float(busy), int(kilobytes) / 1024, done.stdout
 
 
 def hashed(folder: Path) -> None:
@@ -82,8 +83,9 @@ def measure(old: Path, new: Path, work: Path, took: dict[str, list[float]]) -> N
     took["checkout, linked"].append(timed(lambda: checkout(warehouse, "new", work / "linked")))
     shutil.rmtree(work)
     for name, arguments in (("diff", ("diff", old, new, "--json")), ("polars anti-join", (ANTI_JOIN, old, new))):
-        seconds, megabytes, output = child(*arguments)
+        seconds, busy, megabytes, output = child(*arguments)
         took[name].append(seconds)
+        took[f"{name}, processor"].append(busy)
         took[f"{name}, MB"].append(megabytes)
         if name == "diff":
             rows = [one["rows"] for one in json.loads(output)["datasets"]]

@@ -1,8 +1,8 @@
 """Gates: how far a dataset may move between two builds, such as ``rows<-5%,licence,false_negatives>+1%``.
 
 A gate is a measure with a limit, ``MEASURE<-NUMBER`` or ``MEASURE>+NUMBER``, with ``%`` or without; or a name alone,
-which fails on any change. A limit is held against the change of each dataset and, but for `_BY_DATASET`, against that
-of all of them together. A dataset that came or went counts as one without rows on the other side; where nothing was
+which fails on any change. A limit is held against the change of each dataset and of all of them together; of the whole
+there is no ``false_negatives``, as equal datasets are not read, and no ``length_auc``. A dataset that came or went counts as one without rows on the other side; where nothing was
 before there is no percentage, so such a limit passes.
 """
 
@@ -38,8 +38,6 @@ FACTS = {
 """What only a name alone can be given of."""
 WHOLE = "all together"
 """In the place of a dataset's name."""
-_BY_DATASET = ("false_negatives", "length_auc")
-"""Measures that equal datasets, whose shards are not read, would have to take part in."""
 _SHARES = ("dropped", "false_negatives", "length_auc")
 _COUNTS_UP = ("added", "removed", "changed", "negatives")
 _FORM = re.compile(r"(\w+)(?:(<-|>\+)(\d+(?:\.\d+)?)(%?))?")
@@ -139,8 +137,7 @@ def _failures(difference: Difference, gate: Gate) -> Iterator[Failure]:
     if gate.measure in FACTS:
         yield from _changed_facts(difference, gate.measure)
         return
-    if gate.measure not in _BY_DATASET:
-        yield from _beyond(gate, WHOLE, _changes_of_all(difference))
+    yield from _beyond(gate, WHOLE, _changes_of_all(difference))
     for one in difference.datasets:
         yield from _beyond(gate, one.name, _changes(one.old or _NOTHING, one.new or _NOTHING, _moved(one)))
 

@@ -66,6 +66,8 @@ def test_an_id_is_of_the_dataset_with_the_longest_name(tmp_path: Path) -> None:
     folder = write_built(tmp_path / "out", rows)
     edited(folder, lambda manifest: manifest["datasets"][1].update(name="toy/1/x"))
     assert blame(open_dataset(folder), "toy/1/x/b").dataset.task_id == 2
+    with pytest.raises(DatasetError, match="no record of toy/1/x has this id"):
+        blame(open_dataset(folder), "toy/1/x/c")
     edited(folder, lambda manifest: manifest["datasets"][0].update(name="toy/1/x/b"))
     assert blame(open_dataset(folder), "toy/1/x/b").dataset.task_id == 2
 

@@ -152,6 +152,20 @@ def test_a_dataset_is_the_same_in_another_order(tmp_path: Path) -> None:
     assert compared(*two(tmp_path, rows, rows[::-1])).same
 
 
+def test_two_rows_without_a_score_have_the_same_one(tmp_path: Path) -> None:
+    old = record("a", pos_score=NAN, neg_score=NAN, hard_negative_scores=[NAN])
+    [one] = compared(*two(tmp_path, [old], [{**old, "miner": "bm25"}])).datasets
+    assert one.rows is not None
+    assert one.rows.fields == {"miner": 1}
+
+
+def test_a_shard_that_one_side_has_twice_is_there_once_more(tmp_path: Path) -> None:
+    old, new = two(tmp_path, [record("a"), record("a")], [record("a")], (2, 1))
+    [one] = compared(old, new).datasets
+    assert one.rows is not None
+    assert (one.rows.added, one.rows.removed, one.rows.changed) == (0, 1, 0)
+
+
 def test_source_rows_count_where_they_are_asked_for(tmp_path: Path) -> None:
     old, new = two(tmp_path, [record("a")], [record("a", source_row=2)])
     assert compared(old, new).same
