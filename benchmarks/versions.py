@@ -42,7 +42,8 @@ import runpy, sys, time
 try:
     runpy.run_module("medi_build", run_name="__main__") if sys.argv[1] == "diff" else exec(sys.argv.pop(1))
 finally:
-    print(time.process_time(), *(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")), file=sys.stderr)
+    peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+    print(time.process_time(), peak, file=sys.stderr)
 """
 
 

@@ -2,8 +2,8 @@
 
 A gate is a measure with a limit, ``MEASURE<-NUMBER`` or ``MEASURE>+NUMBER``, with ``%`` or without; or a name alone,
 which fails on any change. A limit is held against the change of each dataset and of all of them together; of the whole
-there is no ``false_negatives``, as equal datasets are not read, and no ``length_auc``. A dataset that came or went counts as one without rows on the other side; where nothing was
-before there is no percentage, so such a limit passes.
+there is no ``false_negatives``, as equal datasets are not read, and no ``length_auc``. A dataset that came or went
+counts as one without rows on the other side; where nothing was before there is no percentage, so such a limit passes.
 """
 
 import re
