@@ -155,6 +155,10 @@ class BuiltDataset:
         """The Parquet files in the order of the records."""
         return [self.root / shard.path for dataset in self.manifest.datasets for shard in dataset.shards]
 
+    def shards_of(self, entry: DatasetEntry) -> list[Path]:
+        """The Parquet files of one dataset, in the order of its records."""
+        return [self.root / shard.path for shard in entry.shards]
+
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Stream the records, or some columns of them, in their order.
 

@@ -85,10 +85,17 @@ def _write_shard(path: Path, out: Path, tables: Iterable[pa.Table], json_file: H
 
 
 def _append_json(file: HashingFile, table: pa.Table) -> None:
-    """Add rows, a comma and a newline between them; a newline inside a text is escaped, so a bare one ends a record."""
+    lines = json_lines(table)
+    file.write(b",\n" + lines if file.size else lines)
+
+
+def json_lines(table: pa.Table) -> bytes:
+    """Records as ``medi-data.json`` has them, a comma and a newline between them.
+
+    A newline inside a text is escaped, so a bare one ends a record.
+    """
     buffer = io.BytesIO()
     frame = pl.from_arrow(table.select(JSON_COLUMNS))
     assert isinstance(frame, pl.DataFrame)
     frame.write_ndjson(buffer)
-    lines = buffer.getvalue().removesuffix(b"\n").replace(b"\n", b",\n")
-    file.write(b",\n" + lines if file.size else lines)
+    return buffer.getvalue().removesuffix(b"\n").replace(b"\n", b",\n")
