@@ -48,6 +48,10 @@ class DatasetError(MediError):
     """A built dataset is not whole, cannot be read, or does not hold together."""
 
 
+class PublishError(MediError):
+    """A dataset cannot be pushed or pulled, or what lies there is not what was pushed."""
+
+
 class WorkerError(MediError):
     """A process that worked for this one died."""
 

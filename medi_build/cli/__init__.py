@@ -21,6 +21,8 @@ from medi_build.cli.lint import lint_command
 from medi_build.cli.mine import mine_command
 from medi_build.cli.options import SAMPLES
 from medi_build.cli.plan import plan_command
+from medi_build.cli.pull import pull_command
+from medi_build.cli.push import push_command
 from medi_build.cli.quantize import quantize_command
 from medi_build.cli.show import show_command
 from medi_build.cli.train import EXTRA_OPTIONS, train_command
@@ -39,6 +41,8 @@ app.command("build")(build_command)
 app.command("plan")(plan_command)
 app.command("verify")(verify_command)
 app.command("export")(export_command)
+app.command("push")(push_command)
+app.command("pull")(pull_command)
 app.command("compare-release")(compare_release_command)
 app.add_typer(ls.commands(), name="ls")
 app.command("show")(show_command)
