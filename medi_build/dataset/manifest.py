@@ -56,11 +56,12 @@ def publish(
         medi_version=version("medi-build"),
         writers={name: version(name) for name in WRITER_LIBRARIES},
         pipeline=pipeline.model_dump(mode="json"),
+        basis=receipts[0].basis.build,
         encoder=encoder_identity,
         prompts=prompts,
         rows=sum(r.rows for r in receipts),
         digest=content_digest(receipts),
-        datasets=[_entry(r) for r in receipts],
+        datasets=[_entry(r, cards[r.dataset]) for r in receipts],
         overlaps=[],
         excluded=list(excluded),
         files=[],
@@ -72,15 +73,20 @@ def publish(
     output.remove_ignored(receipts)
     out = output.root
     overlaps = overlaps_of(out, receipts)
+    manifest = manifest.model_copy(update={"overlaps": overlaps})
     files = [
         _join_json(out, receipts),
-        _tasks_table(out, receipts),
-        write_bytes(out / "README.md", dataset_card(pipeline, receipts, cards, overlaps, excluded).encode(), out),
+        write_bytes(out / "tasks.csv", tasks_table(manifest), out, len(receipts)),
+        write_bytes(out / "README.md", dataset_card(manifest).encode(), out),
     ]
-    manifest = manifest.model_copy(update={"overlaps": overlaps, "files": files})
-    text = orjson.dumps(manifest.model_dump(mode="json"), option=orjson.OPT_INDENT_2) + b"\n"
-    write_bytes(out / MANIFEST, text, out)
+    manifest = manifest.model_copy(update={"files": files})
+    write_bytes(out / MANIFEST, manifest_bytes(manifest), out)
     return manifest
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """The content of ``manifest.json``."""
+    return orjson.dumps(manifest.model_dump(mode="json"), option=orjson.OPT_INDENT_2) + b"\n"
 
 
 def content_digest(receipts: Sequence[Receipt]) -> str:
@@ -89,7 +95,7 @@ def content_digest(receipts: Sequence[Receipt]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _entry(receipt: Receipt) -> DatasetEntry:
+def _entry(receipt: Receipt, card: Card) -> DatasetEntry:
     return DatasetEntry(
         name=receipt.dataset,
         task_id=receipt.task_id,
@@ -101,6 +107,9 @@ def _entry(receipt: Receipt) -> DatasetEntry:
         rows_sha256=receipt.fragment.sha256,
         shards=receipt.shards,
         ledger=receipt.ledger,
+        fingerprint=receipt.fingerprint,
+        basis={key: value for key, value in receipt.basis.dataset.items() if key != "card"},
+        card=card.model_dump(mode="json"),
     )
 
 
@@ -126,13 +135,13 @@ def _join_json(out: Path, receipts: Sequence[Receipt]) -> FileEntry:
     return entry(path, out, file, sum(r.rows for r in receipts))
 
 
-def _tasks_table(out: Path, receipts: Sequence[Receipt]) -> FileEntry:
-    """``tasks.csv``: which id is which dataset, and under what terms."""
+def tasks_table(manifest: Manifest) -> bytes:
+    """The content of ``tasks.csv``: which id is which dataset, and under what terms."""
     buffer = io.StringIO()
     table = csv.writer(buffer, lineterminator="\n")
     header = ("task_id", "task_name", "kind", "rows", "licence", "commercial_use")
     table.writerow((*header, "query_instruction", "document_instruction"))
-    for r in receipts:
-        about = (r.task_id, r.dataset, r.kind, r.rows, r.licence.spdx, r.licence.commercial_use)
-        table.writerow((*about, *r.instructions[0]))
-    return write_bytes(out / "tasks.csv", buffer.getvalue().encode(), out, len(receipts))
+    for one in manifest.datasets:
+        about = (one.task_id, one.name, one.kind, one.rows, one.licence, one.commercial_use)
+        table.writerow((*about, *one.instructions[0]))
+    return buffer.getvalue().encode()

@@ -1,19 +1,39 @@
 """The receipt of a finished dataset."""
 
+from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from medi_build.content.cards import Licence
 from medi_build.dataset.schema import Kind
-from medi_build.files import FileEntry
+from medi_build.files import FileEntry, plain_digest
+
+
+class Basis(BaseModel):
+    """Everything that decides the files of a dataset: versions, settings and digests of inputs, as plain data.
+
+    Attributes:
+        build: what all datasets of a build have in common.
+        dataset: what this one has of its own, its card without ``download`` among it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    build: dict[str, Any]
+    dataset: dict[str, Any]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex digest of it all."""
+        return plain_digest({**self.build, **self.dataset})
 
 
 class Receipt(BaseModel):
     """One finished dataset; its file is the dataset's commit point.
 
     Attributes:
-        fingerprint: digest of everything the result depends on.
+        basis: everything the result depends on.
         dataset: name.
         task_id: its id.
         kind: pair rule used.
@@ -27,7 +47,7 @@ class Receipt(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    fingerprint: str
+    basis: Basis
     dataset: str
     task_id: int
     kind: Kind
@@ -37,6 +57,11 @@ class Receipt(BaseModel):
     fragment: FileEntry
     ledger: dict[str, Any]
     after: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of its basis."""
+        return self.basis.fingerprint
 
     @property
     def rows(self) -> int:

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medi_build.content.load import load_content
 from medi_build.content.pipelines import Pipeline
 from medi_build.dataset.folder import OutputFolder, open_output
 from medi_build.dataset.manifest import publish
 from medi_build.dataset.reader import Manifest, SidePrompts
-from medi_build.dataset.receipt import Receipt
+from medi_build.dataset.receipt import Basis, Receipt
 from medi_build.devices import devices
 from medi_build.embedding import Prompt
 from medi_build.errors import FetchError, MissingInputError
@@ -92,14 +92,11 @@ def build(
             encoders = opened(pipeline, options.device, options.cache / "vectors")
             executor, device = _executor(options)
             identities = [one.encoder.identity for one in encoders]
+            common = fingerprint.basis_of_build(
+                pipeline, identities, options.batch_multiple, excluded.identity if excluded else ()
+            )
             job = partial(
-                _job,
-                pipeline=pipeline,
-                encoders=identities,
-                output=output,
-                options=options,
-                device=device,
-                excluded=excluded,
+                _job, pipeline=pipeline, common=common, output=output, options=options, device=device, excluded=excluded
             )
             there = [job(unit) for unit in plan.units if not unit.located.missing]
             coming = map(job, _arriving(plan, downloads, options.cache / "downloads"))
@@ -171,7 +168,7 @@ def _executor(options: BuildOptions) -> tuple[LocalExecutor, str | None]:
 def _job(
     unit: Unit,
     pipeline: Pipeline,
-    encoders: Sequence[str],
+    common: dict[str, Any],
     output: OutputFolder,
     options: BuildOptions,
     device: str | None,
@@ -183,9 +180,7 @@ def _job(
         unit=unit,
         inputs=files,
         pipeline=pipeline,
-        fingerprint=fingerprint.of_unit(
-            unit, pipeline, files, encoders, options.batch_multiple, excluded.identity if excluded else ()
-        ),
+        basis=Basis(build=common, dataset=fingerprint.basis_of_dataset(unit, files)),
         excluded=excluded,
         out=output.root,
         work=output.work,
@@ -227,7 +222,7 @@ class _Units:
 
     def _unfinished(self, job: UnitJob) -> bool:
         """Whether no earlier run finished it; of one that lost pairs to others, those tell once they are built."""
-        if (receipt := self._output.receipt(job.unit.task_id, job.fingerprint)) is None:
+        if (receipt := self._output.receipt(job.unit.task_id, job.basis.fingerprint)) is None:
             return True
         if receipt.after is None:
             self._accept(receipt)

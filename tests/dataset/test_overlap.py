@@ -8,7 +8,7 @@ import numpy as np
 from medi_build.content.cards import Licence
 from medi_build.dataset.overlap import TextHashes, digest, number, overlaps_of, pair_digests, repeats
 from medi_build.dataset.reader import open_dataset
-from medi_build.dataset.receipt import Receipt
+from medi_build.dataset.receipt import Basis, Receipt
 from medi_build.files import FileEntry
 from tests.dataset.built import write_built
 from tests.dataset.release_files import LAMPS, rows_of_2023
@@ -58,7 +58,7 @@ def test_a_query_counts_once_in_each_dataset(tmp_path: Path) -> None:
     manifest = open_dataset(write_built(tmp_path / "out", records)).manifest
     receipts = [
         Receipt(
-            fingerprint="f",
+            basis=Basis(build={}, dataset={}),
             dataset=one.name,
             task_id=one.task_id,
             kind="pairs",
