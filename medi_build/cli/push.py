@@ -27,8 +27,8 @@ def push_command(
 ) -> None:
     """Publish a dataset. Readers see the old one or the new one, never a mixture; of two writers one is refused.
 
-    A push that broke off goes on where it was. The hub's token comes from HF_TOKEN or `hf auth login`, the keys of a store
-    from its own variables or files.
+    A push that broke off goes on where it was. The hub's token comes from HF_TOKEN or `hf auth login`, the keys of
+    a store from its own variables or files.
 
     Example: `medi push out/medi our-team/medi --tag v1.2 --private`
     """

@@ -170,10 +170,6 @@ class BuiltDataset:
         """The Parquet files of one of its datasets."""
         return self._shards_by_dataset[dataset.name]
 
-    def shards_of(self, entry: DatasetEntry) -> list[Path]:
-        """The Parquet files of one dataset, in the order of its records."""
-        return [self.root / shard.path for shard in entry.shards]
-
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Stream the records, or some columns of them, in their order.
 

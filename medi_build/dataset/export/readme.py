@@ -5,9 +5,9 @@ from typing import Any
 
 import yaml
 
-from medi_build.dataset.export.subsets import WHOLE
 from medi_build.dataset.export.writers import ExportFormat, Notes, Subset
 from medi_build.dataset.reader import DatasetEntry, Manifest
+from medi_build.dataset.subsets import WHOLE
 
 LOAD: dict[ExportFormat, str] = {
     "medi-json": """

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import orjson
 
 from medi_build.dataset.export.readme import export_card
-from medi_build.dataset.export.subsets import Policy, choose, subset_names
 from medi_build.dataset.export.writers import Exported, ExportFormat, Notes, Subset, medi_json, write_subset
 from medi_build.dataset.reader import BuiltDataset, DatasetEntry
+from medi_build.dataset.subsets import Policy, choose, subset_names
 from medi_build.errors import OutputError
 from medi_build.files import FileEntry, entry, remove_left_behind, replacing, write_bytes
 from medi_build.progress import Silent

@@ -21,7 +21,7 @@ from medi_build.files import FileEntry
 from medi_build.progress import Silent
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import CommitOperationAdd
 
 FILES_AT_ONCE = 16
 """Sent before the next are looked at."""
@@ -137,7 +137,7 @@ class _Hub:
     def __init__(self, repository: str, watcher: Silent) -> None:
         from huggingface_hub import HfApi
 
-        self.api: HfApi = HfApi()
+        self.api = HfApi()
         self.repository = repository
         self._watcher = watcher
 
@@ -234,9 +234,9 @@ class _Hub:
         manifest: bytes,
     ) -> str:
         """One commit of everything; its id. One whose answer was lost is recognised by the manifest."""
-        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+        from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
 
-        operations = [
+        operations: list[CommitOperationAdd | CommitOperationDelete | CommitOperationCopy] = [
             *additions,
             *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=data) for name, data in extra.items()),
             *(CommitOperationDelete(path_in_repo=path) for path in gone),
@@ -266,7 +266,11 @@ def _addition(kind: Any, file: Local) -> Any:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the bars of the hub's library."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
 
     before = are_progress_bars_disabled()
     disable_progress_bars()

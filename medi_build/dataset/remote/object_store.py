@@ -1,9 +1,9 @@
 """Push to and pull from S3, GCS or whatever fsspec knows.
 
 Below the address lie ``files/``, each under a name that has its digest in it and is never written anew, and
-``versions/00000001.json``, the manifest of each push, created once and never replaced. The last one is what the address
-holds. Two writers want the same next number: the store gives it to one (S3 by If-None-Match, GCS by a generation match),
-the other is refused. So nobody ever sees a mixture, and older versions stay.
+``versions/00000001.json``, the manifest of each push, created once and never replaced. The last one is what the
+address holds. Two writers want the same next number: the store gives it to one (S3 by If-None-Match, GCS by a
+generation match), the other is refused. So nobody ever sees a mixture, and older versions stay.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Where a dataset is pushed to and pulled from: a repository of the Hugging Face Hub, or an address that fsspec knows."""
+"""Where a dataset is pushed to and pulled from: a repository of the Hugging Face Hub, or an address of fsspec's."""
 
 import re
 from typing import NamedTuple

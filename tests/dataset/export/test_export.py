@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from medi_build.cli import app
 from medi_build.dataset.export.run import Export, export
-from medi_build.dataset.export.subsets import subset_names
 from medi_build.dataset.export.writers import FORMATS, ExportFormat
 from medi_build.dataset.reader import BuiltDataset, open_dataset
+from medi_build.dataset.subsets import subset_names
 from medi_build.errors import DatasetError, OutputError
 from medi_build.progress import Silent
 from tests.dataset.built import filled
