@@ -48,6 +48,10 @@ class DatasetError(MediError):
     """A built dataset is not whole, cannot be read, or does not hold together."""
 
 
+class LockError(MediError):
+    """A build does not resolve to what a lock file tells, or the file is none."""
+
+
 class WorkerError(MediError):
     """A process that worked for this one died."""
 

@@ -17,6 +17,7 @@ from medi_build.cli.content import new_source_command, validate_command
 from medi_build.cli.encode import encode_command
 from medi_build.cli.eval import commands as eval_commands
 from medi_build.cli.lint import lint_command
+from medi_build.cli.lock import lock_command
 from medi_build.cli.mine import mine_command
 from medi_build.cli.options import SAMPLES
 from medi_build.cli.plan import plan_command
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 app.command("build")(build_command)
 app.command("plan")(plan_command)
+app.command("lock")(lock_command)
 app.command("verify")(verify_command)
 app.command("compare-release")(compare_release_command)
 app.add_typer(ls.commands(), name="ls")
