@@ -52,6 +52,10 @@ class LockError(MediError):
     """A build does not resolve to what a lock file tells, or the file is none."""
 
 
+class VersionError(MediError):
+    """A warehouse, or a version in it, is not there, not whole, or may not be used as it was asked."""
+
+
 class WorkerError(MediError):
     """A process that worked for this one died."""
 

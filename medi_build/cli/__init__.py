@@ -9,20 +9,29 @@ from typing import NoReturn
 import typer
 
 from medi_build.cli import cache, ls
+from medi_build.cli.branch import branch_command
 from medi_build.cli.build import REAL_MEDI, build_command
+from medi_build.cli.checkout import checkout_command
+from medi_build.cli.commit import commit_command
 from medi_build.cli.compare_release import compare_release_command
 from medi_build.cli.console import CONSOLE
 from medi_build.cli.contamination import contamination_command
 from medi_build.cli.content import new_source_command, validate_command
 from medi_build.cli.encode import encode_command
 from medi_build.cli.eval import commands as eval_commands
+from medi_build.cli.gc import gc_command
 from medi_build.cli.lint import lint_command
+<<<<<<< HEAD
 from medi_build.cli.lock import lock_command
+=======
+from medi_build.cli.log import log_command
+>>>>>>> 96c404e5d5eb9dcb50226237887b386aea5f3a61
 from medi_build.cli.mine import mine_command
 from medi_build.cli.options import SAMPLES
 from medi_build.cli.plan import plan_command
 from medi_build.cli.quantize import quantize_command
 from medi_build.cli.show import show_command
+from medi_build.cli.tag import tag_command
 from medi_build.cli.train import EXTRA_OPTIONS, train_command
 from medi_build.cli.verify import verify_command
 from medi_build.errors import MediError
@@ -52,6 +61,12 @@ app.command("mine")(mine_command)
 app.command("encode")(encode_command)
 app.command("quantize")(quantize_command)
 app.command("train", context_settings=EXTRA_OPTIONS)(train_command)
+app.command("commit")(commit_command)
+app.command("log")(log_command)
+app.command("tag")(tag_command)
+app.command("branch")(branch_command)
+app.command("checkout")(checkout_command)
+app.command("gc")(gc_command)
 
 
 class _Stopped(BaseException):

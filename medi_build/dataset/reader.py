@@ -231,7 +231,7 @@ def open_dataset(folder: Path) -> BuiltDataset:
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder; give the --out of a `medi build`")
-    manifest = _manifest(folder / MANIFEST)
+    manifest = read_manifest(folder / MANIFEST)
     shards = [folder / shard.path for dataset in manifest.datasets for shard in dataset.shards]
     for file in [*(shard for one in manifest.datasets for shard in one.shards), *manifest.files]:
         path = folder / file.path
@@ -249,7 +249,8 @@ def open_dataset(folder: Path) -> BuiltDataset:
     return BuiltDataset(folder, manifest, shards)
 
 
-def _manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
+    """Read ``manifest.json``. Raises `DatasetError` where it is not there, or not as this version writes it."""
     try:
         found: Any = orjson.loads(path.read_bytes())
     except FileNotFoundError as error:
