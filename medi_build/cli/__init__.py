@@ -21,11 +21,8 @@ from medi_build.cli.encode import encode_command
 from medi_build.cli.eval import commands as eval_commands
 from medi_build.cli.gc import gc_command
 from medi_build.cli.lint import lint_command
-<<<<<<< HEAD
 from medi_build.cli.lock import lock_command
-=======
 from medi_build.cli.log import log_command
->>>>>>> 96c404e5d5eb9dcb50226237887b386aea5f3a61
 from medi_build.cli.mine import mine_command
 from medi_build.cli.options import SAMPLES
 from medi_build.cli.plan import plan_command

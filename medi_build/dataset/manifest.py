@@ -3,13 +3,8 @@
 import csv
 import hashlib
 import io
-<<<<<<< HEAD
 import platform
-import shutil
-from collections.abc import Mapping, Sequence
-=======
 from collections.abc import Iterable, Iterator, Mapping, Sequence
->>>>>>> 96c404e5d5eb9dcb50226237887b386aea5f3a61
 from importlib.metadata import version
 from pathlib import Path
 
