@@ -20,6 +20,11 @@ def is_warehouse(root: Path) -> bool:
     return (root / "records").is_dir()
 
 
+def may_be_version(name: str, warehouse: Path | None) -> bool:
+    """Whether a name can be that of a version: it looks so, and there is a warehouse."""
+    return NAME.fullmatch(name) is not None and is_warehouse(warehouse_folder(warehouse))
+
+
 def is_folder(name: str, warehouse: Path | None) -> bool:
     """Whether a name is that of a folder; else it may be that of a version.
 
