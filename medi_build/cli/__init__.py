@@ -14,9 +14,10 @@ from medi_build.cli.build import REAL_MEDI, build_command
 from medi_build.cli.checkout import checkout_command
 from medi_build.cli.commit import commit_command
 from medi_build.cli.compare_release import compare_release_command
-from medi_build.cli.console import CONSOLE
+from medi_build.cli.console import CONSOLE, print_error
 from medi_build.cli.contamination import contamination_command
 from medi_build.cli.content import new_source_command, validate_command
+from medi_build.cli.diff import diff_command
 from medi_build.cli.encode import encode_command
 from medi_build.cli.eval import commands as eval_commands
 from medi_build.cli.gc import gc_command
@@ -46,6 +47,7 @@ app.command("plan")(plan_command)
 app.command("lock")(lock_command)
 app.command("verify")(verify_command)
 app.command("compare-release")(compare_release_command)
+app.command("diff")(diff_command)
 app.add_typer(ls.commands(), name="ls")
 app.command("show")(show_command)
 app.command("validate")(validate_command)
@@ -87,10 +89,10 @@ def main() -> None:
     try:
         app()
     except MediError as error:
-        _say(type(error).__name__, str(error))
+        print_error(type(error).__name__, str(error))
         sys.exit(1)
     except OSError as error:  # one that no stage could say more about
-        _say(type(error).__name__, f"{error.filename or 'input or output'}: {error.strerror or error}")
+        print_error(type(error).__name__, f"{error.filename or 'input or output'}: {error.strerror or error}")
         sys.exit(1)
     except _Stopped as stopped:
         (number,) = stopped.args
@@ -101,8 +103,3 @@ def main() -> None:
             soft_wrap=True,
         )
         sys.exit(128 + number)
-
-
-def _say(kind: str, message: str) -> None:
-    CONSOLE.print(f"[bold red]error[/]: {kind}", highlight=False)
-    CONSOLE.print(message, markup=False, highlight=False, soft_wrap=True)
