@@ -56,7 +56,9 @@ class Stream:
         """Slices of about so many words."""
         lengths = np.clip(draw.lognormal(np.log(words * 5.4), 0.4, count), 12, 4000).astype(int)
         starts = draw.integers(0, len(self.text) - 4000, count)
-        return [self.text[start : start + n].strip() for start, n in zip(starts.tolist(), lengths.tolist(), strict=True)]
+        return [
+            self.text[start : start + n].strip() for start, n in zip(starts.tolist(), lengths.tolist(), strict=True)
+        ]
 
 
 def _falling(count: int) -> np.ndarray:

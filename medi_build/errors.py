@@ -56,6 +56,10 @@ class VersionError(MediError):
     """A warehouse, or a version in it, is not there, not whole, or may not be used as it was asked."""
 
 
+class PublishError(MediError):
+    """A dataset cannot be pushed or pulled, or what lies there is not what was pushed."""
+
+
 class WorkerError(MediError):
     """A process that worked for this one died."""
 

@@ -92,7 +92,7 @@ def remove_left_behind(path: Path) -> None:
         pid = temporary.name.split(".")[-2]
         if pid.isdecimal() and not _is_alive(int(pid)):
             with suppress(OSError):
-                temporary.unlink()
+                shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
 
 
 def _is_alive(pid: int) -> bool:

@@ -20,6 +20,7 @@ from medi_build.cli.content import new_source_command, validate_command
 from medi_build.cli.diff import diff_command
 from medi_build.cli.encode import encode_command
 from medi_build.cli.eval import commands as eval_commands
+from medi_build.cli.export import export_command
 from medi_build.cli.gc import gc_command
 from medi_build.cli.lint import lint_command
 from medi_build.cli.lock import lock_command
@@ -27,6 +28,8 @@ from medi_build.cli.log import log_command
 from medi_build.cli.mine import mine_command
 from medi_build.cli.options import SAMPLES
 from medi_build.cli.plan import plan_command
+from medi_build.cli.pull import pull_command
+from medi_build.cli.push import push_command
 from medi_build.cli.quantize import quantize_command
 from medi_build.cli.show import show_command
 from medi_build.cli.tag import tag_command
@@ -46,6 +49,9 @@ app.command("build")(build_command)
 app.command("plan")(plan_command)
 app.command("lock")(lock_command)
 app.command("verify")(verify_command)
+app.command("export")(export_command)
+app.command("push")(push_command)
+app.command("pull")(pull_command)
 app.command("compare-release")(compare_release_command)
 app.command("diff")(diff_command)
 app.add_typer(ls.commands(), name="ls")
