@@ -137,7 +137,7 @@ def write_formats(
         write: dict[Format, Callable[[pa.Table], int]] = {}
         for form in rows:
             path = folder / FILES[form]
-            remove_left_behind(path)
+            remove_left_behind(folder, FILES[form])
             to_form = partial(_TABLES[form], scores=scores, negatives=negatives) if form in _TABLES else None
             opened = _line_file(path, lines[form]) if to_form is None else _parquet_file(path, to_form)
             write[form] = files.enter_context(opened)
