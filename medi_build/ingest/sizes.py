@@ -92,7 +92,10 @@ def _questions(remotes: Sequence[Remote]) -> list[_Question]:
         if remote.hub:
             repositories.setdefault((remote.hub, remote.revision), []).append(remote)
     urls = {remote.transfer: remote.url for remote in remotes if not remote.hub}
-    return [*(partial(_ask_hub, *one) for one in repositories.items()), *(partial(_ask_url, *one) for one in urls.items())]
+    return [
+        *(partial(_ask_hub, *one) for one in repositories.items()),
+        *(partial(_ask_url, *one) for one in urls.items()),
+    ]
 
 
 def _ask_url(transfer: str, url: str) -> dict[str, Answer]:

@@ -13,7 +13,9 @@ from tempfile import mkdtemp
 from tools.survival.harness import Server, Tally, survive
 from tools.survival.victims import VICTIMS
 
-HEADER = "| command | steps | killed at steps | killed at random moments | a reader saw whole / refused | faults | seconds |"
+HEADER = (
+    "| command | steps | killed at steps | killed at random moments | a reader saw whole / refused | faults | seconds |"
+)
 
 
 def row(tally: Tally) -> str:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
@@ -77,11 +78,12 @@ class Tally:
 
     @property
     def kills(self) -> int:
+        """All kills."""
         return self.at_steps + self.at_moments
 
 
 class Undisturbed(NamedTuple):
-    """A run that nothing disturbed: what it made, its steps (event, path), and seconds between the first and the end."""
+    """A run that nothing disturbed: what it made, its steps (event, path), seconds between the first and the end."""
 
     same: Mapping[str, str]
     steps: list[tuple[str, str]]
@@ -254,10 +256,8 @@ def _kill_at(process: Running, steps: Path, seconds: float) -> None:
 
 
 def _end_group(group: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 class _reader:  # noqa: N801 - used as `with _reader(...)`

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from medi_build.dataset.reader import open_dataset
 from medi_build.dataset.schema import MANIFEST
+from medi_build.encode.load import quiet
 from medi_build.errors import DatasetError
 from medi_build.files import file_digest
 from tools.survival.harness import ROOT, Sight, Victim, digests
@@ -91,7 +92,8 @@ def mine_words(shared: Path, run: Path) -> list[str]:
     forms = ("triplet", "n-tuple", "labeled-pair", "labeled-list", "flagembedding", "tevatron")
     words = ["mine", str(shared / "pairs.jsonl"), "--out", str(run / "out"), "--store", str(run / "cache")]
     words += ["--encoder", ENCODER, "--query-instruction", INSTRUCTION, "--document-instruction", INSTRUCTION]
-    return [*words, *(word for form in forms for word in ("--format", form)), "--preset", "paper", "--set", "num_negatives=3"]
+    words += ["--preset", "paper", "--set", "num_negatives=3"]
+    return [*words, *(word for form in forms for word in ("--format", form))]
 
 
 def read_mined(run: Path) -> Sight:
@@ -125,8 +127,9 @@ def toy_data(shared: Path) -> None:
 def train_words(shared: Path, run: Path) -> list[str]:
     """Six steps with three checkpoints, and both saved forms."""
     words = ["train", str(shared / "medi-data.json"), "--model", ENCODER, "--output-dir", str(run / "out")]
-    words += ["--max-steps", "6", "--eval-steps", "2", "--logging-steps", "1", "--train-batch-size", "8", "--max-source-length", "48"]
-    return [*words, "--export", "instructor", "--eval-rows-per-task", "4", "--save-total-limit", "2"]
+    words += ["--max-steps", "6", "--eval-steps", "2", "--logging-steps", "1", "--save-total-limit", "2"]
+    words += ["--train-batch-size", "8", "--max-source-length", "48", "--eval-rows-per-task", "4"]
+    return [*words, "--export", "instructor"]
 
 
 def trained(run: Path) -> dict[str, str]:
@@ -142,7 +145,8 @@ def read_model(run: Path) -> Sight:
     if not (folder / "modules.json").exists() and not (folder / "config.json").exists():
         return "refused"
     try:
-        model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+        with quiet():
+            model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
     except Exception:
         return "refused"
     kinds = [type(module).__name__ for module in model]
