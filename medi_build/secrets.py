@@ -1,4 +1,4 @@
-"""What nobody but its owner may read, taken out of texts that are told or written: tokens, keys, signatures, passwords."""
+"""What is secret, taken out of texts that are told or written: tokens, keys, signatures of URLs, passwords."""
 
 import os
 import re

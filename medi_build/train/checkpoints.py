@@ -71,7 +71,7 @@ def _check(checkpoint: Path, fingerprint: dict[str, str]) -> None:
     try:
         receipt: dict[str, Any] = json.loads((checkpoint / RECEIPT).read_text(encoding="utf-8"))
         run, files = receipt["run"], receipt["files"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise TrainError(f"{checkpoint / RECEIPT}: cannot be read ({error}); {_ADVICE}") from error
     differing = sorted(name for name in {*run, *fingerprint} if run.get(name) != fingerprint.get(name))
     if differing:
