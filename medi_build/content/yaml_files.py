@@ -57,7 +57,7 @@ def _check(text: str) -> None:
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor in open_anchors:
                 raise UnreadableYamlError(f"*{event.anchor} stands inside what it stands for{event.start_mark}")
-            count, anchor = sizes.get(event.anchor, 1), None
+            count, anchor = sizes.get(event.anchor or "", 1), None
         elif isinstance(event, yaml.ScalarEvent):
             count, anchor = 1, event.anchor
         else:
