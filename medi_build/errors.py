@@ -3,9 +3,17 @@
 import difflib
 from collections.abc import Iterable
 
+from medi_build.secrets import redacted
+
 
 class MediError(Exception):
-    """Root of all errors that this package raises on purpose; the CLI prints it without a traceback."""
+    """Root of all errors that this package raises on purpose; the CLI prints it without a traceback.
+
+    What is secret in its text is hidden (`redacted`).
+    """
+
+    def __init__(self, text: object = "") -> None:
+        super().__init__(redacted(str(text)))
 
 
 class ContentError(MediError):

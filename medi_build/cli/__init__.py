@@ -36,6 +36,7 @@ from medi_build.cli.tag import tag_command
 from medi_build.cli.train import EXTRA_OPTIONS, train_command
 from medi_build.cli.verify import verify_command
 from medi_build.errors import MediError
+from medi_build.secrets import redacted
 
 app = typer.Typer(
     help="Build MEDI-style training data for instruction-tuned text embeddings, and train on it.",
@@ -98,7 +99,7 @@ def main() -> None:
         print_error(type(error).__name__, str(error))
         sys.exit(1)
     except OSError as error:  # one that no stage could say more about
-        print_error(type(error).__name__, f"{error.filename or 'input or output'}: {error.strerror or error}")
+        print_error(type(error).__name__, redacted(f"{error.filename or 'input or output'}: {error.strerror or error}"))
         sys.exit(1)
     except _Stopped as stopped:
         (number,) = stopped.args

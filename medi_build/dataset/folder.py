@@ -14,7 +14,7 @@ from medi_build.dataset.reader import Manifest, open_dataset
 from medi_build.dataset.receipt import Receipt
 from medi_build.dataset.schema import MANIFEST
 from medi_build.errors import DatasetError, OutputError
-from medi_build.files import FileEntry, write_bytes
+from medi_build.files import FileEntry, remove_left_behind, write_bytes
 
 
 class OutputFolder:
@@ -106,6 +106,7 @@ def open_output(root: Path) -> Iterator[OutputFolder]:
         lock.acquire()
         shutil.rmtree(folder.work)
         folder.work.mkdir()
+        remove_left_behind(root)
     except Timeout as error:
         raise OutputError(
             f"--out {root}: another build is running in it; wait for it or choose another folder"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medi_build.files import replacing
 from medi_build.ingest.triplets import Source
 from medi_build.train.batches import BatchPlan
 from medi_build.train.data import TrainingData
@@ -83,7 +84,8 @@ def write_plot(trained: Trained, path: Path) -> None:
             axes[1, 0].set(xlabel="step", ylabel="score on evaluation sets")
             axes[1, 0].legend(frameon=False)
         figure.tight_layout(rect=(0, 0, 1, 1 - 0.06 / rows))
-        figure.savefig(path, format="svg", metadata={"Date": None})
+        with replacing(path) as part:
+            figure.savefig(part, format="svg", metadata={"Date": None})
         pyplot.close(figure)
 
 
@@ -130,7 +132,8 @@ def write_card(settings: TrainSettings, data: TrainingData, source: Source, plan
         _task_table(tasks, plan, trained),
     ]
     text = "\n\n".join(part for part in parts if part) + "\n"
-    (settings.output_dir / "README.md").write_text(text, encoding="utf-8")
+    with replacing(settings.output_dir / "README.md") as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def _counts(counts: dict[str, int]) -> str:

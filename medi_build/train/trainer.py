@@ -19,6 +19,7 @@ from medi_build.encode.model_files import ModelFiles, transformer_in
 from medi_build.encode.window import window_of
 from medi_build.errors import TrainError
 from medi_build.evaluate.local_data import LocalSet
+from medi_build.files import remove_left_behind
 from medi_build.ingest.mined_forms import Instructions
 from medi_build.ingest.triplets import Source, open_source
 from medi_build.train import checks
@@ -298,6 +299,7 @@ def _save(
             f"lower learning_rate ({settings.learning_rate}), or train in float32 or bfloat16"
         )
     with writing(settings.output_dir), quiet():
+        remove_left_behind(settings.output_dir)
         save_model(model, settings.output_dir)
         if settings.export == "instructor":
             save_model(model, settings.output_dir / "instructor", form="instructor")
