@@ -136,7 +136,7 @@ def write_formats(
         write: dict[Format, Callable[[pa.Table], int]] = {}
         for form in rows:
             path = folder / FILES[form]
-            remove_left_behind(path)
+            remove_left_behind(folder, FILES[form])
             opened = form_file(path, form, negatives=negatives, scores=scores, passages=passages)
             write[form] = files.enter_context(opened)
         for table in tables:

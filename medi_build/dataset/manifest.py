@@ -3,8 +3,8 @@
 import csv
 import hashlib
 import io
-import shutil
-from collections.abc import Mapping, Sequence
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,11 +18,13 @@ from medi_build.dataset.overlap import overlaps_of
 from medi_build.dataset.reader import DatasetEntry, ExcludedSet, Manifest, SidePrompts
 from medi_build.dataset.receipt import Receipt
 from medi_build.dataset.schema import MANIFEST, SCHEMA_VERSION
+from medi_build.dataset.shards import write_json_array
 from medi_build.errors import OutputError
 from medi_build.files import FileEntry, atomic_file, entry, write_bytes
 
 WRITER_LIBRARIES = ("pyarrow", "polars")
 """Their versions may change the bytes of a file, never its rows."""
+VECTOR_LIBRARIES = ("numpy", "sentence-transformers", "tokenizers", "torch", "transformers")
 
 
 def publish(
@@ -55,12 +57,13 @@ def publish(
         schema_version=SCHEMA_VERSION,
         medi_version=version("medi-build"),
         writers={name: version(name) for name in WRITER_LIBRARIES},
+        environment=environment(),
         pipeline=pipeline.model_dump(mode="json"),
         basis=receipts[0].basis.build,
         encoder=encoder_identity,
         prompts=prompts,
         rows=sum(r.rows for r in receipts),
-        digest=content_digest(receipts),
+        digest=content_digest((r.task_id, r.rows, r.fragment.sha256) for r in receipts),
         datasets=[_entry(r, cards[r.dataset]) for r in receipts],
         overlaps=[],
         excluded=list(excluded),
@@ -72,7 +75,7 @@ def publish(
     output.invalidate()
     output.remove_ignored(receipts)
     out = output.root
-    overlaps = overlaps_of(out, receipts)
+    overlaps = overlaps_of([(r.dataset, [out / shard.path for shard in r.shards]) for r in receipts])
     manifest = manifest.model_copy(update={"overlaps": overlaps})
     files = [
         _join_json(out, receipts),
@@ -84,14 +87,23 @@ def publish(
     return manifest
 
 
+def environment() -> dict[str, str]:
+    """Versions of Python and of the libraries that vectors depend on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in VECTOR_LIBRARIES}}
+
+
 def manifest_bytes(manifest: Manifest) -> bytes:
     """The content of ``manifest.json``."""
     return orjson.dumps(manifest.model_dump(mode="json"), option=orjson.OPT_INDENT_2) + b"\n"
 
 
-def content_digest(receipts: Sequence[Receipt]) -> str:
-    """Digest over all rows of ``medi-data.json``, the same whatever library version wrote the Parquet files."""
-    lines = "".join(f"{r.task_id} {r.rows} {r.fragment.sha256}\n" for r in receipts)
+def content_digest(datasets: Iterable[tuple[int, int, str]]) -> str:
+    """Digest over all rows of ``medi-data.json``, the same whatever library version wrote the Parquet files.
+
+    Args:
+        datasets: task id, rows, and digest of its rows in ``medi-data.json``, in their order.
+    """
+    lines = "".join(f"{task_id} {rows} {sha256}\n" for task_id, rows, sha256 in datasets)
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
@@ -117,22 +129,17 @@ def _join_json(out: Path, receipts: Sequence[Receipt]) -> FileEntry:
     """One JSON array, streamed from the datasets' parts; rows of one task stand next to each other."""
     path = out / "medi-data.json"
     with atomic_file(path) as file:
-        file.write(b"[")
-        first = True
-        for receipt in receipts:
-            if not receipt.rows:
-                continue
-            file.write(b"\n" if first else b",\n")
-            first = False
-            try:
-                with (out / receipt.fragment.path).open("rb") as part:
-                    shutil.copyfileobj(part, file, 1 << 20)
-            except FileNotFoundError as error:
-                raise OutputError(
-                    f"{out / receipt.fragment.path}: gone while the build ran; run the command again"
-                ) from error
-        file.write(b"\n]\n")
+        write_json_array(file, (_pieces(out / r.fragment.path) for r in receipts if r.rows))
     return entry(path, out, file, sum(r.rows for r in receipts))
+
+
+def _pieces(fragment: Path) -> Iterator[bytes]:
+    try:
+        with fragment.open("rb") as part:
+            while piece := part.read(1 << 20):
+                yield piece
+    except FileNotFoundError as error:
+        raise OutputError(f"{fragment}: gone while the build ran; run the command again") from error
 
 
 def tasks_table(manifest: Manifest) -> bytes:

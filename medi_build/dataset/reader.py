@@ -118,6 +118,7 @@ class Manifest(BaseModel):
         schema_version: of the manifest and the shards' columns.
         medi_version: the version of medi that built it.
         writers: versions of the libraries that wrote the files.
+        environment: versions of Python and of the libraries that vectors depend on.
         pipeline: as it was run, overrides included.
         basis: what decided the files of all datasets alike (`medi_build.dataset.receipt.Basis`).
         encoder: identity of the mining encoder.
@@ -135,6 +136,7 @@ class Manifest(BaseModel):
     schema_version: int
     medi_version: str
     writers: dict[str, str]
+    environment: dict[str, str]
     pipeline: dict[str, Any]
     basis: dict[str, Any]
     encoder: str
@@ -229,7 +231,7 @@ def open_dataset(folder: Path) -> BuiltDataset:
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder; give the --out of a `medi build`")
-    manifest = _manifest(folder / MANIFEST)
+    manifest = read_manifest(folder / MANIFEST)
     shards = [folder / shard.path for dataset in manifest.datasets for shard in dataset.shards]
     for file in [*(shard for one in manifest.datasets for shard in one.shards), *manifest.files]:
         path = folder / file.path
@@ -247,7 +249,8 @@ def open_dataset(folder: Path) -> BuiltDataset:
     return BuiltDataset(folder, manifest, shards)
 
 
-def _manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
+    """Read ``manifest.json``. Raises `DatasetError` where it is not there, or not as this version writes it."""
     try:
         found: Any = orjson.loads(path.read_bytes())
     except FileNotFoundError as error:

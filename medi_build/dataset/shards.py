@@ -70,6 +70,21 @@ def _cut(tables: Iterable[pa.Table], rows_per_shard: int) -> Iterator[tuple[int,
 
 
 def _write_shard(path: Path, out: Path, tables: Iterable[pa.Table], json_file: HashingFile) -> FileEntry:
+    def written() -> Iterator[pa.Table]:
+        for table in tables:
+            rows = json_rows(table)
+            json_file.write(b",\n" + rows if json_file.size else rows)
+            yield table
+
+    return write_shard(path, out, written())
+
+
+def write_shard(path: Path, out: Path, tables: Iterable[pa.Table]) -> FileEntry:
+    """Write one Parquet file, a row group for each table, and return its entry relative to ``out``.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     rows = 0
     with (
         atomic_file(path) as file,
@@ -79,18 +94,12 @@ def _write_shard(path: Path, out: Path, tables: Iterable[pa.Table], json_file: H
     ):
         for table in tables:
             writer.write_table(table.combine_chunks(), row_group_size=table.num_rows)
-            _append_json(json_file, table)
             rows += table.num_rows
     return entry(path, out, file, rows)
 
 
-def _append_json(file: HashingFile, table: pa.Table) -> None:
-    lines = json_lines(table)
-    file.write(b",\n" + lines if file.size else lines)
-
-
-def json_lines(table: pa.Table) -> bytes:
-    """Records as ``medi-data.json`` has them, a comma and a newline between them.
+def json_rows(table: pa.Table) -> bytes:
+    """Rows as ``medi-data.json`` has them, a comma and a newline between them.
 
     A newline inside a text is escaped, so a bare one ends a record.
     """
@@ -99,3 +108,18 @@ def json_lines(table: pa.Table) -> bytes:
     assert isinstance(frame, pl.DataFrame)
     frame.write_ndjson(buffer)
     return buffer.getvalue().removesuffix(b"\n").replace(b"\n", b",\n")
+
+
+def write_json_array(file: HashingFile, parts: Iterable[Iterable[bytes]]) -> None:
+    """Write ``medi-data.json``: one array, a record on each line.
+
+    Args:
+        file: an empty one.
+        parts: rows as `json_rows` gives them, each part in pieces; no part is empty.
+    """
+    file.write(b"[")
+    for number, part in enumerate(parts):
+        file.write(b",\n" if number else b"\n")
+        for piece in part:
+            file.write(piece)
+    file.write(b"\n]\n")

@@ -1,7 +1,6 @@
 """A whole dataset folder around any records, for those who read one."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from medi_build.content.mining_rule import MiningRule
 from medi_build.content.pipelines import EncoderSpec, Pipeline
 from medi_build.dataset.reader import DatasetEntry, Manifest
 from medi_build.dataset.schema import MANIFEST, RECORDS, SCHEMA_VERSION
-from medi_build.files import FileEntry
+from medi_build.dataset.shards import json_rows, write_json_array
+from medi_build.files import FileEntry, atomic_file
 from medi_build.ledger import Ledger
 
 FILLER: dict[Any, Any] = {pa.string(): "", pa.int32(): 0, pa.int64(): 0, pa.float32(): 0.5}
@@ -61,6 +61,7 @@ def toy_manifest(datasets: list[DatasetEntry], **given: Any) -> Manifest:
         "schema_version": SCHEMA_VERSION,
         "medi_version": "0",
         "writers": {},
+        "environment": {},
         "pipeline": pipeline.model_dump(mode="json"),
         "basis": {"stages": {}, "encoders": ["none"], "mining": pipeline.mining.model_dump(mode="json")},
         "encoder": "none",
@@ -88,8 +89,8 @@ def write_built(folder: Path, records: list[dict[str, Any]], shards_of: int = 2)
             pq.write_table(part, path)
             shards.append(entry(folder, path, part.num_rows))
         datasets.append(dataset_entry(f"toy/{task}", task, len(own), shards=shards))
-    lines = [json.dumps({key: row[key] for key in ("query", "pos", "neg", "task_id")}) for row in rows]
-    (folder / "medi-data.json").write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+    with atomic_file(folder / "medi-data.json") as file:
+        write_json_array(file, ([json_rows(pa.Table.from_pylist([row], schema=RECORDS))] for row in rows))
     manifest = toy_manifest(datasets, files=[entry(folder, folder / "medi-data.json", len(rows))])
     (folder / MANIFEST).write_bytes(orjson.dumps(manifest.model_dump(mode="json")))
     return folder

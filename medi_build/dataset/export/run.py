@@ -65,7 +65,7 @@ def export(dataset: BuiltDataset, form: ExportFormat, out: Path, policy: Policy,
     subsets = [Subset(names[one.name], one, dataset.shards_of(one), prompts) for one in chosen.kept]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        remove_left_behind(out)
+        remove_left_behind(out.parent, out.name)
         with replacing(out) as folder:
             made = _write(form, subsets, folder, watcher)
             files = list(made.data.values())

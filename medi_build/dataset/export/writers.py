@@ -14,7 +14,7 @@ from medi_build.dataset.export.forms import InText, instructions_of, most_negati
 from medi_build.dataset.formats import form_file
 from medi_build.dataset.reader import DatasetEntry, shard_batches, shard_tables
 from medi_build.dataset.schema import RECORDS
-from medi_build.dataset.shards import json_lines
+from medi_build.dataset.shards import json_rows
 from medi_build.errors import DatasetError
 from medi_build.files import FileEntry, HashingFile, atomic_file, file_digest
 
@@ -163,7 +163,7 @@ class MediJson:
         done = 0
         for table in subset.tables():
             if table.num_rows:
-                self.file.write((b",\n" if self.rows + done else b"\n") + json_lines(table))
+                self.file.write((b",\n" if self.rows + done else b"\n") + json_rows(table))
             done += table.num_rows
             watch(done)
         self.rows += done

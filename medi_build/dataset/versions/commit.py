@@ -1,0 +1,232 @@
+"""Committing a built folder: its shards become the newest version of a branch, in one atomic step.
+
+Order of what lasts: shards that are new (under a path that no version had), the manifest's folder, what Iceberg writes,
+and at last one row of the catalog. A process that is killed before that has committed nothing; the same command, run
+again, finds the same paths, for they follow from the parent and the manifest.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.io.pyarrow import parquet_files_to_data_files
+from pyiceberg.table import Table
+from pyiceberg.table.refs import SnapshotRefType
+from pyiceberg.table.update.snapshot import ManageSnapshots
+
+from medi_build.dataset.reader import BuiltDataset, DatasetEntry, Manifest, open_dataset, read_manifest
+from medi_build.dataset.schema import MANIFEST as MANIFEST_FILE
+from medi_build.dataset.versions.log import (
+    CHANGED,
+    DATASETS,
+    DIGEST,
+    KEY,
+    MANIFEST,
+    MESSAGE,
+    ROWS,
+    Changed,
+    Commit,
+    commit_of,
+)
+from medi_build.dataset.versions.place import MADE_AGAIN, Placing, place, place_all, sync
+from medi_build.dataset.versions.refs import MAIN, check_name, is_tagged, live_files, manifest_of
+from medi_build.dataset.versions.warehouse import Warehouse, writing
+from medi_build.errors import DatasetError, VersionError, did_you_mean
+from medi_build.files import FileEntry, replacing
+from medi_build.progress import Silent
+
+ATTEMPTS = 20
+"""So often a commit begins anew because another machine was faster."""
+
+
+class Committed(NamedTuple):
+    """What a commit came to.
+
+    Attributes:
+        commit: the head of the branch now.
+        new: False: the head was this dataset already.
+    """
+
+    commit: Commit
+    new: bool
+
+
+class Step(NamedTuple):
+    """A commit on top of a head: what goes, what comes."""
+
+    key: str
+    changed: Changed
+    gone: set[str]
+    come: list[FileEntry]
+
+
+def commit(
+    warehouse: Path | None,
+    folder: Path,
+    message: str,
+    tag: str | None = None,
+    branch: str = MAIN,
+    progress: Silent | None = None,
+) -> Committed:
+    """Make a built folder the newest version of a branch; the warehouse is made if there is none.
+
+    Args:
+        warehouse: its folder; None for the usual one.
+        folder: output folder of a finished build.
+        message: what a reader of the log should know.
+        tag: name the version, too.
+        branch: that goes on.
+        progress: hears of waiting.
+
+    Raises:
+        DatasetError: the folder is not whole, or a file is not as its manifest says.
+        VersionError: a name may not be used, or the warehouse cannot be.
+    """
+    for name in (branch, *([tag] if tag is not None else [])):
+        check_name(name)
+    if not message.strip():
+        raise VersionError("-m: empty; say in a few words what is new in this version")
+    dataset = open_dataset(folder)
+    text = (folder / MANIFEST_FILE).read_bytes()
+    with writing(warehouse, progress, create=True) as opened:
+        for _ in range(ATTEMPTS):
+            table = opened.table()
+            head = _head(table, branch)
+            digest = hashlib.sha256(text).hexdigest()
+            if head is not None and head.manifest == digest:
+                return Committed(_tag_head(table, head, tag), new=False)
+            if tag is not None:
+                is_tagged(table.metadata, tag, None)
+            step = _step(opened, head, dataset.manifest, digest)
+            places = _place(opened, dataset, step)
+            _place_manifest(opened, dataset, text, digest)
+            about = _about(dataset.manifest, message.strip(), digest, step)
+            try:
+                return Committed(_snapshot(opened, table, branch, tag, about, step, places), new=True)
+            except CommitFailedException:
+                continue
+    raise VersionError(f"branch {branch}: other machines were faster {ATTEMPTS} times; run the command again")
+
+
+def _head(table: Table, branch: str) -> Commit | None:
+    """The newest commit of a branch; None if there is no commit at all."""
+    ref = table.metadata.refs.get(branch)
+    if ref is None:
+        if branch == MAIN and not table.metadata.refs:
+            return None
+        near = did_you_mean(branch, table.metadata.refs)
+        raise VersionError(f"{branch!r}: no branch of this name{near}; `medi branch {branch} {MAIN}` makes it")
+    if ref.snapshot_ref_type == SnapshotRefType.TAG:
+        raise VersionError(f"{branch!r}: is a tag, and tags do not move; give a branch")
+    snapshot = table.metadata.snapshot_by_id(ref.snapshot_id)
+    assert snapshot is not None
+    return commit_of(table.metadata, snapshot)
+
+
+def _tag_head(table: Table, head: Commit, tag: str | None) -> Commit:
+    if tag is not None and not is_tagged(table.metadata, tag, head.id):
+        with table.manage_snapshots() as change:
+            change.create_tag(head.id, tag)
+    snapshot = table.metadata.snapshot_by_id(head.id)
+    assert snapshot is not None
+    return commit_of(table.metadata, snapshot)
+
+
+def _step(warehouse: Warehouse, head: Commit | None, manifest: Manifest, digest: str) -> Step:
+    """What a manifest changes against the head of the branch, dataset by dataset."""
+    before = manifest_of(warehouse, head).datasets if head is not None else []
+    old, new = _by_name(before), _by_name(manifest.datasets)
+    same = {name for name in old.keys() & new.keys() if _files(old[name]) == _files(new[name])}
+    changed = Changed(
+        added=tuple(name for name in new if name not in old),
+        replaced=tuple(name for name in new if name in old and name not in same),
+        removed=tuple(name for name in old if name not in new),
+    )
+    gone = {Path(shard.path).name for name, one in old.items() if name not in same for shard in one.shards}
+    come = [shard for name, one in new.items() if name not in same for shard in one.shards]
+    key = hashlib.sha256(f"{head.key if head is not None else ''} {digest}".encode()).hexdigest()
+    return Step(key, changed, gone, come)
+
+
+def _by_name(datasets: Sequence[DatasetEntry]) -> dict[str, DatasetEntry]:
+    return {one.name: one for one in datasets}
+
+
+def _files(dataset: DatasetEntry) -> list[tuple[str, str]]:
+    return [(shard.path, shard.sha256) for shard in dataset.shards]
+
+
+def _place(warehouse: Warehouse, dataset: BuiltDataset, step: Step) -> list[Path]:
+    """Bring the new shards into the warehouse and check their digests."""
+    folder = warehouse.records / "data" / step.key[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = dict(zip((s.path for one in dataset.manifest.datasets for s in one.shards), dataset.shards, strict=True))
+    files = [Placing(sources[shard.path], folder / Path(shard.path).name, shard.sha256) for shard in step.come]
+    place_all(files)
+    sync([folder.parent])
+    return [one.target for one in files]
+
+
+def _place_manifest(warehouse: Warehouse, dataset: BuiltDataset, text: bytes, digest: str) -> None:
+    """Store manifest.json and the small files it lists; a folder that is there is whole."""
+    target = warehouse.manifest_folder(digest)
+    target.parent.mkdir(exist_ok=True)
+    if not target.is_dir():
+        with replacing(target) as temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            for file in dataset.manifest.files:
+                if file.path != MADE_AGAIN:
+                    (temporary / file.path).parent.mkdir(parents=True, exist_ok=True)
+                    place(dataset.root / file.path, temporary / file.path, file.sha256)
+            (temporary / MANIFEST_FILE).write_bytes(text)
+            if read_manifest(temporary / MANIFEST_FILE) != dataset.manifest:
+                raise DatasetError(f"{dataset.root}: was built again meanwhile; run the command again")
+    sync([target.parent])
+
+
+def _about(manifest: Manifest, message: str, digest: str, step: Step) -> dict[str, str]:
+    """What the snapshot says of itself."""
+    return {
+        MANIFEST: digest,
+        MESSAGE: message,
+        ROWS: str(manifest.rows),
+        DATASETS: str(len(manifest.datasets)),
+        DIGEST: manifest.digest,
+        CHANGED: orjson.dumps(step.changed).decode(),
+        KEY: step.key,
+    }
+
+
+def _snapshot(
+    warehouse: Warehouse,
+    table: Table,
+    branch: str,
+    tag: str | None,
+    about: dict[str, str],
+    step: Step,
+    places: Iterable[Path],
+) -> Commit:
+    """One snapshot in place of the branch's head, and the tag with it. Raises CommitFailedException."""
+    come = parquet_files_to_data_files(table.io, table.metadata, iter(map(str, places)))
+    with table.transaction() as transaction:
+        producer = transaction.update_snapshot(snapshot_properties=about, branch=branch).overwrite()
+        head = table.metadata.snapshot_by_name(branch)
+        for data_file in live_files(table, head.snapshot_id) if head is not None else []:
+            if Path(data_file.file_path).name in step.gone:
+                producer.delete_data_file(data_file)
+        for data_file in come:
+            producer.append_data_file(data_file)
+        snapshot_id = producer.snapshot_id
+        producer.commit()
+        if tag is not None:
+            ManageSnapshots(transaction).create_tag(snapshot_id, tag).commit()
+    snapshot = table.metadata.snapshot_by_id(snapshot_id)
+    assert snapshot is not None
+    written = [Path(snapshot.manifest_list), *(Path(one.manifest_path) for one in snapshot.manifests(table.io))]
+    sync([*written, Path(table.metadata_location), warehouse.records / "metadata"])
+    return commit_of(table.metadata, snapshot)
