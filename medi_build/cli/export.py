@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from medi_build.cli.console import CONSOLE, OUT
-from medi_build.cli.options import LicencePolicy
+from medi_build.cli.options import LicencePolicy, WarehouseOption
 from medi_build.progress import for_console
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class ExportForm(StrEnum):
 
 
 def export_command(
-    source: Annotated[str, typer.Argument(metavar="REF|DIR", help="Output folder of a build.")],
+    source: Annotated[str, typer.Argument(metavar="REF|DIR", help="Output folder of a build, or a version.")],
     form: Annotated[
         ExportForm,
         typer.Option(
@@ -45,17 +45,18 @@ def export_command(
             help="`commercial` leaves out what is not known to allow commercial use, and says what went.",
         ),
     ] = LicencePolicy.any,
+    warehouse: WarehouseOption = None,
 ) -> None:
     """Write a dataset as another tool reads it. The folder appears whole or not at all; README.md says how to load it.
 
     Example: `medi export out/medi --format sentence-transformers --out out/for-st --licence-policy commercial`
     """
     from medi_build.dataset.export.run import export
-    from medi_build.dataset.reader import open_dataset
+    from medi_build.dataset.versions.refs import open_any
 
     progress = for_console(CONSOLE)
     try:
-        done = export(open_dataset(Path(source)), form.value, out, licence_policy.value, progress)
+        done = export(open_any(source, warehouse), form.value, out, licence_policy.value, progress)
     finally:
         progress.close()
     OUT.print(_table(done))

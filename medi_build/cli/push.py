@@ -1,16 +1,16 @@
 """``medi push``."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from medi_build.cli.console import CONSOLE, OUT
+from medi_build.cli.options import WarehouseOption
 from medi_build.progress import for_console
 
 
 def push_command(
-    source: Annotated[str, typer.Argument(metavar="REF|DIR", help="Output folder of a build.")],
+    source: Annotated[str, typer.Argument(metavar="REF|DIR", help="Output folder of a build, or a version.")],
     target: Annotated[
         str,
         typer.Argument(
@@ -24,6 +24,7 @@ def push_command(
     ] = None,
     tag: Annotated[str | None, typer.Option(help="A name for what is pushed, e.g. v1.2; it never moves.")] = None,
     private: Annotated[bool, typer.Option("--private", help="A repository that is made is private.")] = False,
+    warehouse: WarehouseOption = None,
 ) -> None:
     """Publish a dataset. Readers see the old one or the new one, never a mixture; of two writers one is refused.
 
@@ -32,12 +33,13 @@ def push_command(
 
     Example: `medi push out/medi our-team/medi --tag v1.2 --private`
     """
-    from medi_build.dataset.reader import open_dataset
+    from medi_build.dataset.remote.hub import Wanted
     from medi_build.dataset.remote.push import push
+    from medi_build.dataset.versions.refs import open_any
 
     progress = for_console(CONSOLE)
     try:
-        told = push(open_dataset(Path(source)), target, revision, tag, private, progress)
+        told = push(open_any(source, warehouse), target, Wanted(revision, tag, private), progress)
     finally:
         progress.close()
     OUT.print(told, markup=False, highlight=False, soft_wrap=True)

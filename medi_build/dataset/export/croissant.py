@@ -1,6 +1,6 @@
 """Croissant metadata (JSON-LD, https://docs.mlcommons.org/croissant), which follows from what it describes alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -83,14 +83,18 @@ class Part(NamedTuple):
     fields: pa.Schema
 
 
-def of_build(manifest: Manifest) -> bytes:
-    """``croissant.json`` of a built folder, as it is pushed."""
+def of_build(manifest: Manifest, place: Callable[[FileEntry], str] = lambda file: file.path) -> bytes:
+    """``croissant.json`` of a built folder, as it is pushed; ``place`` says where a file lies beside it."""
+
+    def lying(files: Sequence[FileEntry]) -> list[FileEntry]:
+        return [file.model_copy(update={"path": place(file)}) for file in files]
+
     parts = [
-        Part(name, one, one.shards, RECORDS)
+        Part(name, one, lying(one.shards), RECORDS)
         for name, one in zip(subset_names(manifest.datasets), manifest.datasets, strict=True)
         if one.shards
     ]
-    return croissant(manifest, str(manifest.pipeline["name"]), parts, manifest.files)
+    return croissant(manifest, str(manifest.pipeline["name"]), parts, lying(manifest.files))
 
 
 def croissant(manifest: Manifest, name: str, parts: Sequence[Part], others: Sequence[FileEntry]) -> bytes:

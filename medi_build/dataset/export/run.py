@@ -15,7 +15,7 @@ from medi_build.dataset.export.writers import Exported, ExportFormat, Notes, Sub
 from medi_build.dataset.reader import BuiltDataset, DatasetEntry
 from medi_build.dataset.subsets import Policy, choose, subset_names
 from medi_build.errors import OutputError
-from medi_build.files import FileEntry, entry, remove_left_behind, replacing, write_bytes
+from medi_build.files import FileEntry, remove_left_behind, replacing, write_bytes
 from medi_build.progress import Silent
 
 RECEIPT = "export.json"
@@ -106,13 +106,8 @@ def _write(form: ExportFormat, subsets: list[Subset], folder: Path, watcher: Sil
         return lambda done: watcher.advance(done, subset.entry.rows)
 
     if form == "medi-json":
-        path = folder / "medi-data.json"
-        with medi_json(path) as whole:
-            for subset in subsets:
-                whole.add(subset, watch(subset))
-                notes[subset.name] = Notes()
-                watcher.done(f"{subset.entry.name}: {subset.entry.rows:,} rows")
-        return _Made({path.name: entry(path, folder, whole.file, whole.rows)}, rows, notes)
+        whole = medi_json(subsets, folder, watch)
+        return _Made({whole.path: whole}, rows, {subset.name: Notes() for subset in subsets})
     for subset in subsets:
         one: Exported = write_subset(form, subset, folder, watch(subset))
         data[subset.name] = one.file

@@ -1,8 +1,7 @@
 """One writer for each format: the records of a dataset, streamed, to the file that its tool reads."""
 
 import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
@@ -14,9 +13,9 @@ from medi_build.dataset.export.forms import InText, instructions_of, most_negati
 from medi_build.dataset.formats import form_file
 from medi_build.dataset.reader import DatasetEntry, shard_batches, shard_tables
 from medi_build.dataset.schema import RECORDS
-from medi_build.dataset.shards import json_rows
+from medi_build.dataset.shards import json_rows, write_json_array
 from medi_build.errors import DatasetError
-from medi_build.files import FileEntry, HashingFile, atomic_file, file_digest
+from medi_build.files import FileEntry, atomic_file, entry, file_digest
 
 ExportFormat = Literal["medi-json", "sentence-transformers", "flagembedding", "tevatron", "jsonl"]
 FORMATS: tuple[ExportFormat, ...] = ("medi-json", "sentence-transformers", "flagembedding", "tevatron", "jsonl")
@@ -150,29 +149,22 @@ def _entry(path: Path, out: Path, rows: int) -> FileEntry:
     return FileEntry(path=name, rows=rows, size=path.stat().st_size, sha256=file_digest(path))
 
 
-class MediJson:
-    """``medi-data.json`` while it is being written: one array, rows of one task next to each other."""
+def medi_json(subsets: Sequence[Subset], out: Path, watch: Callable[[Subset], Watch]) -> FileEntry:
+    """The one file that the public INSTRUCTOR trainer reads, byte for byte what a build writes.
 
-    def __init__(self, file: HashingFile) -> None:
-        self.file = file
-        self.rows = 0
-        file.write(b"[")
+    Raises as `write_subset`.
+    """
 
-    def add(self, subset: Subset, watch: Watch) -> None:
-        """Append one dataset."""
-        done = 0
-        for table in subset.tables():
-            if table.num_rows:
-                self.file.write((b",\n" if self.rows + done else b"\n") + json_rows(table))
-            done += table.num_rows
-            watch(done)
-        self.rows += done
+    def parts() -> Iterator[list[bytes]]:
+        for subset in subsets:
+            done, tell = 0, watch(subset)
+            for table in subset.tables():
+                if table.num_rows:
+                    yield [json_rows(table)]
+                done += table.num_rows
+                tell(done)
 
-
-@contextmanager
-def medi_json(path: Path) -> Iterator[MediJson]:
-    """The file that the public INSTRUCTOR trainer reads, byte for byte what a build writes."""
+    path = out / "medi-data.json"
     with atomic_file(path) as file:
-        whole = MediJson(file)
-        yield whole
-        file.write(b"\n]\n")
+        write_json_array(file, parts())
+    return entry(path, out, file, sum(subset.entry.rows for subset in subsets))

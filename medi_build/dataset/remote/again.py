@@ -1,15 +1,13 @@
 """Requests that failed for now are made again; what is told of them has no secret in it."""
 
-import os
-import re
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from medi_build.secrets import redacted
+
 PAUSES = (1.0, 2.0, 4.0, 8.0)
 """Seconds before each further try."""
-SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-"""Variables of the environment whose values are never told."""
 _PASSING = (408, 425, 429)
 T = TypeVar("T")
 
@@ -34,16 +32,7 @@ def is_passing_code(code: int) -> bool:
 
 def told(error: BaseException) -> str:
     """The first line of an error, without secrets."""
-    return without_secrets(next((line for line in str(error).splitlines() if line.strip()), type(error).__name__))
-
-
-def without_secrets(text: str) -> str:
-    """A text without tokens, keys, and the queries of addresses, which are signed."""
-    text = re.sub(r"(\w+://)[^/\s'\"@]*@", r"\1", text)
-    text = re.sub(r"(\w+://[^\s'\"?]*)\?[^\s'\"]*", r"\1", text)
-    for value in filter(None, map(os.environ.get, SECRETS)):
-        text = text.replace(value, "***")
-    return text
+    return redacted(next((line for line in str(error).splitlines() if line.strip()), type(error).__name__))
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:

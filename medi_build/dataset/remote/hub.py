@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
-from medi_build.dataset.reader import BuiltDataset
-from medi_build.dataset.remote.again import again, chain, is_passing_code, told, without_secrets
-from medi_build.dataset.remote.listing import Local, listed_paths, local_files, manifest_bytes
+from medi_build.dataset.remote.again import again, chain, is_passing_code, told
+from medi_build.dataset.remote.listing import Local, Sent, listed_paths, manifest_bytes
 from medi_build.dataset.remote.receive import receive
 from medi_build.dataset.schema import MANIFEST
 from medi_build.errors import DatasetError, MediError, PublishError
 from medi_build.files import FileEntry
 from medi_build.progress import Silent
+from medi_build.secrets import redacted
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
@@ -52,12 +52,11 @@ class Pushed(NamedTuple):
     fresh: bool
 
 
-def push(dataset: BuiltDataset, extra: dict[str, bytes], repository: str, wanted: Wanted, watcher: Silent) -> Pushed:
+def push(sent: Sent, repository: str, wanted: Wanted, watcher: Silent) -> Pushed:
     """Make a repository hold exactly this dataset.
 
     Args:
-        dataset: what to push.
-        extra: small files beside it, name -> content.
+        sent: the dataset.
         repository: ``OWNER/NAME``, made if it is not there.
         wanted: how.
         watcher: told of each file.
@@ -66,7 +65,7 @@ def push(dataset: BuiltDataset, extra: dict[str, bytes], repository: str, wanted
         PublishError: the hub refuses, keeps failing, another writer was faster, or the repository holds something else.
         DatasetError: a file is not what the manifest says.
     """
-    files = local_files(dataset)
+    files = sent.files
     if len(files) > MOST_FILES:
         raise PublishError(
             f"{repository}: {len(files):,} files are more than one commit takes ({MOST_FILES:,}); build with a larger "
@@ -78,13 +77,13 @@ def push(dataset: BuiltDataset, extra: dict[str, bytes], repository: str, wanted
         head = hub.head(wanted.branch)
         there = hub.listing(head)
         old = hub.manifest(head) if MANIFEST in there else b""
-        new = manifest_bytes(dataset.manifest)
+        new = manifest_bytes(sent.manifest)
         paths = {file.entry.path for file in files}
-        gone = _superseded(there, old, paths | {MANIFEST, *extra}, repository)
+        gone = _superseded(there, old, paths | {MANIFEST, *sent.beside}, repository)
         hub.check_tag(wanted.tag, new)
         commit, fresh = head, old != new
         if fresh or not paths <= there:
-            operations = _operations(hub.send(files), extra | {MANIFEST: new}, gone)
+            operations = _operations(hub.send(files), sent.beside | {MANIFEST: new}, gone)
             commit = hub.commit(operations, wanted.branch, head, new)
         if wanted.tag:
             hub.tag(wanted.tag, commit)
@@ -278,7 +277,7 @@ class _Heard(logging.Handler):
         self._say = say
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._say(without_secrets(record.getMessage()))
+        self._say(redacted(record.getMessage()))
 
 
 @contextmanager

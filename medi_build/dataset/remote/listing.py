@@ -1,5 +1,8 @@
 """What a published dataset consists of: the manifest, and the files that it lists, each known by its digest."""
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -8,8 +11,10 @@ from pydantic import ValidationError
 
 from medi_build.dataset.reader import BuiltDataset, Manifest
 from medi_build.dataset.schema import MANIFEST, SCHEMA_VERSION
+from medi_build.dataset.shards import write_json_array
+from medi_build.dataset.versions.place import MADE_AGAIN, json_parts
 from medi_build.errors import DatasetError, PublishError
-from medi_build.files import FileEntry, file_digest
+from medi_build.files import FileEntry, atomic_file, file_digest
 
 
 class Local(NamedTuple):
@@ -19,19 +24,46 @@ class Local(NamedTuple):
     path: Path
 
 
+class Sent(NamedTuple):
+    """What a push sends.
+
+    Attributes:
+        manifest: which comes last.
+        files: every file that it lists.
+        beside: small files for people and other tools, name -> content.
+    """
+
+    manifest: Manifest
+    files: list[Local]
+    beside: dict[str, bytes]
+
+
 def manifest_bytes(manifest: Manifest) -> bytes:
     """``manifest.json`` as a build writes it."""
     return orjson.dumps(manifest.model_dump(mode="json"), option=orjson.OPT_INDENT_2) + b"\n"
 
 
-def local_files(dataset: BuiltDataset) -> list[Local]:
-    """Every file of a dataset but the manifest, in the manifest's order."""
+@contextmanager
+def local_files(dataset: BuiltDataset) -> Iterator[list[Local]]:
+    """Every file of a dataset but the manifest, in the manifest's order.
+
+    A version in a warehouse has no ``medi-data.json``: it is made for the time of the block, where it is to be sent.
+    """
     shards = [
         Local(entry, path)
         for one in dataset.manifest.datasets
         for entry, path in zip(one.shards, dataset.shards_of(one), strict=True)
     ]
-    return shards + [Local(entry, dataset.root / entry.path) for entry in dataset.manifest.files]
+    with tempfile.TemporaryDirectory() as folder:
+        others = []
+        for entry in dataset.manifest.files:
+            path = dataset.root / entry.path
+            if entry.path == MADE_AGAIN and not path.is_file():
+                path = Path(folder) / entry.path
+                with atomic_file(path) as file:
+                    write_json_array(file, json_parts(dataset))
+            others.append(Local(entry, path))
+        yield shards + others
 
 
 def check_local(file: Local) -> None:

@@ -6,14 +6,15 @@ address holds. Two writers want the same next number: the store gives it to one 
 generation match), the other is refused. So nobody ever sees a mixture, and older versions stay.
 """
 
+import errno
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
-from medi_build.dataset.reader import BuiltDataset
 from medi_build.dataset.remote.again import again, told
-from medi_build.dataset.remote.listing import Local, check_local, local_files, manifest_bytes
+from medi_build.dataset.remote.listing import Local, Sent, check_local, manifest_bytes
 from medi_build.dataset.remote.receive import receive
 from medi_build.errors import MediError, PublishError
 from medi_build.files import FileEntry
@@ -33,12 +34,11 @@ class Pushed(NamedTuple):
     fresh: bool
 
 
-def push(dataset: BuiltDataset, extra: dict[str, bytes], url: str, tag: str | None, watcher: Silent) -> Pushed:
+def push(sent: Sent, url: str, tag: str | None, watcher: Silent) -> Pushed:
     """Put a dataset into a store as its next version, unless the last one is the same.
 
     Args:
-        dataset: what to push.
-        extra: small files for people and other tools, name -> content; they lie at the address and are replaced.
+        sent: the dataset; the small files lie at the address, and are replaced.
         url: as fsspec has it.
         tag: a name for the version.
         watcher: told of each file.
@@ -48,18 +48,18 @@ def push(dataset: BuiltDataset, extra: dict[str, bytes], url: str, tag: str | No
         DatasetError: a file is not what the manifest says.
     """
     store = _Store(url, watcher)
-    last, new = store.last(), manifest_bytes(dataset.manifest)
+    last, new = store.last(), manifest_bytes(sent.manifest)
     same = last > 0 and store.read(_version(last)) == new
     number = last if same else last + 1
     if tag is not None:
         store.check_tag(tag, number)
-    store.send(local_files(dataset))
+    store.send(sent.files)
     if not same and not store.create(_version(number), new):
         raise PublishError(
             f"{url}: another writer made version {number} while this push ran; nothing of yours is seen. Look at what "
             "is there now; the same command puts yours after it, and sends no file twice"
         )
-    for name, data in extra.items():
+    for name, data in sent.beside.items():
         store.call(lambda name=name, data=data: store.fs.pipe_file(store.path(name), data), name)  # type: ignore[misc]
     if tag is not None and not store.create(f"tags/{tag}", str(number).encode()):
         store.check_tag(tag, number)
@@ -77,7 +77,7 @@ def pull(url: str, revision: str | None, out: Path, watcher: Silent) -> bool:
     number = store.number(revision)
 
     def fetch(entry: FileEntry, path: Path) -> None:
-        store.call(lambda: store.fs.get_file(store.path(_key(entry)), str(path)), entry.path)
+        store.call(lambda: store.fs.get_file(store.path(key(entry)), str(path)), entry.path)
 
     return receive(store.read(_version(number)), url, out, fetch, watcher)
 
@@ -86,7 +86,7 @@ def _version(number: int) -> str:
     return f"versions/{number:08d}.json"
 
 
-def _key(entry: FileEntry) -> str:
+def key(entry: FileEntry) -> str:
     """``files/data/00001-kilt--nq-0000.1a2b3c4d5e6f7081.parquet``: of one name there is one content."""
     path = PurePosixPath(entry.path)
     return f"files/{path.with_name(f'{path.stem}.{entry.sha256[:16]}{path.suffix}')}"
@@ -100,8 +100,9 @@ class _Store:
 
         self.url, self._watcher = url, watcher
         scheme = url.partition("://")[0]
+        options = {"auto_mkdir": True} if scheme == "file" else {"use_listings_cache": False}
         try:
-            self.fs, self._root = fsspec.url_to_fs(url, use_listings_cache=False)
+            self.fs, self._root = fsspec.url_to_fs(url, **options)
         except ImportError as error:
             install = f"pip install 'medi-build[{EXTRAS[scheme]}]'" if scheme in EXTRAS else told(error)
             raise PublishError(f"{url}: needs another library; {install}") from error
@@ -175,7 +176,7 @@ class _Store:
         path = self.path(name)
         if f"{name}" not in self.sizes(name.rpartition("/")[0]):
             try:
-                self.call(lambda: self.fs.pipe_file(path, data, mode="create"), name)
+                self.call(lambda: _create(self.fs, path, data), name)
             except FileExistsError:
                 pass
             except PublishError:
@@ -189,9 +190,9 @@ class _Store:
         self._watcher.start(len(files))
 
         def one(file: Local) -> None:
-            if there.get(_key(file.entry)) != file.entry.size:
+            if there.get(key(file.entry)) != file.entry.size:
                 check_local(file)
-                path = self.path(_key(file.entry))
+                path = self.path(key(file.entry))
                 self.call(lambda: self.fs.put_file(str(file.path), path), file.entry.path)
             self._watcher.done(f"{file.entry.path}: {file.entry.size / 1e6:,.1f} MB")
 
@@ -214,10 +215,23 @@ def _find(fs: Any, folder: str) -> dict[str, Any]:
         return {}
 
 
+def _create(fs: Any, path: str, data: bytes) -> None:
+    """Write a file whole, if there is none. Raises FileExistsError where the store can tell."""
+    if "file" not in fs.protocol:
+        fs.pipe_file(path, data, mode="create")
+        return
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(data)
+    try:
+        target.hardlink_to(temporary)
+    finally:
+        temporary.unlink()
+
+
 def _is_passing(error: Exception) -> bool:
     """Whether the same request may bring something else after a while."""
-    import errno
-
     if isinstance(error, FileNotFoundError | FileExistsError | PermissionError | MediError | ValueError | TypeError):
         return False
     lasting = (errno.EINVAL, errno.ENOSPC, errno.EPERM, errno.ENOSYS)

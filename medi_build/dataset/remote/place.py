@@ -4,6 +4,7 @@ import re
 from typing import NamedTuple
 
 from medi_build.errors import OptionError
+from medi_build.secrets import has_password
 
 HUB = "hf://datasets/"
 
@@ -33,7 +34,7 @@ def parse(text: str) -> Place:
             f"{text}: has to be OWNER/NAME or {HUB}OWNER/NAME on the Hugging Face Hub, or an address like "
             "s3://bucket/folder or gs://bucket/folder"
         )
-    if "@" in rest.partition("/")[0]:
+    if has_password(text):
         raise OptionError(
             f"{scheme}://...: holds a user name or a password; give the address without, and those in the environment"
         )
