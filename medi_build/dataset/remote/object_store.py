@@ -116,13 +116,17 @@ class _Store:
         """The answer to a request that may be made twice.
 
         Raises:
-            FileNotFoundError, FileExistsError: as they come.
+            FileExistsError: as it comes.
             PublishError: anything else.
         """
         try:
             return again(request, _is_passing, self._watcher.say)
-        except (FileNotFoundError, FileExistsError, MediError):
+        except (FileExistsError, MediError):
             raise
+        except FileNotFoundError as error:
+            raise PublishError(
+                f"{self.url}: {what}: {told(error)}; make the bucket first, and push again what is missing in it"
+            ) from None
         except Exception as error:  # of whichever library the store has
             if isinstance(error, PermissionError) or "credential" in str(error).lower():
                 advice = "the store does not let you: look at its keys in the environment, and at what they may do"
@@ -143,10 +147,10 @@ class _Store:
 
     def read(self, name: str) -> bytes:
         """A small file. Raises `PublishError` if it is not there."""
-        try:
-            return bytes(self.call(lambda: self.fs.cat_file(self.path(name)), name))
-        except FileNotFoundError:
-            raise PublishError(f"{self.url}: there is no {name}; nothing was pushed there under that name") from None
+        data = self.call(lambda: _cat(self.fs, self.path(name)), name)
+        if data is None:
+            raise PublishError(f"{self.url}: there is no {name}; nothing was pushed there under that name")
+        return data
 
     def number(self, revision: str | None) -> int:
         """Of the version with this tag or number; None is the last one."""
@@ -213,6 +217,14 @@ def _find(fs: Any, folder: str) -> dict[str, Any]:
         return dict(fs.find(folder, detail=True))
     except FileNotFoundError:
         return {}
+
+
+def _cat(fs: Any, path: str) -> bytes | None:
+    """A whole file; None where there is none."""
+    try:
+        return bytes(fs.cat_file(path))
+    except FileNotFoundError:
+        return None
 
 
 def _create(fs: Any, path: str, data: bytes) -> None:

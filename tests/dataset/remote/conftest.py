@@ -62,7 +62,7 @@ def run_process(*arguments: object, **environment: str) -> "subprocess.Completed
         [sys.executable, "-m", "medi_build", *map(str, arguments)], capture_output=True, text=True, check=False,
         env=os.environ | {"HF_HUB_DISABLE_XET": "1", "COLUMNS": "400"} | environment, timeout=200,
     )  # fmt: skip
-    for secret in (TOKEN, SIGNATURE.partition("=")[2], *(v for k, v in environment.items() if "SECRET" in k)):
+    for secret in (TOKEN, SIGNATURE.partition("=")[2], *(v for k, v in environment.items() if v and "SECRET" in k)):
         assert secret not in done.stdout + done.stderr
     return done
 

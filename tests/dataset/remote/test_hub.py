@@ -14,6 +14,7 @@ from tests.loopback import Fault
 from tests.loopback_hub import LOST, TOKEN, Hub
 
 REPO = "team/medi"
+pytestmark = pytest.mark.slow
 
 
 def medi(hub: Hub, *arguments: object, token: str = TOKEN, **more: str) -> "subprocess.CompletedProcess[str]":
