@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from medi_build.dataset.export.croissant import CROISSANT
+from medi_build.dataset.export.describe import describe
 from medi_build.dataset.export.readme import export_card
 from medi_build.dataset.export.writers import Exported, ExportFormat, Notes, Subset, medi_json, write_subset
 from medi_build.dataset.reader import BuiltDataset, DatasetEntry
@@ -66,13 +68,15 @@ def export(dataset: BuiltDataset, form: ExportFormat, out: Path, policy: Policy,
         remove_left_behind(out.parent, out.name)
         with replacing(out) as folder:
             made = _write(form, subsets, folder, watcher)
-            files = [*made.files]
+            files = list(made.data.values())
             notes = {name: vars(one) for name, one in made.notes.items()}
             if form == "sentence-transformers":
                 given = {name: one.prompts for name, one in made.notes.items()}
                 files.append(write_bytes(folder / "prompts.json", _json(given), folder))
             card = export_card(manifest, form, subsets, made.notes, chosen.left_out)
             files.append(write_bytes(folder / "README.md", card.encode(), folder))
+            about = describe(manifest, form, subsets, made.notes, made.data, files)
+            files.append(write_bytes(folder / CROISSANT, about, folder))
             receipt = head | {
                 "left_out": [one.name for one in chosen.left_out],
                 "rows": made.rows,
@@ -86,14 +90,15 @@ def export(dataset: BuiltDataset, form: ExportFormat, out: Path, policy: Policy,
 
 
 class _Made(NamedTuple):
-    files: list[FileEntry]
+    data: dict[str, FileEntry]
     rows: dict[str, int]
     notes: dict[str, Notes]
 
 
 def _write(form: ExportFormat, subsets: list[Subset], folder: Path, watcher: Silent) -> _Made:
     """The data files, told to ``watcher`` one by one."""
-    files, rows, notes = [], {subset.name: subset.entry.rows for subset in subsets}, {}
+    data: dict[str, FileEntry] = {}
+    rows, notes = {subset.name: subset.entry.rows for subset in subsets}, dict[str, Notes]()
     watcher.start(len(subsets))
 
     def watch(subset: Subset) -> Any:
@@ -107,14 +112,13 @@ def _write(form: ExportFormat, subsets: list[Subset], folder: Path, watcher: Sil
                 whole.add(subset, watch(subset))
                 notes[subset.name] = Notes()
                 watcher.done(f"{subset.entry.name}: {subset.entry.rows:,} rows")
-        files = [entry(path, folder, whole.file, whole.rows)]
-        return _Made(files, rows, notes)
+        return _Made({path.name: entry(path, folder, whole.file, whole.rows)}, rows, notes)
     for subset in subsets:
         one: Exported = write_subset(form, subset, folder, watch(subset))
-        files.append(one.file)
+        data[subset.name] = one.file
         notes[subset.name] = one.notes
         watcher.done(f"{subset.entry.name}: {one.file.rows:,} rows")
-    return _Made(files, rows, notes)
+    return _Made(data, rows, notes)
 
 
 def _head(dataset: BuiltDataset, form: ExportFormat, policy: Policy) -> dict[str, Any]:

@@ -33,8 +33,12 @@ def is_passing_code(code: int) -> bool:
 
 
 def told(error: BaseException) -> str:
-    """The first line of an error, without tokens, keys, and the queries of addresses, which are signed."""
-    text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """The first line of an error, without secrets."""
+    return without_secrets(next((line for line in str(error).splitlines() if line.strip()), type(error).__name__))
+
+
+def without_secrets(text: str) -> str:
+    """A text without tokens, keys, and the queries of addresses, which are signed."""
     text = re.sub(r"(\w+://)[^/\s'\"@]*@", r"\1", text)
     text = re.sub(r"(\w+://[^\s'\"?]*)\?[^\s'\"]*", r"\1", text)
     for value in filter(None, map(os.environ.get, SECRETS)):

@@ -6,14 +6,15 @@ if another writer was faster.
 """
 
 import errno
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from medi_build.dataset.reader import BuiltDataset
-from medi_build.dataset.remote.again import again, chain, is_passing_code, told
-from medi_build.dataset.remote.listing import Local, local_files, manifest_bytes, read_manifest, remote_files
+from medi_build.dataset.remote.again import again, chain, is_passing_code, told, without_secrets
+from medi_build.dataset.remote.listing import Local, listed_paths, local_files, manifest_bytes
 from medi_build.dataset.remote.receive import receive
 from medi_build.dataset.schema import MANIFEST
 from medi_build.errors import DatasetError, MediError, PublishError
@@ -21,7 +22,9 @@ from medi_build.files import FileEntry
 from medi_build.progress import Silent
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitOperationAdd
+    from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
+
+    Operations = list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete]
 
 FILES_AT_ONCE = 16
 """Sent before the next are looked at."""
@@ -33,6 +36,14 @@ OWN = (".gitattributes", "README.md", MANIFEST)
 T = TypeVar("T")
 
 
+class Wanted(NamedTuple):
+    """Attributes: branch: made if missing; None is the repository's own. tag: of the commit. private: if it is new."""
+
+    branch: str | None = None
+    tag: str | None = None
+    private: bool = False
+
+
 class Pushed(NamedTuple):
     """Attributes: commit: of the repository. files: how many the dataset has. fresh: False if it was there already."""
 
@@ -41,24 +52,14 @@ class Pushed(NamedTuple):
     fresh: bool
 
 
-def push(
-    dataset: BuiltDataset,
-    extra: dict[str, bytes],
-    repository: str,
-    branch: str | None,
-    tag: str | None,
-    private: bool,
-    watcher: Silent,
-) -> Pushed:
+def push(dataset: BuiltDataset, extra: dict[str, bytes], repository: str, wanted: Wanted, watcher: Silent) -> Pushed:
     """Make a repository hold exactly this dataset.
 
     Args:
         dataset: what to push.
         extra: small files beside it, name -> content.
         repository: ``OWNER/NAME``, made if it is not there.
-        branch: made if it is not there; None for the repository's own.
-        tag: put on the commit.
-        private: whether a new repository is.
+        wanted: how.
         watcher: told of each file.
 
     Raises:
@@ -72,21 +73,21 @@ def push(
             "rows_per_shard"
         )
     hub = _Hub(repository, watcher)
-    hub.ask(lambda: hub.api.create_repo(repository, repo_type="dataset", private=private, exist_ok=True))
-    if branch:
-        hub.ask(lambda: hub.api.create_branch(repository, repo_type="dataset", branch=branch, exist_ok=True))
-    head = hub.head(branch)
-    there = hub.listing(head)
-    old = hub.manifest(head) if MANIFEST in there else b""
-    new = manifest_bytes(dataset.manifest)
-    gone = _superseded(there, old, {file.entry.path for file in files} | {MANIFEST, *extra}, repository)
-    hub.check_tag(tag, new)
-    commit, fresh = head, old != new
-    if fresh or not {file.entry.path for file in files} <= there:
-        additions = hub.send(files)
-        commit = hub.commit(additions, extra | {MANIFEST: new}, gone, branch, head, new)
-    if tag:
-        hub.ask(lambda: hub.api.create_tag(repository, repo_type="dataset", tag=tag, revision=commit, exist_ok=True))
+    with _quiet(watcher.say):
+        hub.make(wanted)
+        head = hub.head(wanted.branch)
+        there = hub.listing(head)
+        old = hub.manifest(head) if MANIFEST in there else b""
+        new = manifest_bytes(dataset.manifest)
+        paths = {file.entry.path for file in files}
+        gone = _superseded(there, old, paths | {MANIFEST, *extra}, repository)
+        hub.check_tag(wanted.tag, new)
+        commit, fresh = head, old != new
+        if fresh or not paths <= there:
+            operations = _operations(hub.send(files), extra | {MANIFEST: new}, gone)
+            commit = hub.commit(operations, wanted.branch, head, new)
+        if wanted.tag:
+            hub.tag(wanted.tag, commit)
     return Pushed(commit, len(files) + 1, fresh)
 
 
@@ -98,17 +99,17 @@ def pull(repository: str, revision: str | None, out: Path, watcher: Silent) -> b
         OutputError: see `receive`.
     """
     hub = _Hub(repository, watcher)
-    commit = hub.head(revision)
-    manifest = hub.manifest(commit)
+    where = revision or "its main branch"
 
     def fetch(entry: FileEntry, path: Path) -> None:
         root = path
         for _ in Path(entry.path).parts:
             root = root.parent
-        hub.ask(lambda: hub.download(entry.path, commit, root), f"{entry.path} at {revision or 'its main branch'}")
+        hub.ask(lambda: hub.download(entry.path, commit, root), f"{entry.path} at {where}")
 
-    with _quiet():
-        return receive(manifest, f"hf://datasets/{repository}", out, fetch, watcher)
+    with _quiet(watcher.say):
+        commit = hub.head(revision)
+        return receive(hub.manifest(commit), f"hf://datasets/{repository}", out, fetch, watcher)
 
 
 def _superseded(there: set[str], old: bytes, new: set[str], repository: str) -> list[str]:
@@ -122,7 +123,7 @@ def _superseded(there: set[str], old: bytes, new: set[str], repository: str) -> 
             f"{repository}: holds something else ({', '.join(sorted(others)[:3])}) and no {MANIFEST} of medi; choose "
             "another repository, or empty that one first"
         )
-    before = {entry.path for entry in remote_files(read_manifest(old, repository))} if old else set()
+    before = listed_paths(old)
     if strays := {path for path in there - before - new if path.startswith("data/")}:
         raise PublishError(
             f"{repository}: holds {min(strays)}, which its {MANIFEST} does not list and load_dataset would read; "
@@ -164,6 +165,20 @@ class _Hub:
         }.get(code or 0, "run the same command again: what has arrived is not sent twice")
         raise PublishError(f"{name}{told(error)}; {advice}") from None
 
+    def make(self, wanted: Wanted) -> None:
+        """The repository and its branch, if they are not there."""
+        self.ask(
+            lambda: self.api.create_repo(self.repository, repo_type="dataset", private=wanted.private, exist_ok=True)
+        )
+        if branch := wanted.branch:
+            self.ask(lambda: self.api.create_branch(self.repository, repo_type="dataset", branch=branch, exist_ok=True))
+
+    def tag(self, tag: str, commit: str) -> None:
+        """Name a commit."""
+        self.ask(
+            lambda: self.api.create_tag(self.repository, repo_type="dataset", tag=tag, revision=commit, exist_ok=True)
+        )
+
     def head(self, revision: str | None) -> str:
         """The commit that a branch or tag is at."""
         info = self.ask(lambda: self.api.dataset_info(self.repository, revision=revision), revision or "")
@@ -177,15 +192,13 @@ class _Hub:
         """``manifest.json``, never from a cache."""
         import tempfile
 
-        with tempfile.TemporaryDirectory() as folder, _quiet():
+        with tempfile.TemporaryDirectory() as folder:
             return self.ask(lambda: self.download(MANIFEST, commit, Path(folder)), MANIFEST).read_bytes()
 
     def download(self, path: str, commit: str, folder: Path) -> Path:
         """A file to its place below a folder."""
         return Path(
-            self.api.hf_hub_download(
-                self.repository, path, repo_type="dataset", revision=commit, local_dir=folder, force_download=True
-            )
+            self.api.hf_hub_download(self.repository, path, repo_type="dataset", revision=commit, local_dir=folder)
         )
 
     def check_tag(self, tag: str | None, manifest: bytes) -> None:
@@ -209,10 +222,9 @@ class _Hub:
         for start in range(0, len(files), FILES_AT_ONCE):
             some = files[start : start + FILES_AT_ONCE]
             made = [_addition(CommitOperationAdd, file) for file in some]
-            with _quiet():
-                self.ask(lambda made=made: self.api.preupload_lfs_files(  # type: ignore[misc]
-                    self.repository, made, repo_type="dataset", free_memory=False
-                ))  # fmt: skip
+            self.ask(lambda made=made: self.api.preupload_lfs_files(  # type: ignore[misc]
+                self.repository, made, repo_type="dataset", free_memory=False
+            ))  # fmt: skip
             for file, addition in zip(some, made, strict=True):
                 digest = addition.upload_info.sha256.hex()
                 if digest != file.entry.sha256:
@@ -224,36 +236,31 @@ class _Hub:
             additions += made
         return additions
 
-    def commit(
-        self,
-        additions: "list[CommitOperationAdd]",
-        extra: dict[str, bytes],
-        gone: list[str],
-        branch: str | None,
-        parent: str,
-        manifest: bytes,
-    ) -> str:
+    def commit(self, operations: "Operations", branch: str | None, parent: str, manifest: bytes) -> str:
         """One commit of everything; its id. One whose answer was lost is recognised by the manifest."""
-        from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
-
-        operations: list[CommitOperationAdd | CommitOperationDelete | CommitOperationCopy] = [
-            *additions,
-            *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=data) for name, data in extra.items()),
-            *(CommitOperationDelete(path_in_repo=path) for path in gone),
-        ]
 
         def once() -> str:
             head = self.api.dataset_info(self.repository, revision=branch).sha
             if head != parent and self.manifest(str(head)) == manifest:
                 return str(head)
-            with _quiet():
-                made = self.api.create_commit(
-                    self.repository, operations, repo_type="dataset", revision=branch, parent_commit=parent,
-                    commit_message="medi push",
-                )  # fmt: skip
+            made = self.api.create_commit(
+                self.repository, operations, repo_type="dataset", revision=branch, parent_commit=parent,
+                commit_message="medi push",
+            )  # fmt: skip
             return str(made.oid)
 
         return self.ask(once)
+
+
+def _operations(additions: "list[CommitOperationAdd]", small: dict[str, bytes], gone: list[str]) -> "Operations":
+    """What the commit does: files that were sent, small ones that come along, and those that go."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    return [
+        *additions,
+        *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=data) for name, data in small.items()),
+        *(CommitOperationDelete(path_in_repo=path) for path in gone),
+    ]
 
 
 def _addition(kind: Any, file: Local) -> Any:
@@ -263,9 +270,20 @@ def _addition(kind: Any, file: Local) -> Any:
         raise DatasetError(f"{file.path}: cannot be read ({told(error)}); build or check it out again") from error
 
 
+class _Heard(logging.Handler):
+    """Hands on what the hub's library logs, without the signed addresses that it tells when it tries again."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._say(without_secrets(record.getMessage()))
+
+
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the bars of the hub's library."""
+def _quiet(say: Callable[[str], None]) -> Iterator[None]:
+    """Without the bars of the hub's library; what it logs is told to ``say``."""
     from huggingface_hub.utils import (  # type: ignore[attr-defined]
         are_progress_bars_disabled,
         disable_progress_bars,
@@ -273,10 +291,14 @@ def _quiet() -> Iterator[None]:
     )
 
     before = are_progress_bars_disabled()
+    logger = logging.getLogger("huggingface_hub")
+    handlers = logger.handlers
     disable_progress_bars()
+    logger.handlers = [_Heard(say)]
     try:
         yield
     finally:
+        logger.handlers = handlers
         if not before:
             enable_progress_bars()
 

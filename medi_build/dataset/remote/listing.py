@@ -74,3 +74,13 @@ def read_manifest(data: bytes, where: str) -> Manifest:
 def remote_files(manifest: Manifest) -> list[FileEntry]:
     """Every file but the manifest itself."""
     return [*(shard for one in manifest.datasets for shard in one.shards), *manifest.files]
+
+
+def listed_paths(manifest: bytes) -> set[str]:
+    """The paths that a manifest of any version lists; none where it is no manifest."""
+    try:
+        found = orjson.loads(manifest or b"{}")
+        groups = [found.get("files", []), *(one.get("shards", []) for one in found.get("datasets", []))]
+        return {str(file["path"]) for group in groups for file in group}
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
+        return set()

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from medi_build.dataset.export.croissant import CROISSANT, of_build
 from medi_build.dataset.reader import BuiltDataset
 from medi_build.dataset.remote import hub, object_store
 from medi_build.dataset.remote.place import parse
@@ -19,16 +20,16 @@ def push(
         PublishError: see `hub.push` and `object_store.push`.
         DatasetError: a file is not what the manifest says.
     """
-    place = parse(target)
+    place, extra = parse(target), {CROISSANT: of_build(dataset.manifest)}
     rows = f"{dataset.manifest.rows:,} records"
     if place.repository:
-        done = hub.push(dataset, {}, place.repository, revision, tag, private, watcher)
+        done = hub.push(dataset, extra, place.repository, hub.Wanted(revision, tag, private), watcher)
         state = "now in" if done.fresh else "already in"
         named = f", tag {tag}" if tag else ""
         return f"{rows} in {done.files:,} files {state} {place} at commit {done.commit}{named}"
     if revision or private:
         raise OptionError(f"{target}: --revision and --private are for repositories of the hub; a store has tags alone")
-    number, fresh = object_store.push(dataset, {}, place.url, tag, watcher)
+    number, fresh = object_store.push(dataset, extra, place.url, tag, watcher)
     return f"{rows} {'now in' if fresh else 'already in'} {place} as version {number}" + (f", tag {tag}" if tag else "")
 
 
