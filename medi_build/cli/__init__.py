@@ -9,6 +9,7 @@ from typing import NoReturn
 import typer
 
 from medi_build.cli import cache, ls, versions
+from medi_build.cli.blame import blame_command
 from medi_build.cli.branch import branch_command
 from medi_build.cli.build import REAL_MEDI, build_command
 from medi_build.cli.checkout import checkout_command
@@ -56,6 +57,7 @@ app.command("push")(push_command)
 app.command("pull")(pull_command)
 app.command("compare-release")(compare_release_command)
 app.command("diff")(diff_command)
+app.command("blame")(blame_command)
 app.add_typer(ls.commands(), name="ls")
 app.command("show")(show_command)
 app.command("validate")(validate_command)

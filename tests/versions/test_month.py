@@ -31,6 +31,7 @@ def test_the_page_runs_from_an_empty_folder(tmp_path: Path) -> None:
         env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "COLUMNS": "120",
              "MEDI_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"},
         capture_output=True,
+        check=False,
         text=True,
         timeout=900,
     )  # fmt: skip
