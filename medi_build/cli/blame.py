@@ -30,8 +30,8 @@ def blame_command(
     import orjson
 
     from medi_build.dataset.blame import blame, check_not_purged, story
-    from medi_build.dataset.versions.names import is_folder
     from medi_build.dataset.versions.refs import open_any
+    from medi_build.dataset.versions.which import is_folder
     from medi_build.errors import DatasetError
 
     dataset, folder = open_any(where, warehouse), is_folder(where, warehouse)
