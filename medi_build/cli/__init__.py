@@ -8,7 +8,8 @@ from typing import NoReturn
 
 import typer
 
-from medi_build.cli import cache, ls
+from medi_build.cli import cache, ls, versions
+from medi_build.cli.blame import blame_command
 from medi_build.cli.branch import branch_command
 from medi_build.cli.build import REAL_MEDI, build_command
 from medi_build.cli.checkout import checkout_command
@@ -29,6 +30,7 @@ from medi_build.cli.mine import mine_command
 from medi_build.cli.options import SAMPLES
 from medi_build.cli.plan import plan_command
 from medi_build.cli.pull import pull_command
+from medi_build.cli.purge import purge_command
 from medi_build.cli.push import push_command
 from medi_build.cli.quantize import quantize_command
 from medi_build.cli.show import show_command
@@ -55,6 +57,7 @@ app.command("push")(push_command)
 app.command("pull")(pull_command)
 app.command("compare-release")(compare_release_command)
 app.command("diff")(diff_command)
+app.command("blame")(blame_command)
 app.add_typer(ls.commands(), name="ls")
 app.command("show")(show_command)
 app.command("validate")(validate_command)
@@ -73,6 +76,8 @@ app.command("tag")(tag_command)
 app.command("branch")(branch_command)
 app.command("checkout")(checkout_command)
 app.command("gc")(gc_command)
+app.command("purge")(purge_command)
+app.add_typer(versions.commands(), name="versions")
 
 
 class _Stopped(BaseException):

@@ -1,7 +1,6 @@
 """``medi diff``."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from medi_build.cli.console import OUT, print_entry, print_error, shorten
+from medi_build.cli.options import WarehouseOption
 from medi_build.errors import MediError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _MOST_FACTS = 20
 
 
 def diff_command(
-    old: Annotated[str, typer.Argument(metavar="A", help="Output folder of a build.")],
+    old: Annotated[str, typer.Argument(metavar="A", help="Output folder of a build, or a version: tag, branch or id.")],
     new: Annotated[str, typer.Argument(metavar="B", help="The one to compare with it.")],
     provenance: Annotated[
         bool, typer.Option("--provenance", help="Also compare the raw file and row that a record came from.")
@@ -44,6 +44,7 @@ def diff_command(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and no table; texts are whole there.")] = False,
+    warehouse: WarehouseOption = None,
 ) -> None:
     """Compare two builds: rows by id and field, instructions, licences, cards, settings, datasets that came or went.
 
@@ -51,15 +52,15 @@ def diff_command(
     Exit code as diff(1): 0 where nothing differs, 1 where something does, 2 in case of trouble. With --fail-on 0 says
     that all gates passed, 1 that one failed. A limit is held against the change of each dataset and of all together.
 
-    Example: `medi diff out/last-week out/this-week --fail-on "rows<-5%,licence,false_negatives>+1%"`
+    Example: `medi diff main out/medi --fail-on "rows<-5%,licence,false_negatives>+1%"`
     """
     from medi_build.dataset.diff import diff
     from medi_build.dataset.gates import check_gates, parse_gates
-    from medi_build.dataset.reader import open_dataset
+    from medi_build.dataset.versions.refs import open_any
 
     try:
         gates = parse_gates(fail_on) if fail_on is not None else []
-        difference = diff(open_dataset(Path(old)), open_dataset(Path(new)), provenance)
+        difference = diff(open_any(old, warehouse), open_any(new, warehouse), provenance)
     except MediError as error:
         print_error(type(error).__name__, str(error))
         raise typer.Exit(_TROUBLE) from error

@@ -72,8 +72,7 @@ def _cut(tables: Iterable[pa.Table], rows_per_shard: int) -> Iterator[tuple[int,
 def _write_shard(path: Path, out: Path, tables: Iterable[pa.Table], json_file: HashingFile) -> FileEntry:
     def written() -> Iterator[pa.Table]:
         for table in tables:
-            rows = json_rows(table)
-            json_file.write(b",\n" + rows if json_file.size else rows)
+            append_json(json_file, table)
             yield table
 
     return write_shard(path, out, written())
@@ -96,6 +95,12 @@ def write_shard(path: Path, out: Path, tables: Iterable[pa.Table]) -> FileEntry:
             writer.write_table(table.combine_chunks(), row_group_size=table.num_rows)
             rows += table.num_rows
     return entry(path, out, file, rows)
+
+
+def append_json(file: HashingFile, table: pa.Table) -> None:
+    """Add rows to a dataset's part of ``medi-data.json``."""
+    rows = json_rows(table)
+    file.write(b",\n" + rows if file.size else rows)
 
 
 def json_rows(table: pa.Table) -> bytes:

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from medi_build.dataset.reader import Manifest, open_dataset
 from medi_build.dataset.schema import LISTS
-from medi_build.dataset.versions.names import is_folder, may_be_version
+from medi_build.dataset.versions.names import may_be_version
+from medi_build.dataset.versions.which import is_folder
 from medi_build.errors import InputError
 from medi_build.ingest.json_rows import json_values
 from medi_build.ingest.mined_forms import (

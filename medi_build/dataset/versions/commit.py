@@ -6,7 +6,6 @@ again, finds the same paths, for they follow from the parent and the manifest.
 """
 
 import hashlib
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.refs import SnapshotRefType
 from pyiceberg.table.update.snapshot import ManageSnapshots
 
-from medi_build.dataset.reader import BuiltDataset, DatasetEntry, Manifest, open_dataset, read_manifest
+from medi_build.dataset.reader import BuiltDataset, DatasetEntry, Manifest, open_dataset
 from medi_build.dataset.schema import MANIFEST as MANIFEST_FILE
 from medi_build.dataset.versions.log import (
     CHANGED,
@@ -32,11 +31,13 @@ from medi_build.dataset.versions.log import (
     Commit,
     commit_of,
 )
-from medi_build.dataset.versions.place import MADE_AGAIN, Placing, place, place_all, sync
+from medi_build.dataset.versions.pending import writing
+from medi_build.dataset.versions.place import MADE_AGAIN, Placing, place_all, store_manifest, sync
 from medi_build.dataset.versions.refs import MAIN, check_name, is_tagged, live_files, manifest_of
-from medi_build.dataset.versions.warehouse import Warehouse, writing
+from medi_build.dataset.versions.tombstones import check_not_purged
+from medi_build.dataset.versions.warehouse import Warehouse
 from medi_build.errors import DatasetError, VersionError, did_you_mean
-from medi_build.files import FileEntry, replacing
+from medi_build.files import FileEntry
 from medi_build.progress import Silent
 
 ATTEMPTS = 20
@@ -92,6 +93,9 @@ def commit(
         raise VersionError("-m: empty; say in a few words what is new in this version")
     dataset = open_dataset(folder)
     text = (folder / MANIFEST_FILE).read_bytes()
+    if Manifest.model_validate_json(text) != dataset.manifest:
+        raise DatasetError(f"{folder}: was built again meanwhile; run the command again")
+    small = _small_files(dataset)
     with writing(warehouse, progress, create=True) as opened:
         for _ in range(ATTEMPTS):
             table = opened.table()
@@ -103,7 +107,8 @@ def commit(
                 is_tagged(table.metadata, tag, None)
             step = _step(opened, head, dataset.manifest, digest)
             places = _place(opened, dataset, step)
-            _place_manifest(opened, dataset, text, digest)
+            check_not_purged(opened.root, places)
+            store_manifest(opened.manifest_folder(digest), text, small)
             about = _about(dataset.manifest, message.strip(), digest, step)
             try:
                 return Committed(_snapshot(opened, table, branch, tag, about, step, places), new=True)
@@ -171,22 +176,21 @@ def _place(warehouse: Warehouse, dataset: BuiltDataset, step: Step) -> list[Path
     return [one.target for one in files]
 
 
-def _place_manifest(warehouse: Warehouse, dataset: BuiltDataset, text: bytes, digest: str) -> None:
-    """Store manifest.json and the small files it lists; a folder that is there is whole."""
-    target = warehouse.manifest_folder(digest)
-    target.parent.mkdir(exist_ok=True)
-    if not target.is_dir():
-        with replacing(target) as temporary:
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir()
-            for file in dataset.manifest.files:
-                if file.path != MADE_AGAIN:
-                    (temporary / file.path).parent.mkdir(parents=True, exist_ok=True)
-                    place(dataset.root / file.path, temporary / file.path, file.sha256)
-            (temporary / MANIFEST_FILE).write_bytes(text)
-            if read_manifest(temporary / MANIFEST_FILE) != dataset.manifest:
-                raise DatasetError(f"{dataset.root}: was built again meanwhile; run the command again")
-    sync([target.parent])
+def _small_files(dataset: BuiltDataset) -> dict[str, bytes]:
+    """Path to content of the small files that are stored with the manifest."""
+    contents = {file.path: (dataset.root / file.path).read_bytes() for file in dataset.manifest.files if _stored(file)}
+    for file in filter(_stored, dataset.manifest.files):
+        digest = hashlib.sha256(contents[file.path]).hexdigest()
+        if digest != file.sha256:
+            raise DatasetError(
+                f"{dataset.root / file.path}: sha256 is {digest}, the manifest says {file.sha256}; it was changed or "
+                "damaged: build again"
+            )
+    return contents
+
+
+def _stored(file: FileEntry) -> bool:
+    return file.path != MADE_AGAIN
 
 
 def _about(manifest: Manifest, message: str, digest: str, step: Step) -> dict[str, str]:

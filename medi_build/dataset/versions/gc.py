@@ -13,7 +13,9 @@ from pyiceberg.manifest import ManifestFile
 from pyiceberg.table import Table
 
 from medi_build.dataset.versions.log import MANIFEST, reachable
-from medi_build.dataset.versions.warehouse import Warehouse, writing
+from medi_build.dataset.versions.pending import writing
+from medi_build.dataset.versions.place import files_of, remove
+from medi_build.dataset.versions.warehouse import Warehouse
 from medi_build.errors import VersionError
 from medi_build.progress import Silent
 
@@ -62,27 +64,11 @@ def gc(
         age = older_than if older_than is not None else 0.0 if opened.embedded else DAY
         youngest = time.time() - age if age else float("inf")
         needed |= {Path(table.metadata_location), *(Path(one.metadata_file) for one in table.metadata.metadata_log)}
-        unneeded = [path for path in files_of(opened) if path not in needed and _changed(path) < youngest]
+        unneeded = [path for path in files_of(opened.root) if path not in needed and _changed(path) < youngest]
         size = sum(path.stat().st_size for path in unneeded if path.stat().st_nlink == 1)
         if not dry_run:
-            remove(opened, unneeded)
+            remove(opened.root, unneeded)
         return Swept(lost, unneeded, size)
-
-
-def remove(warehouse: Warehouse, paths: list[Path]) -> None:
-    """Delete files of a warehouse, and the folders that are empty then."""
-    for path in paths:
-        path.unlink(missing_ok=True)
-    for top in (warehouse.records / "data", warehouse.root / "manifests"):
-        for folder in sorted((one for one in top.rglob("*") if one.is_dir()), reverse=True):
-            if not any(folder.iterdir()):
-                folder.rmdir()
-
-
-def files_of(warehouse: Warehouse) -> Iterator[Path]:
-    """Everything that a gc may judge."""
-    for top in (warehouse.records, warehouse.root / "manifests"):
-        yield from (path for path in top.rglob("*") if path.is_symlink() or not path.is_dir())
 
 
 def _changed(path: Path) -> float:

@@ -2,12 +2,13 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from medi_build.dataset.reader import BuiltDataset, shard_tables
+from medi_build.dataset.schema import MANIFEST
 from medi_build.dataset.shards import json_rows
 from medi_build.errors import DatasetError
 from medi_build.files import file_digest, replacing, sync_folder
@@ -62,6 +63,22 @@ def _linked(source: Path, target: Path) -> bool:
     return True
 
 
+def store_manifest(folder: Path, manifest: bytes, files: Mapping[str, bytes]) -> None:
+    """Write the folder of a manifest, named by its digest, in one step; one that is there is whole.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder.parent.mkdir(exist_ok=True)
+    if not folder.is_dir():
+        with replacing(folder) as temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
+            for path, content in {**files, MANIFEST: manifest}.items():
+                (temporary / path).parent.mkdir(parents=True, exist_ok=True)
+                (temporary / path).write_bytes(content)
+    sync([folder.parent])
+
+
 def json_parts(dataset: BuiltDataset) -> Iterator[Iterator[bytes]]:
     """The rows of ``medi-data.json``, a part for each row group. Raises `DatasetError`: a shard cannot be read."""
     for path in dataset.shards:
@@ -78,3 +95,19 @@ def sync(paths: Iterable[Path]) -> None:
         elif os.name == "posix":
             with path.open("rb") as file:
                 os.fsync(file.fileno())
+
+
+def remove(root: Path, paths: list[Path]) -> None:
+    """Delete files of a warehouse, and the folders that are empty then."""
+    for path in paths:
+        path.unlink(missing_ok=True)
+    for top in (root / "records" / "data", root / "manifests"):
+        for folder in sorted((one for one in top.rglob("*") if one.is_dir()), reverse=True):
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def files_of(root: Path) -> Iterator[Path]:
+    """Everything that a gc may judge."""
+    for top in (root / "records", root / "manifests"):
+        yield from (path for path in top.rglob("*") if path.is_symlink() or not path.is_dir())

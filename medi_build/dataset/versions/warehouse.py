@@ -7,6 +7,7 @@
     records/metadata/           what Iceberg writes: metadata, manifest lists, manifests
     manifests/SHA256/           manifest.json of a version, and the small files that it lists
     tombstones.jsonl            what was purged
+    journal.json                there while `purge` or `relocate` exchange the history
     lock                        held by who writes
 """
 
@@ -19,11 +20,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
-from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.exceptions import NoSuchTableError, NotInstalledError, RESTError
 from pyiceberg.table import Table
 from pyiceberg.utils.config import Config
 from sqlalchemy import select
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
 
 from medi_build.dataset.schema import RECORDS
 from medi_build.dataset.versions.names import is_warehouse, warehouse_folder
@@ -97,8 +99,13 @@ class Warehouse:
         return table
 
 
-def metadata_location(catalog: SqlCatalog) -> str | None:
-    """Where the catalog says that the table's metadata lies; None if it has no table."""
+def metadata_location(catalog: Catalog) -> str | None:
+    """Where a catalog says that the table's metadata lies; None if it has no table.
+
+    Of a catalog in SQL the row is read, for a table whose metadata is gone cannot be loaded.
+    """
+    if not isinstance(catalog, SqlCatalog):
+        return catalog.load_table(TABLE).metadata_location if catalog.table_exists(TABLE) else None
     namespace, name = TABLE
     row = (IcebergTables.catalog_name == catalog.name, IcebergTables.table_namespace == namespace)
     with catalog.engine.connect() as connection:
@@ -120,13 +127,16 @@ def reading(folder: Path | None) -> Iterator[Warehouse]:
         raise VersionError(
             f"{root}: no warehouse; `medi commit DIR -m TEXT` makes one, --warehouse or MEDI_WAREHOUSE names another"
         )
-    with _catalog(root) as warehouse:
-        yield warehouse
+    try:
+        with _catalog(root) as warehouse:
+            yield warehouse
+    except (OSError, SQLAlchemyError, RESTError) as error:
+        raise _unusable(root, error) from error
 
 
 @contextmanager
-def writing(folder: Path | None, progress: Silent | None = None, create: bool = False) -> Iterator[Warehouse]:
-    """Open a warehouse to change it, alone among the processes of this machine.
+def locked(folder: Path | None, progress: Silent | None = None, create: bool = False) -> Iterator[Warehouse]:
+    """Open a warehouse alone among the processes of this machine; see `pending.writing`, which also finishes things.
 
     Args:
         folder: as for `warehouse_folder`.
@@ -145,12 +155,17 @@ def writing(folder: Path | None, progress: Silent | None = None, create: bool = 
             _check_contents(root)
             root.mkdir(parents=True, exist_ok=True)
         with _locked(root, progress or Silent()), _catalog(root) as warehouse:
-            if create:
-                _create_table(warehouse)
             yield warehouse
-    except OSError as error:
-        place = error.filename or root
-        raise VersionError(f"{place}: cannot be used ({error.strerror or error}); nothing was committed") from error
+    except (OSError, SQLAlchemyError, RESTError) as error:
+        raise _unusable(root, error) from error
+
+
+def _unusable(root: Path, error: Exception) -> VersionError:
+    """What to say of a disk, a database or a server that does not do what it was asked."""
+    place, why = root, str(getattr(error, "orig", error))
+    if isinstance(error, OSError):
+        place, why = error.filename or root, error.strerror or why
+    return VersionError(f"{place}: cannot be used ({why}); make room or get access, then run the same command again")
 
 
 @contextmanager
@@ -177,7 +192,13 @@ def _locked(root: Path, progress: Silent) -> Iterator[None]:
 def _catalog(root: Path) -> Iterator[Warehouse]:
     configured: Any = Config().get_catalog_config(CATALOG)
     if configured is not None:
-        catalog = load_catalog(CATALOG)
+        try:
+            catalog = load_catalog(CATALOG, **configured)
+        except (ValueError, NotInstalledError) as error:
+            raise VersionError(
+                f"the catalog {CATALOG!r} of pyiceberg's configuration (~/.pyiceberg.yaml, "
+                f"PYICEBERG_CATALOG__{CATALOG.upper()}__...) cannot be used: {error}"
+            ) from error
     else:
         where = URL.create("sqlite", database=str(root / "catalog.db"), query={"timeout": str(BUSY_SECONDS)})
         catalog = SqlCatalog(CATALOG, uri=where.render_as_string())
@@ -189,15 +210,16 @@ def _catalog(root: Path) -> Iterator[Warehouse]:
 
 def _check_contents(root: Path) -> None:
     """Raise `VersionError` where a new warehouse would lie among other things."""
-    ours = {"lock", "catalog.db", "catalog.db-journal", "records", "manifests", "tombstones.jsonl"}
+    ours = {"lock", "catalog.db", "catalog.db-journal", "records", "manifests"}
     if root.is_dir() and not is_warehouse(root) and (others := sorted({one.name for one in root.iterdir()} - ours)):
         raise VersionError(f"{root}: holds something else ({others[0]}); --warehouse takes a new or an empty folder")
 
 
-def _create_table(warehouse: Warehouse) -> None:
+def create_table(warehouse: Warehouse) -> None:
+    """Make the table, if there is none."""
     catalog = warehouse.catalog
     catalog.create_namespace_if_not_exists(TABLE[0])
-    if catalog.table_exists(TABLE):
+    if metadata_location(catalog) is not None:
         return
     warehouse.records.mkdir(exist_ok=True)
     made = catalog.create_table_transaction(TABLE, RECORDS, location=str(warehouse.records), properties=PROPERTIES)
