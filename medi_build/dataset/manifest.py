@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import io
-import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +18,7 @@ from medi_build.dataset.reader import DatasetEntry, ExcludedSet, Manifest, SideP
 from medi_build.dataset.receipt import Receipt
 from medi_build.dataset.schema import MANIFEST, SCHEMA_VERSION
 from medi_build.errors import OutputError
-from medi_build.files import FileEntry, atomic_file, entry, write_bytes
+from medi_build.files import FileEntry, HashingFile, atomic_file, entry, write_bytes
 
 WRITER_LIBRARIES = ("pyarrow", "polars")
 """Their versions may change the bytes of a file, never its rows."""
@@ -73,7 +72,7 @@ def publish(
     out = output.root
     overlaps = overlaps_of(out, receipts)
     files = [
-        _join_json(out, receipts),
+        _join_json(output, receipts),
         _tasks_table(out, receipts),
         write_bytes(out / "README.md", dataset_card(pipeline, receipts, cards, overlaps, excluded).encode(), out),
     ]
@@ -104,8 +103,13 @@ def _entry(receipt: Receipt) -> DatasetEntry:
     )
 
 
-def _join_json(out: Path, receipts: Sequence[Receipt]) -> FileEntry:
-    """One JSON array, streamed from the datasets' parts; rows of one task stand next to each other."""
+def _join_json(output: OutputFolder, receipts: Sequence[Receipt]) -> FileEntry:
+    """One JSON array, streamed from the datasets' parts; rows of one task stand next to each other.
+
+    Raises:
+        OutputError: a part is gone, or is not what was written; its dataset then counts as unfinished.
+    """
+    out = output.root
     path = out / "medi-data.json"
     with atomic_file(path) as file:
         file.write(b"[")
@@ -116,14 +120,30 @@ def _join_json(out: Path, receipts: Sequence[Receipt]) -> FileEntry:
             file.write(b"\n" if first else b",\n")
             first = False
             try:
-                with (out / receipt.fragment.path).open("rb") as part:
-                    shutil.copyfileobj(part, file, 1 << 20)
+                digest = _copy(out / receipt.fragment.path, file)
             except FileNotFoundError as error:
                 raise OutputError(
                     f"{out / receipt.fragment.path}: gone while the build ran; run the command again"
                 ) from error
+            if digest != receipt.fragment.sha256:
+                output.forget(receipt.task_id)
+                raise OutputError(
+                    f"{out / receipt.fragment.path}: sha256 is {digest}, but {receipt.fragment.sha256} was written: "
+                    f"something changed it, or the disk is failing. Run the same command again, which makes "
+                    f"{receipt.dataset} anew"
+                )
         file.write(b"\n]\n")
     return entry(path, out, file, sum(r.rows for r in receipts))
+
+
+def _copy(part: Path, file: HashingFile) -> str:
+    """Append a file; returns the digest of what it held."""
+    digest = hashlib.sha256()
+    with part.open("rb") as source:
+        while block := source.read(1 << 20):
+            digest.update(block)
+            file.write(block)
+    return digest.hexdigest()
 
 
 def _tasks_table(out: Path, receipts: Sequence[Receipt]) -> FileEntry:
