@@ -17,7 +17,7 @@ _RULES = (
     (re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/?#@'\"]*@", re.IGNORECASE), rf"\g<1>{HIDDEN}@"),
     (re.compile(rf"([?&;](?:[\w.-]*[-_.])?(?:{_WORDS}|awsaccesskeyid|key)=)[^&;#\s'\"]+", re.IGNORECASE),
      rf"\g<1>{HIDDEN}"),
-    (re.compile(r"(\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}", re.IGNORECASE), rf"\g<1>{HIDDEN}"),
+    (re.compile(r"(\bauthorization['\"]?[:=]\s*['\"]?(?:\w+\s+)?)[\w.~+/=-]{8,}", re.IGNORECASE), rf"\g<1>{HIDDEN}"),
     (re.compile(r"\bhf_[A-Za-z0-9]{16,}"), HIDDEN),
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), HIDDEN),
 )  # fmt: skip

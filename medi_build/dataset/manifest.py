@@ -6,7 +6,6 @@ import io
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 
 import orjson
 
@@ -78,7 +77,7 @@ def publish(
     overlaps = overlaps_of([(r.dataset, [out / shard.path for shard in r.shards]) for r in receipts])
     manifest = manifest.model_copy(update={"overlaps": overlaps})
     files = [
-        _join_json(out, receipts),
+        _join_json(output, receipts),
         write_bytes(out / "tasks.csv", tasks_table(manifest), out, len(receipts)),
         write_bytes(out / "README.md", dataset_card(manifest).encode(), out),
     ]
@@ -125,21 +124,35 @@ def _entry(receipt: Receipt, card: Card) -> DatasetEntry:
     )
 
 
-def _join_json(out: Path, receipts: Sequence[Receipt]) -> FileEntry:
-    """One JSON array, streamed from the datasets' parts; rows of one task stand next to each other."""
+def _join_json(output: OutputFolder, receipts: Sequence[Receipt]) -> FileEntry:
+    """One JSON array, streamed from the datasets' parts; rows of one task stand next to each other.
+
+    Raises:
+        OutputError: a part is gone, or is not what was written; its dataset then counts as unfinished.
+    """
+    out = output.root
     path = out / "medi-data.json"
     with atomic_file(path) as file:
-        write_json_array(file, (_pieces(out / r.fragment.path) for r in receipts if r.rows))
+        write_json_array(file, (_pieces(output, receipt) for receipt in receipts if receipt.rows))
     return entry(path, out, file, sum(r.rows for r in receipts))
 
 
-def _pieces(fragment: Path) -> Iterator[bytes]:
+def _pieces(output: OutputFolder, receipt: Receipt) -> Iterator[bytes]:
+    """A dataset's part of the array, checked once it has been read."""
+    part, digest = output.root / receipt.fragment.path, hashlib.sha256()
     try:
-        with fragment.open("rb") as part:
-            while piece := part.read(1 << 20):
+        with part.open("rb") as source:
+            while piece := source.read(1 << 20):
+                digest.update(piece)
                 yield piece
     except FileNotFoundError as error:
-        raise OutputError(f"{fragment}: gone while the build ran; run the command again") from error
+        raise OutputError(f"{part}: gone while the build ran; run the command again") from error
+    if digest.hexdigest() != receipt.fragment.sha256:
+        output.forget(receipt.task_id)
+        raise OutputError(
+            f"{part}: sha256 is {digest.hexdigest()}, but {receipt.fragment.sha256} was written: something changed it, "
+            f"or the disk is failing. Run the same command again, which makes {receipt.dataset} anew"
+        )
 
 
 def tasks_table(manifest: Manifest) -> bytes:
