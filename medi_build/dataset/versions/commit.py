@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import orjson
 from pyiceberg.exceptions import CommitFailedException
-from pyiceberg.io.pyarrow import parquet_files_to_data_files
 from pyiceberg.table import Table
 from pyiceberg.table.refs import SnapshotRefType
 from pyiceberg.table.update.snapshot import ManageSnapshots
 
 from medi_build.dataset.reader import BuiltDataset, DatasetEntry, Manifest, open_dataset
 from medi_build.dataset.schema import MANIFEST as MANIFEST_FILE
+from medi_build.dataset.versions.data_files import data_files_of
 from medi_build.dataset.versions.log import (
     CHANGED,
     DATASETS,
@@ -216,7 +216,7 @@ def _snapshot(
     places: Iterable[Path],
 ) -> Commit:
     """One snapshot in place of the branch's head, and the tag with it. Raises CommitFailedException."""
-    come = parquet_files_to_data_files(table.io, table.metadata, iter(map(str, places)))
+    come = data_files_of(table.metadata, places)
     with table.transaction() as transaction:
         producer = transaction.update_snapshot(snapshot_properties=about, branch=branch).overwrite()
         head = table.metadata.snapshot_by_name(branch)

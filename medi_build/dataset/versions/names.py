@@ -1,4 +1,4 @@
-"""How versions may be named, and where the warehouse is."""
+"""How versions may be called, and where the warehouse is; imports nothing that takes time."""
 
 import os
 import re
