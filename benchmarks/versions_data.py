@@ -5,19 +5,21 @@ Texts are slices of a stream of made-up words with Zipf's frequencies: queries o
 """
 
 import hashlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import orjson
 import pyarrow as pa
 
-from medi_build.dataset.reader import DatasetEntry, Manifest
-from medi_build.dataset.schema import MANIFEST, RECORDS, SCHEMA_VERSION
+from medi_build.dataset.manifest import manifest_bytes
+from medi_build.dataset.schema import MANIFEST, RECORDS
 from medi_build.dataset.shards import write_dataset
-from medi_build.files import FileEntry, write_bytes
-from medi_build.ledger import Ledger
+from medi_build.files import write_bytes
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from tests.dataset.built import dataset_entry, toy_manifest
 
 WORDS, VOCABULARY = 20_000_000, 60_000
 ROWS_PER_BLOCK = 8192
@@ -66,7 +68,7 @@ def _falling(count: int) -> np.ndarray:
     return weights / weights.sum()
 
 
-def _first(stream: Stream, number: int, rows: int) -> dict[str, list]:
+def _first(stream: Stream, number: int, rows: int) -> dict[str, list[Any]]:
     draw = np.random.default_rng((1, number))
     return {
         "query": stream.texts(draw, rows, 12),
@@ -78,7 +80,7 @@ def _first(stream: Stream, number: int, rows: int) -> dict[str, list]:
     }
 
 
-def _second(stream: Stream, number: int, first: dict[str, list]) -> dict[str, list]:
+def _second(stream: Stream, number: int, first: dict[str, list[Any]]) -> dict[str, list[Any]]:
     """Other negatives in 0.7 % of the rows, other texts in 0.3 %, some rows gone, some put in between."""
     draw = np.random.default_rng((2, number))
     rows = len(first["id"])
@@ -124,28 +126,13 @@ def tables(stream: Stream, version: int, number: int, rows: int) -> Iterator[pa.
 
 
 def make(folder: Path, stream: Stream, version: int, size: Size) -> None:
-    """Write a whole folder; ``medi-data.json`` is left out, which no version needs."""
+    """Write a whole folder, but for ``medi-data.json``, which no version keeps and which is larger than all else."""
     entries = []
     for number in range(size.datasets):
         parts = tables(stream, version, number, size.rows_of_dataset)
         written = write_dataset(folder, number, name_of(number), parts, size.rows_per_shard)
         (folder / written.fragment.path).unlink()
-        entries.append(_entry(number, written.shards, written.fragment))
-    rows = sum(one.rows for one in entries)
-    lines = "".join(f"{one.name} {one.rows_sha256}\n" for one in entries)
-    readme = write_bytes(folder / "README.md", f"Version {version}, {rows} rows\n".encode(), folder)
-    manifest = Manifest(
-        schema_version=SCHEMA_VERSION, medi_version="0", writers={}, pipeline={"name": "made-up"}, encoder="none",
-        prompts={}, rows=rows, digest=hashlib.sha256(lines.encode()).hexdigest(), datasets=entries, overlaps=[],
-        files=[readme],
-    )  # fmt: skip
-    (folder / MANIFEST).write_bytes(orjson.dumps(manifest.model_dump(mode="json")))
-
-
-def _entry(number: int, shards: list[FileEntry], fragment: FileEntry) -> DatasetEntry:
-    ledger = Ledger(name_of(number), read=fragment.rows, adapted=fragment.rows, written=fragment.rows)
-    return DatasetEntry(
-        name=name_of(number), task_id=number, kind="pairs", rows=fragment.rows, licence="CC0-1.0",
-        commercial_use="allowed", instructions=[("", "")], rows_sha256=fragment.sha256, shards=shards,
-        ledger=ledger.to_dict(),
-    )  # fmt: skip
+        entries.append(dataset_entry(name_of(number), number, written.fragment.rows, shards=written.shards))
+    readme = write_bytes(folder / "README.md", f"Version {version}\n".encode(), folder)
+    manifest = toy_manifest(entries, files=[readme], digest=f"{version:064}")
+    write_bytes(folder / MANIFEST, manifest_bytes(manifest), folder)

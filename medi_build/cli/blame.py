@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medi_build.cli.console import print_entry, shorten
+from medi_build.cli.opening import open_either
 from medi_build.cli.options import WarehouseOption
 
 if TYPE_CHECKING:
-    from medi_build.dataset.blame import Blame, Story
+    from medi_build.dataset.blame import Blame
+    from medi_build.dataset.story import Story
     from medi_build.dataset.versions.log import Commit
 
 
@@ -29,18 +31,20 @@ def blame_command(
     """
     import orjson
 
-    from medi_build.dataset.blame import blame, check_not_purged, story
-    from medi_build.dataset.versions.refs import open_any
-    from medi_build.dataset.versions.which import is_folder
+    from medi_build.dataset.blame import blame, check_not_purged
     from medi_build.errors import DatasetError
 
-    dataset, folder = open_any(where, warehouse), is_folder(where, warehouse)
+    dataset, is_version = open_either(where, warehouse)
     try:
         found = blame(dataset, record_id)
     except DatasetError:
         check_not_purged(warehouse, record_id)
         raise
-    life = None if folder else story(warehouse, where, found)
+    life = None
+    if is_version:
+        from medi_build.dataset.story import story
+
+        life = story(warehouse, where, found)
     if as_json:
         told = {**found.to_dict(), "commits": _story_dict(life) if life else None}
         print(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode())

@@ -1,20 +1,17 @@
-"""Where one record comes from: raw file and row, card, instructions, miner, build; and the commits that changed it."""
+"""Where one record comes from: raw file and row, card, instructions, miner and build."""
 
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
 
-from medi_build.dataset.diff import compare_dataset
 from medi_build.dataset.reader import BuiltDataset, DatasetEntry
 from medi_build.dataset.row_changes import collected
 from medi_build.dataset.row_examples import record_at
-from medi_build.dataset.versions.log import Commit
 from medi_build.dataset.versions.names import warehouse_folder
-from medi_build.dataset.versions.refs import log, open_version
 from medi_build.dataset.versions.tombstones import read_tombstones, text_digest
 from medi_build.errors import DatasetError, did_you_mean
 
@@ -65,20 +62,6 @@ class Blame:
         }
 
 
-class Story(NamedTuple):
-    """Commits in the life of a record.
-
-    Attributes:
-        brought: the commit since which it has been there without a break; None if that is older than the history kept.
-        changed: the last commit that changed it; None if none did since.
-        fields: what that one changed.
-    """
-
-    brought: Commit | None
-    changed: Commit | None
-    fields: Sequence[str]
-
-
 def blame(dataset: BuiltDataset, record_id: str) -> Blame:
     """Find a record by its id.
 
@@ -103,33 +86,6 @@ def blame(dataset: BuiltDataset, record_id: str) -> Blame:
     near = [one for entry in entries for one in _nearest(dataset.shards_of(entry), record_id)][:_NEAREST]
     told = f"; the nearest ids there are {', '.join(near)}" if near else ""
     raise DatasetError(f"{record_id}: no record of {entries[0].name} has this id{told}")
-
-
-def story(warehouse: Path | None, ref: str, record: Blame) -> Story:
-    """Walk back from a version that has the record; only shards that differ from those of the commit before are read.
-
-    Raises:
-        VersionError: REF is unknown, or files of a version are missing.
-        DatasetError: a shard cannot be read.
-    """
-    commits = log(warehouse, ref)
-    name, changed = record.dataset.name, None
-    fields: tuple[str, ...] = ()
-    for number, commit in enumerate(commits):
-        if name in commit.changed.added:
-            return Story(commit, changed, fields)
-        if name not in commit.changed.replaced:
-            continue
-        if number + 1 == len(commits):
-            break
-        sides = [open_version(warehouse, str(one.id)) for one in (commits[number + 1], commit)]
-        entries = [next(one for one in side.manifest.datasets if one.name == name) for side in sides]
-        rows = compare_dataset(sides, entries, only=record.record["id"]).changes
-        if rows.added:
-            return Story(commit, changed, fields)
-        if rows.changed and changed is None:
-            changed, fields = commit, tuple(rows.fields)
-    return Story(None, changed, fields)
 
 
 def check_not_purged(warehouse: Path | None, record_id: str) -> None:

@@ -8,8 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from medi_build.cli import app
-from medi_build.dataset.blame import Story, blame, story
+from medi_build.dataset.blame import blame
 from medi_build.dataset.reader import open_dataset
+from medi_build.dataset.story import Story, story
 from medi_build.dataset.versions.commit import commit
 from medi_build.dataset.versions.log import Commit
 from medi_build.dataset.versions.refs import open_version
