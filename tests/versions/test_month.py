@@ -18,9 +18,9 @@ PAGE = (ROOT / "docs" / "a-teams-month.md").read_text(encoding="utf-8")
 def test_the_page_runs_from_an_empty_folder(tmp_path: Path) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()
-    (tools / "medi").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m medi_build "$@"\n')
-    (tools / "medi").chmod(0o755)
-    (tools / "python").symlink_to(sys.executable)
+    for name, module in (("medi", "-m medi_build"), ("python", "")):
+        (tools / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n')
+        (tools / name).chmod(0o755)
     work = tmp_path / "work"
     work.mkdir()
     blocks = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
