@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,7 @@ from medi_build.files import FileEntry, atomic_file, entry, write_bytes
 
 WRITER_LIBRARIES = ("pyarrow", "polars")
 """Their versions may change the bytes of a file, never its rows."""
+VECTOR_LIBRARIES = ("numpy", "sentence-transformers", "tokenizers", "torch", "transformers")
 
 
 def publish(
@@ -55,6 +57,7 @@ def publish(
         schema_version=SCHEMA_VERSION,
         medi_version=version("medi-build"),
         writers={name: version(name) for name in WRITER_LIBRARIES},
+        environment=environment(),
         pipeline=pipeline.model_dump(mode="json"),
         basis=receipts[0].basis.build,
         encoder=encoder_identity,
@@ -82,6 +85,11 @@ def publish(
     manifest = manifest.model_copy(update={"files": files})
     write_bytes(out / MANIFEST, manifest_bytes(manifest), out)
     return manifest
+
+
+def environment() -> dict[str, str]:
+    """Versions of Python and of the libraries that vectors depend on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in VECTOR_LIBRARIES}}
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:

@@ -19,9 +19,16 @@ STAGE_VERSIONS = {"adapt": 4, "sample": 1, "mine": 5, "write": 2}
 
 
 def basis_of_build(
-    pipeline: Pipeline, encoders: Sequence[str], batch_multiple: int, excluded: Sequence[str] = ()
+    pipeline: Pipeline, encoders: Sequence[dict[str, Any]], batch_multiple: int, excluded: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """What decides all datasets of a build alike; ``excluded``: identity of texts that stay out."""
+    """What decides all datasets of a build alike.
+
+    Args:
+        pipeline: with all overrides applied.
+        encoders: what each encoder is (`medi_build.encode.encoder.Encoder.about`), the one that mines first.
+        batch_multiple: the records of each dataset are cut to a multiple of this.
+        excluded: identity of evaluation texts that stay out.
+    """
     return {
         "stages": STAGE_VERSIONS,
         "split": pipeline.split,

@@ -1,4 +1,4 @@
-"""How versions may be called, and where the warehouse is; imports nothing that takes time."""
+"""How versions may be named, and where the warehouse is."""
 
 import os
 import re
@@ -16,3 +16,8 @@ def warehouse_folder(given: Path | None) -> Path:
 def is_warehouse(root: Path) -> bool:
     """Whether the folder was ever committed to."""
     return (root / "records").is_dir()
+
+
+def may_be_version(name: str, warehouse: Path | None) -> bool:
+    """Whether a name can be that of a version: it looks so, and there is a warehouse."""
+    return NAME.fullmatch(name) is not None and is_warehouse(warehouse_folder(warehouse))
