@@ -107,7 +107,6 @@ def commit(
                 is_tagged(table.metadata, tag, None)
             step = _step(opened, head, dataset.manifest, digest)
             places = _place(opened, dataset, step)
-            check_not_purged(opened.root, places)
             store_manifest(opened.manifest_folder(digest), text, small)
             about = _about(dataset.manifest, message.strip(), digest, step)
             try:
@@ -166,10 +165,11 @@ def _files(dataset: DatasetEntry) -> list[tuple[str, str]]:
 
 
 def _place(warehouse: Warehouse, dataset: BuiltDataset, step: Step) -> list[Path]:
-    """Bring the new shards into the warehouse and check their digests."""
+    """Bring the new shards into the warehouse, checked. Raises `VersionError`: one has a record that was purged."""
     folder = warehouse.records / "data" / step.key[:16]
     folder.mkdir(parents=True, exist_ok=True)
     sources = dict(zip((s.path for one in dataset.manifest.datasets for s in one.shards), dataset.shards, strict=True))
+    check_not_purged(warehouse.root, [sources[shard.path] for shard in step.come])
     files = [Placing(sources[shard.path], folder / Path(shard.path).name, shard.sha256) for shard in step.come]
     place_all(files)
     sync([folder.parent])
