@@ -1,5 +1,6 @@
 """``medi blame``."""
 
+from math import isnan
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -67,8 +68,8 @@ def _print(found: "Blame", life: "Story | None") -> None:
     print_entry("card", *(fact for fact in facts if fact), licence)
     for side, told in (
         ("query", ""),
-        ("pos", f"score {record['pos_score']:.4f}, {record['pos_id']}"),
-        ("neg", f"score {record['neg_score']:.4f}, rank {record['neg_rank']}, {record['neg_id']}"),
+        ("pos", f"{_score(record['pos_score'])}, {record['pos_id']}"),
+        ("neg", f"{_score(record['neg_score'])}, rank {record['neg_rank']}, {record['neg_id']}"),
     ):
         instruction, text = record[side]
         print_entry(side, *([told] if told else []), instruction or "(no instruction)", shorten(text))
@@ -80,6 +81,10 @@ def _print(found: "Blame", life: "Story | None") -> None:
         print_entry("brought by", _commit(life.brought) if life.brought else "a commit before the history that is kept")
         told = f"{_commit(life.changed)}; {', '.join(life.fields)}" if life.changed else "nothing since"
         print_entry("last changed by", told)
+
+
+def _score(score: float) -> str:
+    return "not scored" if isnan(score) else f"score {score:.4f}"
 
 
 def _download(download: "dict[str, Any] | None") -> str | None:

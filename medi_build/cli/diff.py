@@ -25,8 +25,8 @@ _WIDEST = 1000
 """Characters of a table, where no terminal says how wide it is."""
 _ALIKE = 60
 """Characters that two texts may share at their beginning and both be shown from there."""
-_MOST_FACTS = 20
-"""Facts of one dataset, or of the build, that are printed; all of them are in the JSON."""
+_MOST_NAMES = 5
+"""Datasets that are named where the same fact changed in many; all are in the JSON."""
 
 
 def diff_command(
@@ -100,9 +100,15 @@ def _print(old: str, new: str, difference: "Difference") -> None:
     if fields:
         told = ", ".join(f"{field} {count:,}" for field, count in fields.items())
         print_entry("rows of both by field that changed", told)
-    _print_facts("settings of the build", difference.settings)
+    for fact in difference.settings:
+        print_entry(_fact(fact))
+    places: dict[str, list[str]] = {}
     for one in difference.datasets:
-        _print_facts(one.name, one.facts)
+        for fact in one.facts:
+            places.setdefault(_fact(fact), []).append(one.name)
+    for told, names in places.items():
+        more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
+        print_entry(told, f"in {', '.join(names[:_MOST_NAMES])}{more}")
     for example in difference.examples:
         _print_example(example)
 
@@ -143,12 +149,8 @@ def _count(count: int) -> str:
     return f"{count:,}" if count else "-"
 
 
-def _print_facts(name: str, facts: "Sequence[FactChange]") -> None:
-    told = [f"{one.kind}: {one.key}: {_value(one.old)} -> {_value(one.new)}" for one in facts[:_MOST_FACTS]]
-    if len(facts) > _MOST_FACTS:
-        told.append(f"and {len(facts) - _MOST_FACTS:,} more; --json tells all")
-    if told:
-        print_entry(name, *told)
+def _fact(fact: "FactChange") -> str:
+    return f"{fact.kind}: {fact.key}: {_value(fact.old)} -> {_value(fact.new)}"
 
 
 def _print_example(example: "Example") -> None:

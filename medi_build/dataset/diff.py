@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from medi_build.dataset.fact_changes import FactChange, dataset_changes, setting_changes
 from medi_build.dataset.reader import BuiltDataset, DatasetEntry
-from medi_build.dataset.row_changes import UNCHANGED, RowChanges, count_possible_false_negatives, row_changes
+from medi_build.dataset.row_changes import FIELDS, UNCHANGED, RowChanges, count_possible_false_negatives, row_changes
 from medi_build.dataset.row_examples import Compared, Example, examples
 from medi_build.ledger import Ledger
 
@@ -80,12 +80,12 @@ class Difference:
         """Whether nothing differs."""
         return not self.datasets and not self.settings
 
-    def fields(self) -> Counter[str]:
+    def fields(self) -> dict[str, int]:
         """Field -> rows of all datasets in which it changed."""
         total: Counter[str] = Counter()
         for one in self.datasets:
             total.update(one.rows.fields if one.rows else {})
-        return total
+        return {name: total[name] for name in FIELDS if name in total}
 
 
 def diff(old: BuiltDataset, new: BuiltDataset, provenance: bool = False) -> Difference:

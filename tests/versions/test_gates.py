@@ -197,20 +197,17 @@ def test_the_terminal_names_what_differs(tmp_path: Path) -> None:
             record("z", 4),
         ],
     )
+    for folder, licence in ((old, "MIT"), (new, "0BSD")):
+        for number in (0, 1):
+            edited(folder, lambda manifest, n=number, to=licence: manifest["datasets"][n].update(licence=to))
     code, text = run(old, new)
     assert code == 1
+    assert "licence: licence: MIT -> 0BSD\n        in toy/1, toy/2\n" in text
     lines = text.splitlines()
-    assert next(line for line in lines if line.lstrip().startswith("toy/1")).split() == [
-        "toy/1",
-        "2",
-        "1",
-        "-",
-        "1",
-        "1",
-    ]
+    row = next(line for line in lines if line.lstrip().startswith("toy/1"))
+    assert row.split() == ["toy/1", "2", "1", "-", "1", "1", "licence"]
     assert "dataset removed" in next(line for line in lines if line.lstrip().startswith("toy/3"))
     assert "dataset added" in next(line for line in lines if line.lstrip().startswith("toy/4"))
-    assert "1 datasets are equal" in text
-    assert not any(line.lstrip().startswith("toy/2") for line in lines)
+    assert "0 datasets are equal" in text
     assert re.search(r"^  A …(tea )+and cups\n  B …(tea )+and mugs$", text, re.MULTILINE)
     assert "of foxes" not in text  # cut, from where the two differ
