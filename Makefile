@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test check lint types mutants clean
+.PHONY: quickstart test check lint types mutants survival clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +37,9 @@ types: $(VENV)/.ready-dev
 
 mutants: $(VENV)/.ready-dev  ## do the tests notice faults? an hour or so; goes on where it was
 	OMP_NUM_THREADS=1 $(BIN)/python -m tools.mutants
+
+survival: $(VENV)/.ready-dev  ## do builds, mining and training survive being killed? half an hour to an hour
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.survival
 
 clean:
 	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,9 +3,17 @@
 import difflib
 from collections.abc import Iterable
 
+from medi_build.secrets import redacted
+
 
 class MediError(Exception):
-    """Root of all errors that this package raises on purpose; the CLI prints it without a traceback."""
+    """Root of all errors that this package raises on purpose; the CLI prints it without a traceback.
+
+    What is secret in its text is hidden (`redacted`).
+    """
+
+    def __init__(self, text: object = "") -> None:
+        super().__init__(redacted(str(text)))
 
 
 class ContentError(MediError):
@@ -48,8 +56,16 @@ class DatasetError(MediError):
     """A built dataset is not whole, cannot be read, or does not hold together."""
 
 
+class LockError(MediError):
+    """A build does not resolve to what a lock file tells, or the file is none."""
+
+
 class VersionError(MediError):
     """A warehouse, or a version in it, is not there, not whole, or may not be used as it was asked."""
+
+
+class PublishError(MediError):
+    """A dataset cannot be pushed or pulled, or what lies there is not what was pushed."""
 
 
 class WorkerError(MediError):

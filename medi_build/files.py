@@ -3,7 +3,7 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -86,13 +86,21 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def remove_left_behind(path: Path) -> None:
-    """Remove what processes that were killed have left of ``path`` under a temporary name (see `replacing`)."""
-    for temporary in path.parent.glob(f".{path.name}.*.tmp"):
+def remove_left_behind(folder: Path, name: str = "*") -> None:
+    """Remove what processes that were killed have left in a folder under temporary names (see `replacing`).
+
+    Args:
+        folder: need not be there. It has to be one that processes of this machine alone write into.
+        name: of the files and folders that they were writing; a glob.
+    """
+    for temporary in folder.glob(f".{name}.*.tmp"):
         pid = temporary.name.split(".")[-2]
         if pid.isdecimal() and not _is_alive(int(pid)):
-            with suppress(OSError):
-                temporary.unlink()
+            if temporary.is_dir() and not temporary.is_symlink():
+                shutil.rmtree(temporary, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    temporary.unlink()
 
 
 def _is_alive(pid: int) -> bool:
@@ -105,6 +113,26 @@ def _is_alive(pid: int) -> bool:
     except OSError:  # it is another user's
         return True
     return True
+
+
+def move_into(finished: Path, folder: Path, last: Sequence[str]) -> None:
+    """Move the files of a folder that is written to its end into another, in which more may lie, durably.
+
+    Args:
+        finished: empty folders stay in it.
+        folder: made if it is not there; files of the same names are replaced.
+        last: names of files without which no reader takes the folder for anything. What is there of them is removed
+            before a file changes, from the last name to the first, and they are moved behind all others, in this order.
+
+    Raises:
+        OSError: a file cannot be moved; the folder is then without those of ``last``.
+    """
+    names = sorted(path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file())
+    for name in reversed(last):
+        (folder / name).unlink(missing_ok=True)
+    for name in [*(name for name in names if name not in last), *(name for name in last if name in names)]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        put_in_place(finished / name, folder / name)
 
 
 def put_in_place(finished: Path, path: Path) -> None:

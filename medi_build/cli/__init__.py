@@ -21,19 +21,24 @@ from medi_build.cli.content import new_source_command, validate_command
 from medi_build.cli.diff import diff_command
 from medi_build.cli.encode import encode_command
 from medi_build.cli.eval import commands as eval_commands
+from medi_build.cli.export import export_command
 from medi_build.cli.gc import gc_command
 from medi_build.cli.lint import lint_command
+from medi_build.cli.lock import lock_command
 from medi_build.cli.log import log_command
 from medi_build.cli.mine import mine_command
 from medi_build.cli.options import SAMPLES
 from medi_build.cli.plan import plan_command
+from medi_build.cli.pull import pull_command
 from medi_build.cli.purge import purge_command
+from medi_build.cli.push import push_command
 from medi_build.cli.quantize import quantize_command
 from medi_build.cli.show import show_command
 from medi_build.cli.tag import tag_command
 from medi_build.cli.train import EXTRA_OPTIONS, train_command
 from medi_build.cli.verify import verify_command
 from medi_build.errors import MediError
+from medi_build.secrets import redacted
 
 app = typer.Typer(
     help="Build MEDI-style training data for instruction-tuned text embeddings, and train on it.",
@@ -45,7 +50,11 @@ app = typer.Typer(
 )
 app.command("build")(build_command)
 app.command("plan")(plan_command)
+app.command("lock")(lock_command)
 app.command("verify")(verify_command)
+app.command("export")(export_command)
+app.command("push")(push_command)
+app.command("pull")(pull_command)
 app.command("compare-release")(compare_release_command)
 app.add_typer(ls.commands(), name="ls")
 app.command("show")(show_command)
@@ -95,7 +104,7 @@ def main() -> None:
         print_error(type(error).__name__, str(error))
         sys.exit(1)
     except OSError as error:  # one that no stage could say more about
-        print_error(type(error).__name__, f"{error.filename or 'input or output'}: {error.strerror or error}")
+        print_error(type(error).__name__, redacted(f"{error.filename or 'input or output'}: {error.strerror or error}"))
         sys.exit(1)
     except _Stopped as stopped:
         (number,) = stopped.args

@@ -15,7 +15,7 @@ def open_either(name: str, warehouse: Path | None) -> "tuple[BuiltDataset, bool]
         DatasetError: the folder holds no whole dataset.
     """
     from medi_build.dataset.reader import open_dataset
-    from medi_build.dataset.versions.names import is_folder
+    from medi_build.dataset.versions.which import is_folder
 
     if is_folder(name, warehouse):
         return open_dataset(Path(name)), False

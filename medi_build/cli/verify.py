@@ -26,7 +26,7 @@ def verify_command(
 
     Example: `medi verify out/quickstart --batch-size 4`
     """
-    from medi_build.dataset.versions.names import is_folder
+    from medi_build.dataset.versions.which import is_folder
 
     if is_folder(name, warehouse):
         from medi_build.dataset.verify import verify

@@ -4,6 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from medi_build.secrets import has_password, redacted
+
 NAME_PATTERN = r"^[a-z0-9_]+(/[A-Za-z0-9_.\-]+)?$"
 Unconfirmed = Literal["unconfirmed"]
 """Written where no public reference confirms a value; the first fetch records what it got."""
@@ -46,6 +48,12 @@ class Download(_Strict):
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
+        urls = (self.url, self.archive and self.archive.url, *self.paths.values())
+        if named := next((url for url in urls if url and has_password(url)), None):
+            raise ValueError(
+                f"{redacted(named)}: names a user or password, which a card that others read must not hold; put the "
+                "file into --data by hand"
+            )
         places = [name for name in ("hub", "url", "archive") if getattr(self, name)]
         if len(places) > 1:
             raise ValueError(f"names {' and '.join(places)}; name one, and other files in paths")

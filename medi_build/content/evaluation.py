@@ -3,10 +3,10 @@
 from functools import cache
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medi_build.content.load import EVALUATION, content_root
+from medi_build.content.yaml_files import UnreadableYamlError, read_yaml
 from medi_build.errors import ContentError
 
 
@@ -60,11 +60,9 @@ def read_instructions(path: Path) -> EvaluationInstructions:
         ContentError: it cannot be read or is not in the form.
     """
     try:
-        return EvaluationInstructions.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return EvaluationInstructions.model_validate(read_yaml(path))
     except OSError as error:
         raise ContentError(f"{path}: cannot be read ({error.strerror}); name a YAML file of instructions") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ContentError(f"{path}: is not YAML ({' '.join(str(error).split())})") from error
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"])) or "the file"
@@ -73,3 +71,5 @@ def read_instructions(path: Path) -> EvaluationInstructions:
             f"templates/{EVALUATION}: `other`, and by name `task_types` and `tasks`, each with "
             "`query` and optionally `document`"
         ) from error
+    except UnreadableYamlError as error:
+        raise ContentError(f"{path}: {error}") from error

@@ -22,7 +22,25 @@ _ALLOWED_NODES = (
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const, nodes.If, nodes.CondExpr,
     nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.Filter, nodes.Concat,
 )  # fmt: skip
+MAX_TEXT_CHARACTERS = 20_000
+"""Of a field's value, of what `replace` makes of it, and of an instruction; a definition of a task has 5,000."""
 _ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
+
+
+def _replace(text: str, old: str, new: str) -> str:
+    """The filter, whose result in a chain of them would double and double again. Raises ValueError."""
+    text, old, new = str(text), str(old), str(new)
+    _check_length(len(text) + text.count(old) * (len(new) - len(old)), "what the filter replace makes")
+    return text.replace(old, new)
+
+
+def _check_length(characters: int, what: str) -> None:
+    if characters > MAX_TEXT_CHARACTERS:
+        raise ValueError(f"{what} has {characters:,} characters; at most {MAX_TEXT_CHARACTERS:,} are allowed")
+
+
+_ENVIRONMENT.filters["replace"] = _replace
+_ENVIRONMENT.globals.clear()
 
 
 class Instructions(NamedTuple):
@@ -69,6 +87,14 @@ def _check_source(source: str, fields: Collection[str]) -> None:
     """Raise ValueError unless the template stays inside the allowed part of Jinja and uses ``fields`` alone."""
     if len(source) > MAX_TEMPLATE_CHARACTERS:
         raise ValueError(f"{len(source)} characters; at most {MAX_TEMPLATE_CHARACTERS} are allowed")
+    try:
+        _check_parts(source, fields)
+        _compile(source)
+    except (RecursionError, MemoryError, SyntaxError) as error:  # Python compiles what Jinja makes of it
+        raise ValueError(f"too many parts inside each other in {source[:80]!r}...; write it flat") from error
+
+
+def _check_parts(source: str, fields: Collection[str]) -> None:
     try:
         tree = _ENVIRONMENT.parse(source)
     except jinja2.TemplateSyntaxError as error:
@@ -137,6 +163,12 @@ def _values(
     missing = sorted(name for name, value in values.items() if value is None)
     if missing:
         raise ContentError(f"template {template.name!r} needs a value for {', '.join(missing)}; add it to the card")
+    for name, value in values.items():
+        if value is not None and len(value) > MAX_TEXT_CHARACTERS:
+            raise ContentError(
+                f"template {template.name!r}: the field {name!r} has {len(value):,} characters; at most "
+                f"{MAX_TEXT_CHARACTERS:,} are allowed, so give a shorter value in the card"
+            )
     return values
 
 
@@ -152,7 +184,11 @@ def _compile(source: str) -> jinja2.Template:
 
 
 def _render_one(name: str, source: str, values: Mapping[str, str | None], separator: str) -> str:
-    text = " ".join(_compile(source).render(values).split())
+    try:
+        text = " ".join(_compile(source).render(values).split())
+        _check_length(len(text), "the instruction")
+    except (ValueError, TypeError, OverflowError, RecursionError, jinja2.TemplateError) as error:
+        raise ContentError(f"template {name!r} cannot be rendered: {error} in {source[:200]!r}") from error
     if not text.startswith("Represent "):
         raise ContentError(f"template {name!r} gives {text!r}; an instruction starts with 'Represent '")
     return text + separator

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from medi_build.content.cards import RENAMED, Card
 from medi_build.content.instructions import Template, render, render_definition
 from medi_build.content.pipelines import Pipeline
 from medi_build.content.super_ni_tasks import TaskFacts, load_overrides, load_tasks
+from medi_build.content.yaml_files import UnreadableYamlError, read_yaml
 from medi_build.errors import ContentError, did_you_mean
 
 SUPER_NI = "super_ni.yaml"
@@ -25,6 +25,8 @@ EVALUATION = "evaluation.yaml"
 """Instructions of `medi eval`, which are no template (`content.evaluation`)."""
 SAMPLE_DATA = Path("sources") / "sample_data"
 _Named = TypeVar("_Named", Card, Template, Pipeline)
+MOST_FAULTS = 50
+"""Told of one file."""
 MAX_TASK_ID = 2**31 - 1
 """The records hold a task's id in 32 bits."""
 
@@ -109,7 +111,10 @@ def _read(path: Path, model: type[_Named], faults: list[str]) -> _Named | None:
     try:
         return None if data is _UNREADABLE else model.model_validate(data)
     except ValidationError as error:
-        faults += [f"{path}: {_explain(problem, model)}" for problem in error.errors()]
+        problems = error.errors()
+        faults += [f"{path}: {_explain(problem, model)}" for problem in problems[:MOST_FAULTS]]
+        if more := len(problems[MOST_FAULTS:]):
+            faults.append(f"{path}: and {more:,} more")
     return None
 
 
@@ -119,24 +124,12 @@ _UNREADABLE = object()
 def _read_yaml(path: Path, faults: list[str]) -> Any:
     """What stands in a YAML file, or `_UNREADABLE` and a fault."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        why = " ".join(str(error).replace(' in "<unicode string>",', " at").split())
-        faults.append(f"{path}: not valid YAML: {why}")
+        return read_yaml(path)
+    except UnreadableYamlError as error:
+        faults.append(f"{path}: {error}")
     except OSError as error:
         faults.append(f"{path}: cannot be read ({error.strerror})")
     return _UNREADABLE
-
-
-class _UniqueKeys(yaml.CSafeLoader):
-    """A safe loader for which a repeated key is an error, not a silent loss."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"key {key!r} stands twice in the mapping{node.start_mark}")
-        return super().construct_mapping(node, deep)
 
 
 def _explain(problem: Any, model: type[BaseModel]) -> str:

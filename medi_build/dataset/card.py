@@ -1,10 +1,13 @@
 """The README.md of a built dataset: front matter for the hub's loaders, and what a reader wants to know."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import yaml
 
 from medi_build.dataset.reader import DatasetEntry, ExcludedSet, Manifest, Overlap
+from medi_build.dataset.sources import source_of
+from medi_build.dataset.subsets import WHOLE, subset_names
 
 SIZE_LIMITS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 SIZE_NAMES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M")
@@ -14,7 +17,7 @@ def dataset_card(manifest: Manifest) -> str:
     """Return the text of README.md, which follows from the manifest (its ``files`` apart)."""
     rows, datasets, pipeline = manifest.rows, manifest.datasets, manifest.pipeline
     front = {
-        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/*.parquet"}]}],
+        "configs": _configs(datasets),
         "tags": ["sentence-transformers", "text-embeddings", "medi"],
         "task_categories": ["sentence-similarity", "feature-extraction"],
         "size_categories": [SIZE_NAMES[sum(rows >= limit for limit in SIZE_LIMITS)]],
@@ -40,6 +43,7 @@ def dataset_card(manifest: Manifest) -> str:
         "```python",
         "from datasets import load_dataset",
         'records = load_dataset("path/to/this/folder", split="train")',
+        *(f'one = load_dataset("path/to/this/folder", "{name}", split="train")' for name in _subsets(datasets)[:1]),
         "```",
         "",
         "`query`, `pos` and `neg` are `[instruction, text]`. `medi-data.json` holds the same rows as one JSON array "
@@ -49,20 +53,46 @@ def dataset_card(manifest: Manifest) -> str:
         "",
         _phrasing(pipeline["instructions"]["phrasing"], datasets),
         "",
-        "| id | dataset | records | licence | commercial use | query instruction | document instruction |",
-        "|---:|---|---:|---|---|---|---|",
+        "| id | dataset | kind | records | licence | commercial use | query instruction | document instruction |",
+        "|---:|---|---|---:|---|---|---|---|",
     ]
     for one in datasets:
         query, document = (text.replace("|", "\\|") for text in one.instructions[0])
         lines.append(
-            f"| {one.task_id} | {one.name} | {one.rows:,} | {one.licence} | {one.commercial_use} "
+            f"| {one.task_id} | {one.name} | {one.kind} | {one.rows:,} | {one.licence} | {one.commercial_use} "
             f"| {query} | {document} |"
         )
     lines += ["", "## Shortcuts", "", *_shortcuts(datasets), ""]
     lines += ["## In common", "", *_in_common(pipeline["dedup"], manifest.overlaps), ""]
     lines += ["## Evaluation texts", "", *_kept_out(manifest.excluded), "", "## Sources", ""]
-    lines += [f"- **{one.name}**: {one.card['citation']}" for one in datasets]
+    lines += ["| dataset | source | revision | licence | citation |", "|---|---|---|---|---|"]
+    lines += [_source(one) for one in datasets]
     return "\n".join(lines) + "\n"
+
+
+def _subsets(datasets: Sequence[DatasetEntry]) -> list[str]:
+    """Configurations of single datasets, of those that have records."""
+    return [name for name, one in zip(subset_names(datasets), datasets, strict=True) if one.shards]
+
+
+def _configs(datasets: Sequence[DatasetEntry]) -> list[dict[str, Any]]:
+    """All datasets together, and each of them: what ``load_dataset`` takes as its second argument."""
+    shards = [[shard.path for shard in one.shards] for one in datasets if one.shards]
+    places: list[tuple[str, str | list[str]]] = [(WHOLE, "data/*.parquet")]
+    places += zip(_subsets(datasets), shards, strict=True)
+    return [{"config_name": name, "data_files": [{"split": "train", "path": path}]} for name, path in places]
+
+
+def _source(one: DatasetEntry) -> str:
+    source = source_of(one)
+    cells = [
+        one.name,
+        "<br>".join(source.places) or "own files",
+        f"`{source.revision[:12]}`" if source.revision else "",
+        one.licence,
+        " ".join(one.card["citation"].split()),
+    ]
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def _phrasing(chosen: str, datasets: Sequence[DatasetEntry]) -> str:

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +14,7 @@ from medi_build.dataset.reader import Manifest, open_dataset
 from medi_build.dataset.receipt import Receipt
 from medi_build.dataset.schema import MANIFEST
 from medi_build.errors import DatasetError, OutputError
-from medi_build.files import FileEntry, write_bytes
+from medi_build.files import FileEntry, remove_left_behind, write_bytes
 
 
 class OutputFolder:
@@ -34,8 +34,19 @@ class OutputFolder:
             receipt = Receipt.model_validate_json(self._receipt_path(task_id).read_bytes())
         except (OSError, ValidationError):
             return None
-        same = receipt.fingerprint == fingerprint
-        return receipt if same and all(map(self._intact, [*receipt.shards, receipt.fragment])) else None
+        return receipt if receipt.fingerprint == fingerprint and self.is_intact(receipt) else None
+
+    def receipts(self) -> list[Receipt]:
+        """Those of all datasets that were finished, whatever became of their files, in the order of task ids."""
+        found = []
+        for path in sorted((self.root / ".medi" / "receipts").glob("*.json")):
+            with suppress(OSError, ValidationError):
+                found.append(Receipt.model_validate_json(path.read_bytes()))
+        return found
+
+    def is_intact(self, receipt: Receipt) -> bool:
+        """Whether its files are there, of the size that they had, the shards with all their rows."""
+        return all(map(self._intact, [*receipt.shards, receipt.fragment]))
 
     def commit(self, receipt: Receipt) -> None:
         """Declare a dataset finished."""
@@ -95,6 +106,7 @@ def open_output(root: Path) -> Iterator[OutputFolder]:
         lock.acquire()
         shutil.rmtree(folder.work)
         folder.work.mkdir()
+        remove_left_behind(root)
     except Timeout as error:
         raise OutputError(
             f"--out {root}: another build is running in it; wait for it or choose another folder"

@@ -3,9 +3,9 @@
 import csv
 import hashlib
 import io
+import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 
 import orjson
 
@@ -23,6 +23,7 @@ from medi_build.files import FileEntry, atomic_file, entry, write_bytes
 
 WRITER_LIBRARIES = ("pyarrow", "polars")
 """Their versions may change the bytes of a file, never its rows."""
+VECTOR_LIBRARIES = ("numpy", "sentence-transformers", "tokenizers", "torch", "transformers")
 
 
 def publish(
@@ -55,6 +56,7 @@ def publish(
         schema_version=SCHEMA_VERSION,
         medi_version=version("medi-build"),
         writers={name: version(name) for name in WRITER_LIBRARIES},
+        environment=environment(),
         pipeline=pipeline.model_dump(mode="json"),
         basis=receipts[0].basis.build,
         encoder=encoder_identity,
@@ -75,13 +77,18 @@ def publish(
     overlaps = overlaps_of([(r.dataset, [out / shard.path for shard in r.shards]) for r in receipts])
     manifest = manifest.model_copy(update={"overlaps": overlaps})
     files = [
-        _join_json(out, receipts),
+        _join_json(output, receipts),
         write_bytes(out / "tasks.csv", tasks_table(manifest), out, len(receipts)),
         write_bytes(out / "README.md", dataset_card(manifest).encode(), out),
     ]
     manifest = manifest.model_copy(update={"files": files})
     write_bytes(out / MANIFEST, manifest_bytes(manifest), out)
     return manifest
+
+
+def environment() -> dict[str, str]:
+    """Versions of Python and of the libraries that vectors depend on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in VECTOR_LIBRARIES}}
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
@@ -117,21 +124,35 @@ def _entry(receipt: Receipt, card: Card) -> DatasetEntry:
     )
 
 
-def _join_json(out: Path, receipts: Sequence[Receipt]) -> FileEntry:
-    """One JSON array, streamed from the datasets' parts; rows of one task stand next to each other."""
+def _join_json(output: OutputFolder, receipts: Sequence[Receipt]) -> FileEntry:
+    """One JSON array, streamed from the datasets' parts; rows of one task stand next to each other.
+
+    Raises:
+        OutputError: a part is gone, or is not what was written; its dataset then counts as unfinished.
+    """
+    out = output.root
     path = out / "medi-data.json"
     with atomic_file(path) as file:
-        write_json_array(file, (_pieces(out / r.fragment.path) for r in receipts if r.rows))
+        write_json_array(file, (_pieces(output, receipt) for receipt in receipts if receipt.rows))
     return entry(path, out, file, sum(r.rows for r in receipts))
 
 
-def _pieces(fragment: Path) -> Iterator[bytes]:
+def _pieces(output: OutputFolder, receipt: Receipt) -> Iterator[bytes]:
+    """A dataset's part of the array, checked once it has been read."""
+    part, digest = output.root / receipt.fragment.path, hashlib.sha256()
     try:
-        with fragment.open("rb") as part:
-            while piece := part.read(1 << 20):
+        with part.open("rb") as source:
+            while piece := source.read(1 << 20):
+                digest.update(piece)
                 yield piece
     except FileNotFoundError as error:
-        raise OutputError(f"{fragment}: gone while the build ran; run the command again") from error
+        raise OutputError(f"{part}: gone while the build ran; run the command again") from error
+    if digest.hexdigest() != receipt.fragment.sha256:
+        output.forget(receipt.task_id)
+        raise OutputError(
+            f"{part}: sha256 is {digest.hexdigest()}, but {receipt.fragment.sha256} was written: something changed it, "
+            f"or the disk is failing. Run the same command again, which makes {receipt.dataset} anew"
+        )
 
 
 def tasks_table(manifest: Manifest) -> bytes:

@@ -118,6 +118,7 @@ class Manifest(BaseModel):
         schema_version: of the manifest and the shards' columns.
         medi_version: the version of medi that built it.
         writers: versions of the libraries that wrote the files.
+        environment: versions of Python and of the libraries that vectors depend on.
         pipeline: as it was run, overrides included.
         basis: what decided the files of all datasets alike (`medi_build.dataset.receipt.Basis`).
         encoder: identity of the mining encoder.
@@ -135,6 +136,7 @@ class Manifest(BaseModel):
     schema_version: int
     medi_version: str
     writers: dict[str, str]
+    environment: dict[str, str]
     pipeline: dict[str, Any]
     basis: dict[str, Any]
     encoder: str

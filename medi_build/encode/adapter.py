@@ -51,7 +51,7 @@ def find_adapter(folder: Path, transformer: str) -> Adapter | None:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         base, revision = config.get("base_model_name_or_path"), config.get("revision")
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise EncoderError(f"{path}: is no config of an adapter ({error}); copy or save the model again") from error
     if any(_is_base(file) and file.suffix in _WEIGHTS for file in place.iterdir()):
         return Adapter(place, str(place), None)

@@ -205,7 +205,7 @@ def _method(folder: Path) -> Arithmetic:
     try:
         receipt = json.loads((folder / RECEIPT).read_text(encoding="utf-8"))
         version, method = receipt.get("format"), receipt.get("method")
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise TrainError(
             f"{folder / RECEIPT}: cannot be read ({type(error).__name__}: {error}); run `medi quantize` again"
         ) from error
@@ -215,6 +215,16 @@ def _method(folder: Path) -> Arithmetic:
             "run `medi quantize` again on the model that it was made from"
         )
     return method  # type: ignore[no-any-return]
+
+
+def _network_class(name: str) -> Any:
+    """A network of transformers by its name, which a config says, and nothing else of that package."""
+    import transformers
+
+    found = getattr(transformers, name, None)
+    if not isinstance(found, type) or not issubclass(found, transformers.PreTrainedModel):
+        raise ValueError(f"architectures names {name!r}, which is no network of transformers")
+    return found
 
 
 def _without_weights(folder: Path) -> Any:
@@ -227,7 +237,7 @@ def _without_weights(folder: Path) -> Any:
         def _load_model(self, *args: Any, **kwargs: Any) -> Any:
             config = kwargs.get("config") or next(a for a in args if isinstance(a, transformers.PretrainedConfig))
             with no_init_weights():
-                network = getattr(transformers, config.architectures[0])(config)
+                network = _network_class(config.architectures[0])(config)
             network.tie_weights()
             return network
 

@@ -241,7 +241,7 @@ def _with_saved(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
         saved = json.loads(path.read_text(encoding="utf-8"))
         kept = {name: saved[name] for name in _SAVED if saved.get(name) is not None}
         return {**kept, **given, "prompts": {**(saved.get("prompts") or {}), **given.get("prompts", {})}}
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise EncoderError(f"{path}: cannot be read ({error}); copy or save the model again") from error
 
 

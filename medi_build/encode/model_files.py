@@ -126,7 +126,7 @@ def listed_modules(folder: Path) -> list[dict[str, str]]:
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
         return [{"path": str(module["path"]), "type": str(module["type"])} for module in listed]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise EncoderError(
             f"{path}: is no list of modules ({type(error).__name__}: {error}); copy or save the model again"
         ) from error
@@ -190,7 +190,7 @@ def _routes(config: Path) -> list[str]:
         return []
     try:
         return [str(name) for name in json.loads(config.read_text(encoding="utf-8"))["types"]]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise EncoderError(
             f"{config}: lists no modules of a Router ({type(error).__name__}: {error}); copy or save the model again"
         ) from error

@@ -13,15 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 from medi_build.errors import FetchError
-from medi_build.ingest.streams import open_binary
+from medi_build.ingest.streams import FREE_BYTES, MOST_RATIO, open_binary
 
 MOST_MEMBERS = 200_000
 MOST_BYTES = 1 << 37
 """Decompressed, all members together, the unwanted ones too: 128 GiB."""
-MOST_RATIO = 200
-"""Decompressed bytes to packed ones; text comes to 10, hardly ever to 50."""
-_FREE_BYTES = 1 << 26
-"""So few decompressed bytes harm nobody, whatever they were packed in."""
 _LONGEST_READ = 1 << 24
 """tarfile reads a header at once, however long the archive says it is."""
 _BLOCK_BYTES = 1 << 20
@@ -56,7 +52,7 @@ def unpack(archive: Path, members: Mapping[str, Path]) -> dict[str, Unpacked]:
     written: dict[str, Unpacked] = {}
     try:
         with open_binary(archive) as raw:
-            stream = _Stream(raw, min(MOST_BYTES, max(_FREE_BYTES, MOST_RATIO * archive.stat().st_size)))
+            stream = _Stream(raw, min(MOST_BYTES, max(FREE_BYTES, MOST_RATIO * archive.stat().st_size)))
             with tarfile.TarFile(fileobj=stream, mode="r") as tar:  # type: ignore[arg-type]
                 for number, member in enumerate(tar, 1):
                     _check(member, number)

@@ -219,7 +219,7 @@ def _bring_members(remotes: Sequence[Remote], cache_dir: Path, folder: Path, wat
         unpacked = unpack(archive, {remote.path: part for remote, part in parts.items()})
         _keep({remote: (part, Pin(**unpacked[remote.path]._asdict())) for remote, part in parts.items()}, cache_dir)
     except BrokenArchiveError as error:
-        raise _WrongBytesError(f"{remotes[0].archive}: {error}; the file was removed") from error
+        raise _WrongBytesError(f"{remotes[0].transfer}: {error}; the file was removed") from error
     finally:
         archive.unlink(missing_ok=True)
         for part in parts.values():

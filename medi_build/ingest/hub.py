@@ -9,6 +9,7 @@ from typing import Any
 from medi_build.errors import FetchError
 from medi_build.ingest.http import Patience, Watch, is_passing, retry_after
 from medi_build.ingest.remotes import Remote
+from medi_build.secrets import redacted
 
 
 def download_from_hub(remote: Remote, part: Path, watch: Watch) -> str:
@@ -98,7 +99,8 @@ def _asked(error: Exception) -> float | None:
 
 
 def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """Of what the hub's library says, which may name the signed URL that it was sent on to."""
+    return redacted(next((line for line in str(error).splitlines() if line.strip()), type(error).__name__))
 
 
 def _reporting(advance: Callable[[int, int], None]) -> type[Any]:

@@ -204,7 +204,7 @@ def _elements(buffer: bytes, in_array: bool, done: bool, path: Path, count: int)
             break
         try:
             value, end = _DECODER.raw_decode(text, at)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # a number of too many digits is a ValueError
             if done or len(text) - at > LONGEST_ELEMENT:
                 why = getattr(error, "msg", error)
                 raise InputError(

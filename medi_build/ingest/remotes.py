@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from medi_build.content.cards import Card
 from medi_build.errors import FetchError, OutputError
 from medi_build.files import atomic_file
+from medi_build.secrets import redacted
 
 PINS = "pins.json"
 _HUB_FILE = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?/(.+)")
@@ -45,15 +46,20 @@ class Remote:
 
     @property
     def key(self) -> str:
-        """What ``pins.json`` and messages call it."""
+        """What ``pins.json`` and messages call it: without what signs a URL, which is another one every day."""
         if self.hub:
             return f"hub:{self.hub}@{self.revision}:{self.path}"
-        return f"{self.archive}!{self.path}" if self.archive else self.path
+        return f"{redacted(self.archive)}!{self.path}" if self.archive else redacted(self.path)
 
     @property
     def transfer(self) -> str:
         """What is fetched to get it; the members of an archive share theirs."""
-        return self.archive or self.key
+        return redacted(self.archive) or self.key
+
+    @property
+    def url(self) -> str:
+        """Where it or its archive is to be had, with what signs it: to be asked and not to be told. Not of the hub."""
+        return self.archive or self.path
 
     @property
     def host(self) -> str:

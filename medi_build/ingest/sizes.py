@@ -15,6 +15,7 @@ from urllib.error import HTTPError, URLError
 
 from medi_build.ingest.http import ask_size
 from medi_build.ingest.remotes import Remote
+from medi_build.secrets import redacted
 
 AT_ONCE = 8
 TIMEOUT_SECONDS = 10.0
@@ -90,18 +91,21 @@ def _questions(remotes: Sequence[Remote]) -> list[_Question]:
     for remote in remotes:
         if remote.hub:
             repositories.setdefault((remote.hub, remote.revision), []).append(remote)
-    urls = dict.fromkeys(remote.transfer for remote in remotes if not remote.hub)
-    return [*(partial(_ask_hub, *one) for one in repositories.items()), *(partial(_ask_url, url) for url in urls)]
+    urls = {remote.transfer: remote.url for remote in remotes if not remote.hub}
+    return [
+        *(partial(_ask_hub, *one) for one in repositories.items()),
+        *(partial(_ask_url, *one) for one in urls.items()),
+    ]
 
 
-def _ask_url(url: str) -> dict[str, Answer]:
+def _ask_url(transfer: str, url: str) -> dict[str, Answer]:
     try:
-        return {url: Answer("found", ask_size(url, TIMEOUT_SECONDS))}
+        return {transfer: Answer("found", ask_size(url, TIMEOUT_SECONDS))}
     except HTTPError as error:
         error.close()
-        return {url: _refusal(error.code, f"HTTP {error.code} {error.reason}")}
+        return {transfer: _refusal(error.code, f"HTTP {error.code} {error.reason}")}
     except (URLError, http.client.HTTPException, OSError, ValueError) as error:
-        return {url: Answer("unknown", why=str(getattr(error, "reason", error)) or type(error).__name__)}
+        return {transfer: Answer("unknown", why=str(getattr(error, "reason", error)) or type(error).__name__)}
 
 
 def _ask_hub(repository: tuple[str, str], remotes: Sequence[Remote]) -> dict[str, Answer]:
@@ -115,7 +119,7 @@ def _ask_hub(repository: tuple[str, str], remotes: Sequence[Remote]) -> dict[str
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         answer = Answer("missing", why=type(error).__name__.removesuffix("Error"))
     except Exception as error:  # the hub's library lets those of its HTTP client through, whichever it uses
-        told = next(iter(str(error).splitlines()), "") or type(error).__name__
+        told = redacted(next(iter(str(error).splitlines()), "")) or type(error).__name__
         answer = _refusal(getattr(getattr(error, "response", None), "status_code", 0), told)
     else:
         absent = Answer("missing", why="the repository has no such file")

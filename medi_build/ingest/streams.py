@@ -7,6 +7,7 @@ import io
 import lzma
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +19,11 @@ COMPRESSIONS = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\
 """First bytes -> name."""
 BROKEN_STREAM = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError)
 """What a damaged stream raises as it is read; an `OSError` may come beside."""
+MOST_RATIO = 200
+"""Decompressed bytes to packed ones; text comes to 10, hardly ever to 50."""
+FREE_BYTES = 1 << 26
+"""So few decompressed bytes harm nobody, whatever they were packed in."""
+LONGEST_LINE_BYTES = 1 << 28
 _OPENERS: dict[str, Any] = {"gzip": gzip.GzipFile, "bzip2": bz2.BZ2File, "xz": lzma.LZMAFile}
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -30,12 +36,37 @@ def compression(path: Path) -> str | None:
 
 
 def open_binary(path: Path, buffering: int = 1 << 20) -> BinaryIO:
-    """Open a file for reading, decompressed if it is compressed by its first bytes."""
+    """Open a file for reading, decompressed if it is compressed by its first bytes.
+
+    One that comes to more than `MOST_RATIO` times its size, and more than `FREE_BYTES`, breaks with an EOFError.
+    """
     kind = compression(path)
     if kind is None:
         return path.open("rb", buffering)
     raw: Any = pa.CompressedInputStream(pa.OSFile(str(path)), "zstd") if kind == "zstd" else _OPENERS[kind](path)
-    return io.BufferedReader(raw, buffering)  # its own lines are read one Python call each
+    return io.BufferedReader(_Bounded(raw, path), buffering)  # its own lines are read one Python call each
+
+
+class _Bounded(io.RawIOBase):
+    """A decompressed stream that ends with an error once it is too much for the size of its file."""
+
+    def __init__(self, raw: Any, path: Path) -> None:
+        self._raw, self._left = raw, max(FREE_BYTES, MOST_RATIO * path.stat().st_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        block = self._raw.read(len(buffer))
+        buffer[: len(block)] = block
+        self._left -= len(block)
+        if self._left < 0:
+            raise EOFError(f"it comes to more than {MOST_RATIO} times its size, as no text does")
+        return len(block)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
 
 
 def unreadable(path: Path, error: Exception, place: str) -> InputError:
@@ -59,14 +90,20 @@ def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield ``(line number from 1, line)`` of a file, compressed or plain.
 
     Raises:
-        InputError: the file is missing, is UTF-16, or its compressed stream is truncated or damaged.
+        InputError: the file is missing, is UTF-16, has a line of more than `LONGEST_LINE_BYTES`, or its compressed
+            stream is truncated, damaged or a bomb.
     """
     number = 0
     try:
         with open_binary(path) as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(iter(partial(file.readline, LONGEST_LINE_BYTES), b""), 1):
                 if number == 1:
                     refuse_wide(line, path)
+                if len(line) == LONGEST_LINE_BYTES:
+                    raise InputError(
+                        f"{path}:{number}: is longer than {LONGEST_LINE_BYTES:,} bytes, the most that a line may have; "
+                        "are these lines of text, or of JSON?"
+                    )
                 yield number, line
     except (*BROKEN_STREAM, OSError) as error:
         raise unreadable(path, error, f"after line {number}") from error

@@ -19,9 +19,16 @@ STAGE_VERSIONS = {"adapt": 4, "sample": 1, "mine": 5, "write": 2}
 
 
 def basis_of_build(
-    pipeline: Pipeline, encoders: Sequence[str], batch_multiple: int, excluded: Sequence[str] = ()
+    pipeline: Pipeline, encoders: Sequence[dict[str, Any]], batch_multiple: int, excluded: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """What decides all datasets of a build alike; ``excluded``: identity of texts that stay out."""
+    """What decides all datasets of a build alike.
+
+    Args:
+        pipeline: with all overrides applied.
+        encoders: what each encoder is (`medi_build.encode.encoder.Encoder.about`), the one that mines first.
+        batch_multiple: the records of each dataset are cut to a multiple of this.
+        excluded: identity of evaluation texts that stay out.
+    """
     return {
         "stages": STAGE_VERSIONS,
         "split": pipeline.split,
@@ -54,8 +61,9 @@ def basis_of_dataset(unit: Unit, inputs: Inputs) -> dict[str, Any]:
 def file_digests(paths: Iterable[Path], cache: Path) -> list[list[str]]:
     """``[file name, sha256]`` for each file. Raises `InputError` if one cannot be read.
 
-    A digest is remembered in ``cache`` under the file's path, size and time of change, so that a 35 GB knowledge
-    source is read once and not in every build.
+    A digest is remembered in ``cache`` under the file's path, size and times of change, so that a 35 GB knowledge
+    source is read once and not in every build. One of the times nobody can set: a file that was changed and got its old
+    date is read again. A memory that is damaged is not believed.
     """
     return [[path.name, _file_digest(path, cache)] for path in paths]
 
@@ -69,11 +77,21 @@ def _file_digest(path: Path, cache: Path) -> str:
 
 def _remembered_digest(path: Path, cache: Path) -> str:
     stat = path.stat()
-    key = hashlib.sha256(f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}".encode()).hexdigest()
+    key = hashlib.sha256(
+        f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}\n{stat.st_ctime_ns}".encode()
+    ).hexdigest()
     memo = cache / "digests" / key
     if memo.is_file():
-        return memo.read_text(encoding="utf-8")
+        content = memo.read_bytes()
+        digest = content.decode(errors="replace").partition(" ")[0]
+        if content == _memory(key, digest):
+            return digest
     digest = file_digest(path)
     with suppress(OutputError):  # a cache that cannot be written costs time, no more
-        write_bytes(memo, digest.encode(), memo.parent)
+        write_bytes(memo, _memory(key, digest), memo.parent)
     return digest
+
+
+def _memory(key: str, digest: str) -> bytes:
+    """What is remembered: a digest, and a check of it."""
+    return f"{digest} {hashlib.sha256(f'{key} {digest}'.encode()).hexdigest()}".encode()

@@ -11,6 +11,8 @@ from medi_build.errors import TrainError
 from medi_build.train.holdout import ACCURACY
 from medi_build.train.settings import REPLACED, TrainSettings
 
+_SECRETS = {"hub_token", "push_to_hub_token"}
+
 
 def make_arguments(settings: TrainSettings) -> SentenceTransformerTrainingArguments:
     """The trainer's arguments.
@@ -43,6 +45,11 @@ def make_arguments(settings: TrainSettings) -> SentenceTransformerTrainingArgume
     }
     if clash := sorted({*ours, *REPLACED} & set(given)):
         raise TrainError(f"extra arguments {', '.join(clash)} are set by medi itself; use the fields of TrainSettings")
+    if secrets := sorted(_SECRETS & set(given)):
+        raise TrainError(
+            f"{', '.join(secrets)}: a token among the arguments would stand in the model card and in every checkpoint; "
+            "leave it out, and log in with `hf auth login` or set HF_TOKEN"
+        )
     try:
         args = SentenceTransformerTrainingArguments(**{**defaults, **given, **ours})
     except (TypeError, ValueError, ImportError) as error:

@@ -10,12 +10,12 @@ import numpy as np
 import xxhash
 
 from medi_build.errors import TrainError
-from medi_build.files import file_digest, replacing
+from medi_build.files import file_digest, remove_left_behind, replacing
 from medi_build.train.batches import BatchPlan
 from medi_build.train.settings import TrainSettings
 
 RECEIPT = "medi-train.json"
-_NOT_PART_OF_THE_RUN = {"output_dir", "source", "resume", "export", "skip_bad_rows", "extra", "eval_sets"}
+_NOT_PART_OF_THE_RUN = {"output_dir", "source", "warehouse", "resume", "export", "skip_bad_rows", "extra", "eval_sets"}
 
 
 def run_fingerprint(settings: TrainSettings, plan: BatchPlan, data_digest: str, model_digest: str) -> dict[str, str]:
@@ -27,6 +27,7 @@ def run_fingerprint(settings: TrainSettings, plan: BatchPlan, data_digest: str, 
 
 def write_receipt(checkpoint: Path, fingerprint: dict[str, str]) -> None:
     """Mark a checkpoint as whole."""
+    remove_left_behind(checkpoint)
     receipt = {"run": fingerprint, "files": {name: _digest(checkpoint / name) for name in _files(checkpoint)}}
     with replacing(checkpoint / RECEIPT) as part:
         part.write_text(json.dumps(receipt, indent=1), encoding="utf-8")
@@ -70,7 +71,7 @@ def _check(checkpoint: Path, fingerprint: dict[str, str]) -> None:
     try:
         receipt: dict[str, Any] = json.loads((checkpoint / RECEIPT).read_text(encoding="utf-8"))
         run, files = receipt["run"], receipt["files"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise TrainError(f"{checkpoint / RECEIPT}: cannot be read ({error}); {_ADVICE}") from error
     differing = sorted(name for name in {*run, *fingerprint} if run.get(name) != fingerprint.get(name))
     if differing:

@@ -23,7 +23,7 @@ import xxhash
 from medi_build.arrays import Hashes, Ints
 from medi_build.dataset.schema import LISTS
 from medi_build.errors import TrainError
-from medi_build.files import file_digest, replacing
+from medi_build.files import file_digest, remove_left_behind, replacing
 from medi_build.ingest.mined_forms import Instructions
 from medi_build.ingest.triplets import NO_INSTRUCTIONS, SIDES, read_triplets
 from medi_build.train.keys import Ragged, RowKeys
@@ -129,7 +129,7 @@ class TrainingData:
 
 
 def prepare(
-    source: Path,
+    source: Path | str,
     files: Sequence[Path],
     cache: Path,
     *,
@@ -152,6 +152,7 @@ def prepare(
     folder = cache / digest
     if (folder / "info.json").is_file():
         return TrainingData(folder)
+    remove_left_behind(folder)
     store = _Store(skip_bad_rows)
     with _whole_file(folder / "rows.arrow") as part:
         with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, STORED) as writer:

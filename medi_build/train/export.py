@@ -1,6 +1,7 @@
 """Saving an encoder so that sentence-transformers, or the public InstructorEmbedding 1.0.1, loads it."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 
 from medi_build.encode.window import table_of_positions
 from medi_build.errors import TrainError
-from medi_build.files import replacing
+from medi_build.files import move_into, remove_left_behind, replacing
 from medi_build.train.settings import Form
 
 _PUBLIC_CLASSES = {
@@ -25,6 +26,11 @@ _OLD_TOKENIZERS = {
     **dict.fromkeys(("albert", "electra", "mpnet", "roberta", "xlm-roberta"), "PreTrainedTokenizerFast"),
 }
 """Networks that InstructorEmbedding 1.0.1 on transformers 4.28 was tried with, and the tokenizer class it is told."""
+_WHOLE = "model"
+"""In the name of the folder in which a model is saved before its files are moved to where they belong."""
+_LAST = ("modules.json", "config.json")
+"""Without these nobody takes a folder for a model; with the first alone loading fails, with the second alone it does
+not, and the pooling is lost."""
 _OLD_WINDOW = 512
 _CLS = "pooling_mode_cls_token"
 """Never true: the old package takes the first token of the instruction, not of the text."""
@@ -40,7 +46,8 @@ def save_model(model: Any, folder: Path, form: Form = "sentence-transformers") -
 
     Args:
         model: a SentenceTransformer: transformer, pooling, and optionally Dense and Normalize.
-        folder: gets the files.
+        folder: gets the files; what lies there besides stays. Until the last is in its place no reader finds a model
+            there, neither half of this one nor half of one that was there before.
         form: "sentence-transformers" (its pooling config says ``include_prompt``), or "instructor": configs and
             weights as sentence-transformers 2.2 wrote them, which InstructorEmbedding 1.0.1 reads. It raises on
             ``include_prompt`` and knows only two keys of the transformer's config. The first two modules are named
@@ -53,11 +60,18 @@ def save_model(model: Any, folder: Path, form: Form = "sentence-transformers") -
     """
     if form == "sentence-transformers":
         folder.mkdir(parents=True, exist_ok=True)
-        model.save_pretrained(str(folder), create_model_card=False)
+        remove_left_behind(folder, _WHOLE)
+        part = folder / f".{_WHOLE}.{os.getpid()}.tmp"
+        try:
+            model.save_pretrained(str(part), create_model_card=False)
+            move_into(part, folder, last=_LAST)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
         return
     if faults := not_for_instructor(model):
         raise TrainError("; ".join(faults))
     folder.parent.mkdir(parents=True, exist_ok=True)
+    remove_left_behind(folder.parent, folder.name)
     with replacing(folder) as part:
         part.mkdir()
         _save_for_instructor(model, part)

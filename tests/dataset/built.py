@@ -61,6 +61,7 @@ def toy_manifest(datasets: list[DatasetEntry], **given: Any) -> Manifest:
         "schema_version": SCHEMA_VERSION,
         "medi_version": "0",
         "writers": {},
+        "environment": {},
         "pipeline": pipeline.model_dump(mode="json"),
         "basis": {"stages": {}, "encoders": ["none"], "mining": pipeline.mining.model_dump(mode="json")},
         "encoder": "none",

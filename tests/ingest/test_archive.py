@@ -120,7 +120,7 @@ def test_a_changed_byte_is_found_by_the_checksum_at_the_end(tmp_path: Path):
 
 
 def test_bombs_are_refused_before_they_fill_disk_or_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(archive, "_FREE_BYTES", 1 << 20)
+    monkeypatch.setattr(archive, "FREE_BYTES", 1 << 20)
     zeros = {NAME: b"\0" * (1 << 23)}
     with pytest.raises(BrokenArchiveError, match=r"holds more than [0-9,]* bytes, too many for its size"):
         unpacked(tmp_path, packed(zeros), NAME)

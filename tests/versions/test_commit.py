@@ -7,13 +7,18 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from pyiceberg.io.pyarrow import parquet_files_to_data_files
 from typer.testing import CliRunner
 
 from medi_build.cli import app
 from medi_build.dataset.reader import open_dataset
 from medi_build.dataset.versions import refs
 from medi_build.dataset.versions.commit import commit
+from medi_build.dataset.versions.data_files import data_files_of
+from medi_build.dataset.versions.warehouse import reading
 from medi_build.errors import DatasetError, VersionError
 from medi_build.files import file_digest
 from tests.versions.toy import dataset, records
@@ -230,3 +235,17 @@ def test_the_verbs_say_what_they_did(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert medi("branch").splitlines()[1].startswith("trial  ")
     assert "gone" in medi("tag", "v1.1", "--delete")
     assert "gone" in medi("branch", "trial", "--delete")
+
+
+def test_shards_are_listed_as_pyiceberg_would_list_them(tmp_path: Path) -> None:
+    commit(tmp_path / "w", dataset(tmp_path / "a", records(1, 5), records(2, 7)), "first")
+    with reading(tmp_path / "w") as opened:
+        table = opened.table()
+        paths = refs.open_version(tmp_path / "w", "main").shards
+        theirs = list(parquet_files_to_data_files(table.io, table.metadata, iter(map(str, paths))))
+        ours = data_files_of(table.metadata, paths)
+    assert [str(one) for one in ours] == [str(one) for one in theirs]
+    assert [one.partition for one in ours] == [one.partition for one in theirs]
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "x.parquet")
+    with pytest.raises(DatasetError, match="its columns are not those of this version"):
+        data_files_of(table.metadata, [tmp_path / "x.parquet"])

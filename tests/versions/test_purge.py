@@ -3,12 +3,15 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow.parquet as pq
 import pytest
+from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.sql import SqlCatalog
 from typer.testing import CliRunner
 
 from medi_build import BuildOptions, build
@@ -23,7 +26,7 @@ from medi_build.dataset.versions.purge import purge
 from medi_build.dataset.versions.purge_files import Target
 from medi_build.dataset.versions.tombstones import read_tombstones
 from medi_build.dataset.versions.verify import verify_version
-from medi_build.dataset.versions.warehouse import reading
+from medi_build.dataset.versions.warehouse import Warehouse, locked, reading
 from medi_build.errors import OptionError, VersionError
 from tests.versions.toy import dataset, records
 
@@ -156,6 +159,7 @@ def test_what_was_purged_does_not_come_back(tmp_path: Path, warehouse: Path) -> 
     purge(warehouse, ONE, "asked for")
     with pytest.raises(VersionError, match=r"has the record toy/2/3, which was purged on .* \(asked for\)"):
         commit(warehouse, tmp_path / "b", "the old build again")
+    assert "query 2-3" not in everything(warehouse)
     rest = [row for row in records(2, 7, "new") if row["id"] != "toy/2/3"]
     assert commit(warehouse, dataset(tmp_path / "d", records(1, 5), rest), "built anew").new
 
@@ -212,6 +216,57 @@ def test_a_purge_that_is_killed_is_finished_or_never_was(
     if not done:
         purge(warehouse, ONE, "asked for")
     assert "plain query 2-3" not in everything(warehouse)
+
+
+class Plain(Catalog):
+    """A catalog that is not in SQL, as far as we know, and cannot register over a table; and may die in between."""
+
+    dies = False
+
+    def __init__(self, inner: SqlCatalog) -> None:
+        self.inner = inner
+
+    def __getattribute__(self, name: str) -> Any:
+        own = ("inner", "register_table", "dies", "__class__")
+        return object.__getattribute__(self, name) if name in own else getattr(self.inner, name)
+
+    def register_table(self, identifier: Any, metadata_location: str, overwrite: bool = False) -> Any:
+        if overwrite:
+            raise NotImplementedError
+        if self.dies:
+            raise Killed
+        return self.inner.register_table(identifier, metadata_location)
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_catalog_that_can_only_drop_and_register(
+    warehouse: Path, monkeypatch: pytest.MonkeyPatch, dies: bool
+) -> None:
+    @contextmanager
+    def plain(*_: Any) -> Iterator[Warehouse]:
+        with locked(warehouse) as opened:
+            catalog = Plain(cast(SqlCatalog, opened.catalog))
+            catalog.dies = dies
+            plain_one = Warehouse(opened.root, catalog, embedded=False)
+            pending.finish(plain_one)
+            yield plain_one
+
+    monkeypatch.setattr(Plain, "__abstractmethods__", frozenset())
+    before = rows(warehouse, "v1")
+    monkeypatch.setattr("medi_build.dataset.versions.purge.writing", plain)
+    if dies:
+        with pytest.raises(Killed):
+            purge(warehouse, ONE, "asked for")
+        with pytest.raises(VersionError, match="the catalog has no table"):
+            refs.resolve(warehouse, "v1")
+        dies = False
+        with plain():
+            pass
+    else:
+        purge(warehouse, ONE, "asked for")
+    assert rows(warehouse, "v1") == [row for row in before if row["id"] != "toy/2/3"]
+    assert "plain query 2-3" not in everything(warehouse)
+    assert len(read_tombstones(warehouse)) == 1
 
 
 def test_a_real_build_is_whole_after_it(tmp_path: Path) -> None:

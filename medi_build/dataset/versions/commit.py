@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import orjson
 from pyiceberg.exceptions import CommitFailedException
-from pyiceberg.io.pyarrow import parquet_files_to_data_files
 from pyiceberg.table import Table
 from pyiceberg.table.refs import SnapshotRefType
 from pyiceberg.table.update.snapshot import ManageSnapshots
 
 from medi_build.dataset.reader import BuiltDataset, DatasetEntry, Manifest, open_dataset
 from medi_build.dataset.schema import MANIFEST as MANIFEST_FILE
+from medi_build.dataset.versions.data_files import data_files_of
 from medi_build.dataset.versions.log import (
     CHANGED,
     DATASETS,
@@ -107,7 +107,6 @@ def commit(
                 is_tagged(table.metadata, tag, None)
             step = _step(opened, head, dataset.manifest, digest)
             places = _place(opened, dataset, step)
-            check_not_purged(opened.root, places)
             store_manifest(opened.manifest_folder(digest), text, small)
             about = _about(dataset.manifest, message.strip(), digest, step)
             try:
@@ -166,10 +165,11 @@ def _files(dataset: DatasetEntry) -> list[tuple[str, str]]:
 
 
 def _place(warehouse: Warehouse, dataset: BuiltDataset, step: Step) -> list[Path]:
-    """Bring the new shards into the warehouse and check their digests."""
+    """Bring the new shards into the warehouse, checked. Raises `VersionError`: one has a record that was purged."""
     folder = warehouse.records / "data" / step.key[:16]
     folder.mkdir(parents=True, exist_ok=True)
     sources = dict(zip((s.path for one in dataset.manifest.datasets for s in one.shards), dataset.shards, strict=True))
+    check_not_purged(warehouse.root, [sources[shard.path] for shard in step.come])
     files = [Placing(sources[shard.path], folder / Path(shard.path).name, shard.sha256) for shard in step.come]
     place_all(files)
     sync([folder.parent])
@@ -216,7 +216,7 @@ def _snapshot(
     places: Iterable[Path],
 ) -> Commit:
     """One snapshot in place of the branch's head, and the tag with it. Raises CommitFailedException."""
-    come = parquet_files_to_data_files(table.io, table.metadata, iter(map(str, places)))
+    come = data_files_of(table.metadata, places)
     with table.transaction() as transaction:
         producer = transaction.update_snapshot(snapshot_properties=about, branch=branch).overwrite()
         head = table.metadata.snapshot_by_name(branch)

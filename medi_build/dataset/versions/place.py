@@ -80,9 +80,11 @@ def store_manifest(folder: Path, manifest: bytes, files: Mapping[str, bytes]) ->
 
 
 def json_parts(dataset: BuiltDataset) -> Iterator[Iterator[bytes]]:
-    """The rows of ``medi-data.json``, a part for each shard. Raises `DatasetError`: a shard cannot be read."""
+    """The rows of ``medi-data.json``, a part for each row group. Raises `DatasetError`: a shard cannot be read."""
     for path in dataset.shards:
-        yield (json_rows(table) for table in shard_tables(path))
+        for table in shard_tables(path):
+            if table.num_rows:
+                yield iter([json_rows(table)])
 
 
 def sync(paths: Iterable[Path]) -> None:

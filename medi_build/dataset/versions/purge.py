@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from pyiceberg.io.pyarrow import parquet_file_to_data_file
 from pyiceberg.manifest import DataFile
 from pyiceberg.serializers import FromInputFile
 from pyiceberg.table import Table
@@ -19,6 +18,7 @@ from pyiceberg.table.snapshots import Snapshot
 
 from medi_build.dataset.manifest import manifest_bytes
 from medi_build.dataset.reader import BuiltDataset
+from medi_build.dataset.versions.data_files import data_files_of
 from medi_build.dataset.versions.gc import needed_by
 from medi_build.dataset.versions.history import Change, rewrite
 from medi_build.dataset.versions.log import DIGEST, MANIFEST, PURGED, ROWS, Commit, commit_of, reachable
@@ -152,7 +152,7 @@ def _exchange(
         if old.file_path not in places:
             return old
         shard = places[old.file_path]
-        return None if shard is None else parquet_file_to_data_file(table.io, table.metadata, str(shard.path))
+        return None if shard is None else data_files_of(table.metadata, [shard.path])[0]
 
     def changed(snapshot: Snapshot) -> dict[str, str]:
         return properties.get(snapshot.snapshot_id, {})

@@ -15,9 +15,10 @@ from pyiceberg.table.update.snapshot import ManageSnapshots
 from medi_build.dataset.reader import BuiltDataset, Manifest, open_dataset, read_manifest
 from medi_build.dataset.schema import MANIFEST
 from medi_build.dataset.versions.log import Commit, commit_of, history
-from medi_build.dataset.versions.names import NAME, is_folder
+from medi_build.dataset.versions.names import NAME
 from medi_build.dataset.versions.pending import writing
 from medi_build.dataset.versions.warehouse import Warehouse, reading
+from medi_build.dataset.versions.which import is_folder
 from medi_build.errors import DatasetError, VersionError, did_you_mean
 from medi_build.progress import Silent
 
