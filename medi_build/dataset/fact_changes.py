@@ -45,7 +45,7 @@ def _settings(manifest: Manifest) -> dict[str, Any]:
     own = {key: value for key, value in basis.items() if key not in pipeline and key != "encoders"}
     prompts = {name: sides.model_dump() for name, sides in manifest.prompts.items()}
     encoders = {"encoder_identity": manifest.encoder, "other_encoders": basis.get("encoders", [])[1:]}
-    versions = {"medi_version": manifest.medi_version, "writers": manifest.writers}
+    versions = {name: getattr(manifest, name) for name in ("medi_version", "writers", "environment")}
     return dict(_flat({**own, **pipeline, **encoders, **versions, "prompts": prompts}))
 
 

@@ -187,6 +187,7 @@ def test_what_manifests_say_differently_is_told_by_key(tmp_path: Path) -> None:
     def change(manifest: dict[str, Any]) -> None:
         manifest["pipeline"]["mining"]["num_negatives"] = 5
         manifest["pipeline"]["seed"] = 7
+        manifest["environment"] = {"torch": "9.9"}
         manifest["basis"].update(mining={"num_negatives": 5}, stages={"mine": 9, "adapt": 1})
         manifest["prompts"] = {"main": {"query": "query: ", "document": None}}
         manifest["datasets"][0].update(licence="MIT", instructions=[("Represent a;", "")])
@@ -198,6 +199,7 @@ def test_what_manifests_say_differently_is_told_by_key(tmp_path: Path) -> None:
     assert {(one.kind, one.key): (one.old, one.new) for one in found.settings} == {
         ("mining", "mining.num_negatives"): (1, 5),
         ("settings", "seed"): (42, 7),
+        ("settings", "environment.torch"): (None, "9.9"),
         ("mining", "stages.mine"): (None, 9),
         ("settings", "stages.adapt"): (None, 1),
         ("mining", "prompts.main.query"): (None, "query: "),
