@@ -104,6 +104,7 @@ def test_configs_that_are_none_are_one_error(saved: Path, tmp_path: Path, name: 
     assert len(refused(folder, mark)) < 5000
 
 
+@pytest.mark.slow
 def test_an_int8_folder_names_no_class_but_a_network(saved: Path, tmp_path: Path) -> None:
     folder, mark = tmp_path / "int8", tmp_path / "owned"
     quantize(str(saved), folder, "int8-weights")
