@@ -56,6 +56,18 @@ class DatasetError(MediError):
     """A built dataset is not whole, cannot be read, or does not hold together."""
 
 
+class LockError(MediError):
+    """A build does not resolve to what a lock file tells, or the file is none."""
+
+
+class VersionError(MediError):
+    """A warehouse, or a version in it, is not there, not whole, or may not be used as it was asked."""
+
+
+class PublishError(MediError):
+    """A dataset cannot be pushed or pulled, or what lies there is not what was pushed."""
+
+
 class WorkerError(MediError):
     """A process that worked for this one died."""
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import orjson
 from pydantic import BaseModel, ConfigDict
 
 from medi_build.errors import OutputError
@@ -182,6 +183,11 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def plain_digest(data: dict[str, Any]) -> str:
+    """Hex digest of plain data, whatever the order of its keys."""
+    return hashlib.sha256(orjson.dumps(data, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def file_digest(path: Path, algorithm: Callable[[], Any] = hashlib.sha256) -> str:

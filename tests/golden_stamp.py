@@ -7,7 +7,7 @@ has made. Records that change while their inputs and all versions stay the same 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from medi_build.pipeline.fingerprint import of
+from medi_build.files import plain_digest
 
 RAISE = "raise the version of the stage that makes them in medi_build/pipeline/fingerprint.py"
 REWRITE = "run `python -m tests.test_golden` and read the difference"
@@ -32,7 +32,7 @@ def stamped(stages: Mapping[str, int], inputs: Mapping[str, str], records: Seque
     own: dict[str, list[Mapping[str, Any]]] = {name: [] for name in inputs}
     for row in records:
         own[row["task_name"]].append(row)
-    return Stamp(dict(stages), dict(inputs), {name: of({"records": rows}) for name, rows in own.items()})
+    return Stamp(dict(stages), dict(inputs), {name: plain_digest({"records": rows}) for name, rows in own.items()})
 
 
 def unannounced(old: Stamp, new: Stamp) -> list[str]:

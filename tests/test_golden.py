@@ -27,12 +27,13 @@ from medi_build.content.load import Content, load_content
 from medi_build.content.mining_rule import MiningRule
 from medi_build.dataset.assemble import assemble
 from medi_build.embedding import Embedded, Side
+from medi_build.files import plain_digest
 from medi_build.ingest.adapt import AdaptJob, adapt
 from medi_build.ingest.adapters.base import Inputs
 from medi_build.ledger import Ledger
 from medi_build.mine.by_kind import mine
 from medi_build.mine.run import Encoders, Run
-from medi_build.pipeline.fingerprint import STAGE_VERSIONS, file_digests, of
+from medi_build.pipeline.fingerprint import STAGE_VERSIONS, file_digests
 from tests.golden_stamp import RAISE, REWRITE, Stamp, stamped, unannounced
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -114,7 +115,7 @@ class Case(NamedTuple):
     def digest(self, content: Content, folder: Path) -> str:
         """Of everything that decides the records but the code."""
         card, files = self.card, self.inputs(folder)
-        return of(
+        return plain_digest(
             {
                 "card": card.model_dump(mode="json", include={"name", "options", "instruction", "verified_negatives"}),
                 "template": content.templates[card.instruction.template].model_dump(mode="json"),

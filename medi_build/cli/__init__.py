@@ -8,20 +8,33 @@ from typing import NoReturn
 
 import typer
 
-from medi_build.cli import cache, ls
+from medi_build.cli import cache, ls, versions
+from medi_build.cli.blame import blame_command
+from medi_build.cli.branch import branch_command
 from medi_build.cli.build import REAL_MEDI, build_command
+from medi_build.cli.checkout import checkout_command
+from medi_build.cli.commit import commit_command
 from medi_build.cli.compare_release import compare_release_command
-from medi_build.cli.console import CONSOLE
+from medi_build.cli.console import CONSOLE, print_error
 from medi_build.cli.contamination import contamination_command
 from medi_build.cli.content import new_source_command, validate_command
+from medi_build.cli.diff import diff_command
 from medi_build.cli.encode import encode_command
 from medi_build.cli.eval import commands as eval_commands
+from medi_build.cli.export import export_command
+from medi_build.cli.gc import gc_command
 from medi_build.cli.lint import lint_command
+from medi_build.cli.lock import lock_command
+from medi_build.cli.log import log_command
 from medi_build.cli.mine import mine_command
 from medi_build.cli.options import SAMPLES
 from medi_build.cli.plan import plan_command
+from medi_build.cli.pull import pull_command
+from medi_build.cli.purge import purge_command
+from medi_build.cli.push import push_command
 from medi_build.cli.quantize import quantize_command
 from medi_build.cli.show import show_command
+from medi_build.cli.tag import tag_command
 from medi_build.cli.train import EXTRA_OPTIONS, train_command
 from medi_build.cli.verify import verify_command
 from medi_build.errors import MediError
@@ -37,7 +50,11 @@ app = typer.Typer(
 )
 app.command("build")(build_command)
 app.command("plan")(plan_command)
+app.command("lock")(lock_command)
 app.command("verify")(verify_command)
+app.command("export")(export_command)
+app.command("push")(push_command)
+app.command("pull")(pull_command)
 app.command("compare-release")(compare_release_command)
 app.add_typer(ls.commands(), name="ls")
 app.command("show")(show_command)
@@ -51,6 +68,16 @@ app.command("mine")(mine_command)
 app.command("encode")(encode_command)
 app.command("quantize")(quantize_command)
 app.command("train", context_settings=EXTRA_OPTIONS)(train_command)
+app.command("commit")(commit_command)
+app.command("log")(log_command)
+app.command("tag")(tag_command)
+app.command("branch")(branch_command)
+app.command("checkout")(checkout_command)
+app.command("diff")(diff_command)
+app.command("blame")(blame_command)
+app.command("gc")(gc_command)
+app.command("purge")(purge_command)
+app.add_typer(versions.commands(), name="versions")
 
 
 class _Stopped(BaseException):
@@ -74,10 +101,10 @@ def main() -> None:
     try:
         app()
     except MediError as error:
-        _say(type(error).__name__, str(error))
+        print_error(type(error).__name__, str(error))
         sys.exit(1)
     except OSError as error:  # one that no stage could say more about
-        _say(type(error).__name__, redacted(f"{error.filename or 'input or output'}: {error.strerror or error}"))
+        print_error(type(error).__name__, redacted(f"{error.filename or 'input or output'}: {error.strerror or error}"))
         sys.exit(1)
     except _Stopped as stopped:
         (number,) = stopped.args
@@ -88,8 +115,3 @@ def main() -> None:
             soft_wrap=True,
         )
         sys.exit(128 + number)
-
-
-def _say(kind: str, message: str) -> None:
-    CONSOLE.print(f"[bold red]error[/]: {kind}", highlight=False)
-    CONSOLE.print(message, markup=False, highlight=False, soft_wrap=True)

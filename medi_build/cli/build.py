@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from medi_build.cli.console import CONSOLE, OUT, ledger_table, print_record
 from medi_build.cli.options import (
@@ -16,20 +17,40 @@ from medi_build.cli.options import (
     split_names,
 )
 from medi_build.cli.plan import before_build
+from medi_build.errors import OptionError
 from medi_build.paths import cache_folder
 from medi_build.progress import for_console
 
 if TYPE_CHECKING:
     from medi_build.dataset.reader import Manifest, SidePrompts
+    from medi_build.pipeline.options import BuildOptions
     from medi_build.pipeline.run import BuildResult
 
 REAL_MEDI = "medi build --pipeline medi --data DIR --out out/medi"
+_LOCKED = (
+    "sources",
+    "pipeline",
+    "allow_missing",
+    "encoder",
+    "dtype",
+    "trust_remote_code",
+    "licence_policy",
+    "dedup",
+    "exclude_eval",
+    "limit_per_dataset",
+    "seed",
+    "batch_multiple",
+)
+"""Options that a lock file decides."""
+_REASONS = 4
+"""Of one dataset that are listed."""
 _SAMPLES_ONLY = (
     f"These are the samples that come along (pipeline {SAMPLES}). The real MEDI, from raw files in DIR: {REAL_MEDI}"
 )
 
 
 def build_command(
+    context: typer.Context,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -86,6 +107,13 @@ def build_command(
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, help="Processes that build datasets, this one among them.")
     ] = 1,
+    locked: Annotated[
+        Path | None,
+        typer.Option(help="Lock file of `medi lock`: build what it tells, or say what has moved since."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say which datasets would be built, and why; nothing is written.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Fetch more than 5 GB without being asked.")] = False,
     show: Annotated[int, typer.Option(min=0, help="Print this many of the records at the end.")] = 0,
 ) -> None:
@@ -99,8 +127,10 @@ def build_command(
     from medi_build.pipeline.options import BuildOptions
     from medi_build.pipeline.run import build
 
-    out = out or Path("out") / pipeline
-    if pipeline == SAMPLES:
+    if locked is not None:
+        _refuse_beside_lock(context)
+    out = out or Path("out") / (pipeline if locked is None else locked.stem)
+    if pipeline == SAMPLES and locked is None and not dry_run:
         OUT.print(_SAMPLES_ONLY, markup=False, highlight=False, soft_wrap=True)
     options = BuildOptions(
         out=out,
@@ -122,10 +152,42 @@ def build_command(
         seed=seed,
         batch_multiple=batch_multiple,
         jobs=jobs,
+        locked=locked,
     )
+    if dry_run:
+        _tell_fates(options)
+        return
     _tell(build(options, for_console(CONSOLE), lambda plan: before_build(plan, options, yes)), show)
-    if pipeline == SAMPLES:
+    if pipeline == SAMPLES and locked is None:
         OUT.print(_SAMPLES_ONLY, markup=False, highlight=False, soft_wrap=True)
+
+
+def _refuse_beside_lock(context: typer.Context) -> None:
+    """Raise `OptionError` for an option that a lock file decides."""
+    sources = {name: context.get_parameter_source(name) for name in _LOCKED}
+    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise OptionError(f"{options}: the lock file decides that; leave it out, or build without --locked")
+
+
+def _tell_fates(options: "BuildOptions") -> None:
+    """What a build would do, dataset by dataset; what is kept is counted."""
+    from rich.table import Table
+
+    from medi_build.pipeline.dry_run import dry_run
+
+    fates = dry_run(options, for_console(CONSOLE))
+    table = Table("dataset", "would", "why", title=f"what a build into {options.out} would do")
+    for one in fates:
+        if one.what != "keep":
+            more = f"\nand {len(one.why) - _REASONS} more" if len(one.why) > _REASONS else ""
+            table.add_row(one.dataset, one.what, escape("\n".join(one.why[:_REASONS]) + more))
+    if table.row_count:
+        OUT.print(table)
+    counts = Counter(one.what for one in fates)
+    told = ", ".join(f"{counts[what]:,} to {what}" for what in ("keep", "fetch", "build", "remove") if counts[what])
+    OUT.print(f"{len(fates):,} datasets: {told}; nothing was written", highlight=False)
 
 
 def _tell(result: "BuildResult", show: int) -> None:

@@ -41,6 +41,12 @@ def print_record(record: Mapping[str, Any]) -> None:
         OUT.print(line, soft_wrap=True)
 
 
+def print_error(kind: str, message: str) -> None:
+    """One clear message; ``kind`` is the name of the error."""
+    CONSOLE.print(f"[bold red]error[/]: {kind}", highlight=False)
+    CONSOLE.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
 def shorten(text: str) -> str:
     """At most `MAX_TEXT` characters on one line."""
     line = " ".join(text.split())

@@ -40,6 +40,9 @@ DataOption = Annotated[Path | None, typer.Option(help="Folder of raw files, as f
 StoreOption = Annotated[
     Path | None, typer.Option(help="The vector store.  [default: ~/.cache/medi/vectors, shared with builds]")
 ]
+WarehouseOption = Annotated[
+    Path | None, typer.Option(help="Folder of the versions.  [default: $MEDI_WAREHOUSE, else ./warehouse]")
+]
 ResultsOption = Annotated[Path, typer.Option("--out", "--output_dir", "--output-dir", help="Folder of results.")]
 InstructionsOption = Annotated[
     str,

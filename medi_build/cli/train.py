@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from medi_build.cli.console import CONSOLE, OUT
+from medi_build.cli.options import WarehouseOption
 from medi_build.devices import processes
 
 
@@ -32,7 +33,11 @@ EXTRA_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
 def train_command(
     context: typer.Context,
     source: Annotated[
-        Path, typer.Argument(help="Folder of `medi build` or `medi mine`, a file of one, or any medi-data.json.")
+        str,
+        typer.Argument(
+            help="Folder of `medi build` or `medi mine`, a file of one, any medi-data.json, or a version (tag, branch, "
+            "commit) in the warehouse."
+        ),
     ],
     model: Annotated[
         str,
@@ -79,6 +84,7 @@ def train_command(
         str, typer.Option(help="Of queries in a file that has no instructions, as those of `medi mine`.")
     ] = "",
     document_instruction: Annotated[str, typer.Option(help="The same for positives and negatives.")] = "",
+    warehouse: WarehouseOption = None,
     trust_remote_code: Annotated[
         bool,
         typer.Option(
@@ -99,7 +105,7 @@ def train_command(
     from medi_build.train.settings import TrainSettings, from_public_arguments
     from medi_build.train.trainer import train
 
-    if str(source).startswith("--"):
+    if source.startswith("--"):
         raise typer.BadParameter(f"name the data before the further options: medi train DATA ... {source} ...")
     started, rank = processes()
     first = rank == 0
@@ -117,6 +123,7 @@ def train_command(
         "learning_rate": learning_rate,
         "cl_temperature": cl_temperature,
         "max_source_length": max_source_length,
+        "warehouse": warehouse,
         "hard_negatives": hard_negatives,
         "cached": cached,
         "precision": precision.value,

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -34,8 +34,19 @@ class OutputFolder:
             receipt = Receipt.model_validate_json(self._receipt_path(task_id).read_bytes())
         except (OSError, ValidationError):
             return None
-        same = receipt.fingerprint == fingerprint
-        return receipt if same and all(map(self._intact, [*receipt.shards, receipt.fragment])) else None
+        return receipt if receipt.fingerprint == fingerprint and self.is_intact(receipt) else None
+
+    def receipts(self) -> list[Receipt]:
+        """Those of all datasets that were finished, whatever became of their files, in the order of task ids."""
+        found = []
+        for path in sorted((self.root / ".medi" / "receipts").glob("*.json")):
+            with suppress(OSError, ValidationError):
+                found.append(Receipt.model_validate_json(path.read_bytes()))
+        return found
+
+    def is_intact(self, receipt: Receipt) -> bool:
+        """Whether its files are there, of the size that they had, the shards with all their rows."""
+        return all(map(self._intact, [*receipt.shards, receipt.fragment]))
 
     def commit(self, receipt: Receipt) -> None:
         """Declare a dataset finished."""

@@ -6,7 +6,7 @@ are Parquet files that ``datasets.load_dataset`` reads; FlagEmbedding's and Teva
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -131,20 +131,38 @@ def write_formats(
     for form in forms:
         if form not in FILES:
             raise OutputError(f"unknown format {form!r}{did_you_mean(form, FILES)}; known: {', '.join(FILES)}")
-    lines: dict[str, _ToLines] = {"flagembedding": _flagembedding, "tevatron": (passages or Passages()).lines}
     rows: Counter[Format] = Counter(dict.fromkeys(forms, 0))
     with ExitStack() as files:
         write: dict[Format, Callable[[pa.Table], int]] = {}
         for form in rows:
             path = folder / FILES[form]
             remove_left_behind(folder, FILES[form])
-            to_form = partial(_TABLES[form], scores=scores, negatives=negatives) if form in _TABLES else None
-            opened = _line_file(path, lines[form]) if to_form is None else _parquet_file(path, to_form)
+            opened = form_file(path, form, negatives=negatives, scores=scores, passages=passages)
             write[form] = files.enter_context(opened)
         for table in tables:
             for form, add in write.items():
                 rows[form] += add(table)
     return dict(rows)
+
+
+def form_file(
+    path: Path,
+    form: Format,
+    *,
+    negatives: int,
+    scores: bool = False,
+    passages: Passages | None = None,
+    prompts: bool = False,
+) -> AbstractContextManager[Callable[[pa.Table], int]]:
+    """One file of one form; gives what adds a table of schema ``TUPLES`` to it and returns how many rows that made.
+
+    Arguments as of `write_formats`; with ``prompts`` a line of ``flagembedding`` has a ``prompt`` even where it is
+    empty, for files that are read together: a line without one would read "None" there.
+    """
+    if form in _TABLES:
+        return _parquet_file(path, partial(_TABLES[form], scores=scores, negatives=negatives))
+    to_lines = partial(_flagembedding, prompts=prompts) if form == "flagembedding" else (passages or Passages()).lines
+    return _line_file(path, to_lines)
 
 
 def _prepend(heads: Any, tails: Any, lengths: np.ndarray[Any, Any], kind: pa.DataType) -> pa.Array:
@@ -229,10 +247,10 @@ def _labels(lengths: np.ndarray[Any, Any]) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(labels))
 
 
-def _flagembedding(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """An empty ``prompt`` would take the place of the instruction that the trainer is given, so there is none then."""
+def _flagembedding(rows: list[dict[str, Any]], *, prompts: bool) -> Iterator[dict[str, Any]]:
+    """An empty ``prompt`` takes the place of the instruction that the trainer is given: only if asked."""
     for row in rows:
-        prompt = {"prompt": row["instruction"]} if row["instruction"] else {}
+        prompt = {"prompt": row["instruction"]} if row["instruction"] or prompts else {}
         yield {
             "query": row["query"],
             "pos": [row["pos"], *row["further_positives"]],

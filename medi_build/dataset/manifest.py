@@ -3,9 +3,9 @@
 import csv
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 
 import orjson
 
@@ -17,11 +17,13 @@ from medi_build.dataset.overlap import overlaps_of
 from medi_build.dataset.reader import DatasetEntry, ExcludedSet, Manifest, SidePrompts
 from medi_build.dataset.receipt import Receipt
 from medi_build.dataset.schema import MANIFEST, SCHEMA_VERSION
+from medi_build.dataset.shards import write_json_array
 from medi_build.errors import OutputError
-from medi_build.files import FileEntry, HashingFile, atomic_file, entry, write_bytes
+from medi_build.files import FileEntry, atomic_file, entry, write_bytes
 
 WRITER_LIBRARIES = ("pyarrow", "polars")
 """Their versions may change the bytes of a file, never its rows."""
+VECTOR_LIBRARIES = ("numpy", "sentence-transformers", "tokenizers", "torch", "transformers")
 
 
 def publish(
@@ -54,12 +56,14 @@ def publish(
         schema_version=SCHEMA_VERSION,
         medi_version=version("medi-build"),
         writers={name: version(name) for name in WRITER_LIBRARIES},
+        environment=environment(),
         pipeline=pipeline.model_dump(mode="json"),
+        basis=receipts[0].basis.build,
         encoder=encoder_identity,
         prompts=prompts,
         rows=sum(r.rows for r in receipts),
-        digest=content_digest(receipts),
-        datasets=[_entry(r) for r in receipts],
+        digest=content_digest((r.task_id, r.rows, r.fragment.sha256) for r in receipts),
+        datasets=[_entry(r, cards[r.dataset]) for r in receipts],
         overlaps=[],
         excluded=list(excluded),
         files=[],
@@ -70,25 +74,39 @@ def publish(
     output.invalidate()
     output.remove_ignored(receipts)
     out = output.root
-    overlaps = overlaps_of(out, receipts)
+    overlaps = overlaps_of([(r.dataset, [out / shard.path for shard in r.shards]) for r in receipts])
+    manifest = manifest.model_copy(update={"overlaps": overlaps})
     files = [
         _join_json(output, receipts),
-        _tasks_table(out, receipts),
-        write_bytes(out / "README.md", dataset_card(pipeline, receipts, cards, overlaps, excluded).encode(), out),
+        write_bytes(out / "tasks.csv", tasks_table(manifest), out, len(receipts)),
+        write_bytes(out / "README.md", dataset_card(manifest).encode(), out),
     ]
-    manifest = manifest.model_copy(update={"overlaps": overlaps, "files": files})
-    text = orjson.dumps(manifest.model_dump(mode="json"), option=orjson.OPT_INDENT_2) + b"\n"
-    write_bytes(out / MANIFEST, text, out)
+    manifest = manifest.model_copy(update={"files": files})
+    write_bytes(out / MANIFEST, manifest_bytes(manifest), out)
     return manifest
 
 
-def content_digest(receipts: Sequence[Receipt]) -> str:
-    """Digest over all rows of ``medi-data.json``, the same whatever library version wrote the Parquet files."""
-    lines = "".join(f"{r.task_id} {r.rows} {r.fragment.sha256}\n" for r in receipts)
+def environment() -> dict[str, str]:
+    """Versions of Python and of the libraries that vectors depend on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in VECTOR_LIBRARIES}}
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """The content of ``manifest.json``."""
+    return orjson.dumps(manifest.model_dump(mode="json"), option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def content_digest(datasets: Iterable[tuple[int, int, str]]) -> str:
+    """Digest over all rows of ``medi-data.json``, the same whatever library version wrote the Parquet files.
+
+    Args:
+        datasets: task id, rows, and digest of its rows in ``medi-data.json``, in their order.
+    """
+    lines = "".join(f"{task_id} {rows} {sha256}\n" for task_id, rows, sha256 in datasets)
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _entry(receipt: Receipt) -> DatasetEntry:
+def _entry(receipt: Receipt, card: Card) -> DatasetEntry:
     return DatasetEntry(
         name=receipt.dataset,
         task_id=receipt.task_id,
@@ -100,6 +118,9 @@ def _entry(receipt: Receipt) -> DatasetEntry:
         rows_sha256=receipt.fragment.sha256,
         shards=receipt.shards,
         ledger=receipt.ledger,
+        fingerprint=receipt.fingerprint,
+        basis={key: value for key, value in receipt.basis.dataset.items() if key != "card"},
+        card=card.model_dump(mode="json"),
     )
 
 
@@ -112,47 +133,35 @@ def _join_json(output: OutputFolder, receipts: Sequence[Receipt]) -> FileEntry:
     out = output.root
     path = out / "medi-data.json"
     with atomic_file(path) as file:
-        file.write(b"[")
-        first = True
-        for receipt in receipts:
-            if not receipt.rows:
-                continue
-            file.write(b"\n" if first else b",\n")
-            first = False
-            try:
-                digest = _copy(out / receipt.fragment.path, file)
-            except FileNotFoundError as error:
-                raise OutputError(
-                    f"{out / receipt.fragment.path}: gone while the build ran; run the command again"
-                ) from error
-            if digest != receipt.fragment.sha256:
-                output.forget(receipt.task_id)
-                raise OutputError(
-                    f"{out / receipt.fragment.path}: sha256 is {digest}, but {receipt.fragment.sha256} was written: "
-                    f"something changed it, or the disk is failing. Run the same command again, which makes "
-                    f"{receipt.dataset} anew"
-                )
-        file.write(b"\n]\n")
+        write_json_array(file, (_pieces(output, receipt) for receipt in receipts if receipt.rows))
     return entry(path, out, file, sum(r.rows for r in receipts))
 
 
-def _copy(part: Path, file: HashingFile) -> str:
-    """Append a file; returns the digest of what it held."""
-    digest = hashlib.sha256()
-    with part.open("rb") as source:
-        while block := source.read(1 << 20):
-            digest.update(block)
-            file.write(block)
-    return digest.hexdigest()
+def _pieces(output: OutputFolder, receipt: Receipt) -> Iterator[bytes]:
+    """A dataset's part of the array, checked once it has been read."""
+    part, digest = output.root / receipt.fragment.path, hashlib.sha256()
+    try:
+        with part.open("rb") as source:
+            while piece := source.read(1 << 20):
+                digest.update(piece)
+                yield piece
+    except FileNotFoundError as error:
+        raise OutputError(f"{part}: gone while the build ran; run the command again") from error
+    if digest.hexdigest() != receipt.fragment.sha256:
+        output.forget(receipt.task_id)
+        raise OutputError(
+            f"{part}: sha256 is {digest.hexdigest()}, but {receipt.fragment.sha256} was written: something changed it, "
+            f"or the disk is failing. Run the same command again, which makes {receipt.dataset} anew"
+        )
 
 
-def _tasks_table(out: Path, receipts: Sequence[Receipt]) -> FileEntry:
-    """``tasks.csv``: which id is which dataset, and under what terms."""
+def tasks_table(manifest: Manifest) -> bytes:
+    """The content of ``tasks.csv``: which id is which dataset, and under what terms."""
     buffer = io.StringIO()
     table = csv.writer(buffer, lineterminator="\n")
     header = ("task_id", "task_name", "kind", "rows", "licence", "commercial_use")
     table.writerow((*header, "query_instruction", "document_instruction"))
-    for r in receipts:
-        about = (r.task_id, r.dataset, r.kind, r.rows, r.licence.spdx, r.licence.commercial_use)
-        table.writerow((*about, *r.instructions[0]))
-    return write_bytes(out / "tasks.csv", buffer.getvalue().encode(), out, len(receipts))
+    for one in manifest.datasets:
+        about = (one.task_id, one.name, one.kind, one.rows, one.licence, one.commercial_use)
+        table.writerow((*about, *one.instructions[0]))
+    return buffer.getvalue().encode()

@@ -13,7 +13,6 @@ from xxhash import xxh3_128_digest
 
 from medi_build.arrays import Bools, Hashes, Ints
 from medi_build.dataset.reader import Overlap, shard_batches
-from medi_build.dataset.receipt import Receipt
 
 MOST_NAMED = 5
 """Datasets that are named as those which share most queries with another one."""
@@ -81,31 +80,31 @@ def incidence(groups: Ints, numbers: Ints, count: int, width: int) -> Any:
     return matrix
 
 
-def overlaps_of(out: Path, receipts: Sequence[Receipt]) -> list[Overlap]:
-    """What the finished datasets below ``out`` have in common. Raises `DatasetError` where a shard cannot be read."""
+def overlaps_of(datasets: Sequence[tuple[str, Sequence[Path]]]) -> list[Overlap]:
+    """What datasets, each a name and its shards, have in common. Raises `DatasetError`: a shard cannot be read."""
     queries, pairs = TextHashes(), TextHashes()
-    for place, receipt in enumerate(receipts):
-        for shard in receipt.shards:
-            for query, pos in record_digests(out / shard.path, ("query", "pos")):
+    for place, (_, shards) in enumerate(datasets):
+        for path in shards:
+            for query, pos in record_digests(path, ("query", "pos")):
                 queries.add(place, query)
                 pairs.add(place, pair_digests(query, pos))
     numbers = number(queries.hashes)
-    stands = incidence(queries.groups, numbers, len(receipts), int(numbers.max(initial=-1)) + 1)
+    stands = incidence(queries.groups, numbers, len(datasets), int(numbers.max(initial=-1)) + 1)
     several = np.asarray(stands.sum(axis=0)).ravel() > 1
     shared = (stands[:, several] @ stands[:, several].T).toarray()
-    repeated = np.bincount(pairs.groups[repeats(pairs)], minlength=len(receipts))
+    repeated = np.bincount(pairs.groups[repeats(pairs)], minlength=len(datasets))
     return [
         Overlap(
-            name=receipt.dataset,
+            name=name,
             shared_queries=int(shared[place, place]),
             repeated_pairs=int(repeated[place]),
             shares_with={
-                receipts[other].dataset: int(shared[place, other])
+                datasets[other][0]: int(shared[place, other])
                 for other in np.argsort(-shared[place], kind="stable")[: MOST_NAMED + 1]
                 if other != place and shared[place, other]
             },
         )
-        for place, receipt in enumerate(receipts)
+        for place, (name, _) in enumerate(datasets)
         if shared[place, place]
     ]
 

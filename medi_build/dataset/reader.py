@@ -7,6 +7,7 @@ had, and no shard lies beside them. `medi_build.dataset.verify` looks further, i
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +38,9 @@ class DatasetEntry(BaseModel):
         rows_sha256: digest of its rows in ``medi-data.json``.
         shards: its Parquet files.
         ledger: `medi_build.ledger.Ledger.to_dict`.
+        fingerprint: digest of everything that decided its files (`medi_build.dataset.receipt.Basis`).
+        basis: what of that it has of its own beside its card: template, cap, name and sha256 of each raw file.
+        card: its card as it was, as plain data (`medi_build.content.cards.Card`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,6 +55,9 @@ class DatasetEntry(BaseModel):
     rows_sha256: str
     shards: list[FileEntry]
     ledger: dict[str, Any]
+    fingerprint: str
+    basis: dict[str, Any]
+    card: dict[str, Any]
 
 
 class Overlap(BaseModel):
@@ -111,7 +118,9 @@ class Manifest(BaseModel):
         schema_version: of the manifest and the shards' columns.
         medi_version: the version of medi that built it.
         writers: versions of the libraries that wrote the files.
+        environment: versions of Python and of the libraries that vectors depend on.
         pipeline: as it was run, overrides included.
+        basis: what decided the files of all datasets alike (`medi_build.dataset.receipt.Basis`).
         encoder: identity of the mining encoder.
         prompts: of each encoder of the pipeline, by its name.
         rows: records of all datasets.
@@ -127,7 +136,9 @@ class Manifest(BaseModel):
     schema_version: int
     medi_version: str
     writers: dict[str, str]
+    environment: dict[str, str]
     pipeline: dict[str, Any]
+    basis: dict[str, Any]
     encoder: str
     prompts: dict[str, SidePrompts]
     rows: int
@@ -145,15 +156,21 @@ class BuiltDataset:
     Attributes:
         root: its folder.
         manifest: what it holds.
+        shards: the Parquet files in the order of the records.
     """
 
     root: Path
     manifest: Manifest
+    shards: list[Path]
 
     @cached_property
-    def shards(self) -> list[Path]:
-        """The Parquet files in the order of the records."""
-        return [self.root / shard.path for dataset in self.manifest.datasets for shard in dataset.shards]
+    def _shards_by_dataset(self) -> dict[str, list[Path]]:
+        places = iter(self.shards)
+        return {dataset.name: list(islice(places, len(dataset.shards))) for dataset in self.manifest.datasets}
+
+    def shards_of(self, dataset: DatasetEntry) -> list[Path]:
+        """The Parquet files of one of its datasets."""
+        return self._shards_by_dataset[dataset.name]
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Stream the records, or some columns of them, in their order.
@@ -174,9 +191,9 @@ class BuiltDataset:
         wanted = iter(sorted({total * (2 * number + 1) // (2 * count) for number in range(count)} if total else ()))
         records, start, row = [], 0, next(wanted, None)
         for dataset in self.manifest.datasets:
-            for shard in dataset.shards:
+            for shard, path in zip(dataset.shards, self.shards_of(dataset), strict=True):
                 if row is not None and row < start + shard.rows:
-                    table = pa.Table.from_batches(shard_batches(self.root / shard.path, None), RECORDS)
+                    table = pa.Table.from_batches(shard_batches(path, None), RECORDS)
                     while row is not None and row < start + shard.rows:
                         records += table.slice(row - start, 1).to_pylist()
                         row = next(wanted, None)
@@ -214,8 +231,8 @@ def open_dataset(folder: Path) -> BuiltDataset:
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder; give the --out of a `medi build`")
-    manifest = _manifest(folder / MANIFEST)
-    dataset = BuiltDataset(folder, manifest)
+    manifest = read_manifest(folder / MANIFEST)
+    shards = [folder / shard.path for dataset in manifest.datasets for shard in dataset.shards]
     for file in [*(shard for one in manifest.datasets for shard in one.shards), *manifest.files]:
         path = folder / file.path
         size = path.stat().st_size if path.is_file() else None
@@ -225,14 +242,15 @@ def open_dataset(folder: Path) -> BuiltDataset:
                 f"{path}: {state}, the manifest says {file.size:,} bytes; build again, it makes what is missing, "
                 "or copy the whole folder again"
             )
-    listed = set(dataset.shards)
+    listed = set(shards)
     stray = next((path for path in sorted((folder / "data").rglob("*.parquet")) if path not in listed), None)
     if stray is not None:
         raise DatasetError(f"{stray}: is no shard that the manifest lists; remove it, or build again")
-    return dataset
+    return BuiltDataset(folder, manifest, shards)
 
 
-def _manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
+    """Read ``manifest.json``. Raises `DatasetError` where it is not there, or not as this version writes it."""
     try:
         found: Any = orjson.loads(path.read_bytes())
     except FileNotFoundError as error:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Of the manifest and of ``RECORDS``: raised whenever one of them changes."""
 MANIFEST = "manifest.json"
 """Its file in a built folder, written last."""

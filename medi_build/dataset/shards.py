@@ -70,6 +70,20 @@ def _cut(tables: Iterable[pa.Table], rows_per_shard: int) -> Iterator[tuple[int,
 
 
 def _write_shard(path: Path, out: Path, tables: Iterable[pa.Table], json_file: HashingFile) -> FileEntry:
+    def written() -> Iterator[pa.Table]:
+        for table in tables:
+            append_json(json_file, table)
+            yield table
+
+    return write_shard(path, out, written())
+
+
+def write_shard(path: Path, out: Path, tables: Iterable[pa.Table]) -> FileEntry:
+    """Write one Parquet file, a row group for each table, and return its entry relative to ``out``.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     rows = 0
     with (
         atomic_file(path) as file,
@@ -79,16 +93,38 @@ def _write_shard(path: Path, out: Path, tables: Iterable[pa.Table], json_file: H
     ):
         for table in tables:
             writer.write_table(table.combine_chunks(), row_group_size=table.num_rows)
-            _append_json(json_file, table)
             rows += table.num_rows
     return entry(path, out, file, rows)
 
 
-def _append_json(file: HashingFile, table: pa.Table) -> None:
-    """Add rows, a comma and a newline between them; a newline inside a text is escaped, so a bare one ends a record."""
+def append_json(file: HashingFile, table: pa.Table) -> None:
+    """Add rows to a dataset's part of ``medi-data.json``."""
+    rows = json_rows(table)
+    file.write(b",\n" + rows if file.size else rows)
+
+
+def json_rows(table: pa.Table) -> bytes:
+    """Rows as ``medi-data.json`` has them, a comma and a newline between them.
+
+    A newline inside a text is escaped, so a bare one ends a record.
+    """
     buffer = io.BytesIO()
     frame = pl.from_arrow(table.select(JSON_COLUMNS))
     assert isinstance(frame, pl.DataFrame)
     frame.write_ndjson(buffer)
-    lines = buffer.getvalue().removesuffix(b"\n").replace(b"\n", b",\n")
-    file.write(b",\n" + lines if file.size else lines)
+    return buffer.getvalue().removesuffix(b"\n").replace(b"\n", b",\n")
+
+
+def write_json_array(file: HashingFile, parts: Iterable[Iterable[bytes]]) -> None:
+    """Write ``medi-data.json``: one array, a record on each line.
+
+    Args:
+        file: an empty one.
+        parts: rows as `json_rows` gives them, each part in pieces; no part is empty.
+    """
+    file.write(b"[")
+    for number, part in enumerate(parts):
+        file.write(b",\n" if number else b"\n")
+        for piece in part:
+            file.write(piece)
+    file.write(b"\n]\n")

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 
 from medi_build.dataset.reader import Manifest, open_dataset
 from medi_build.dataset.schema import LISTS
+from medi_build.dataset.versions.names import may_be_version
+from medi_build.dataset.versions.which import is_folder
 from medi_build.errors import InputError
 from medi_build.ingest.json_rows import json_values
 from medi_build.ingest.mined_forms import (
@@ -27,6 +29,9 @@ from medi_build.ingest.mined_forms import (
     only_file,
     table_records,
 )
+
+if TYPE_CHECKING:
+    from medi_build.dataset.versions.log import Commit
 
 ROWS_PER_BATCH = 1024
 """So few that they never have 2 GiB of text."""
@@ -51,29 +56,44 @@ class Source(NamedTuple):
     Attributes:
         files: Parquet files of a build, or one Parquet or JSON file.
         manifest: of the build, where they are one.
+        commit: the version that they are, where they come from a warehouse.
     """
 
     files: list[Path]
-    manifest: Manifest | None
+    manifest: Manifest | None = None
+    commit: "Commit | None" = None
 
 
-def open_source(path: Path) -> Source:
-    """The shards of a folder of `medi build`, the one file in a folder of `medi mine`, or a Parquet or JSON file.
+def open_source(source: Path | str, warehouse: Path | None = None) -> Source:
+    """The shards of a folder of `medi build` or of a version, what `medi mine` wrote, or a Parquet or JSON file.
+
+    Args:
+        source: file, folder, or the name of a version (tag, branch, id of a commit).
+        warehouse: where versions are; None for ``MEDI_WAREHOUSE``, else ``./warehouse``.
 
     Raises:
         DatasetError: the folder is not whole.
         InputError: there is no such file, or the folder holds what was mined in several forms.
+        VersionError: the version is not there or not whole, or a folder has the same name.
     """
-    if path.is_dir():
+    path, name = Path(source), str(source)
+    if path.is_file():
+        return Source([path])
+    if not (path.is_dir() or may_be_version(name, warehouse)):
+        raise InputError(
+            f"{path}: no such file or folder; name a folder that `medi build` or `medi mine` wrote, a medi-data.json, "
+            "or a version in the warehouse"
+        )
+    if is_folder(name, warehouse):
         if (mined := only_file(path)) is not None:
-            return Source([mined], None)
+            return Source([mined])
         dataset = open_dataset(path)
         return Source(dataset.shards, dataset.manifest)
-    if not path.is_file():
-        raise InputError(
-            f"{path}: no such file or folder; name a folder that `medi build` or `medi mine` wrote, or a medi-data.json"
-        )
-    return Source([path], None)
+    from medi_build.dataset.versions.refs import open_version, resolve  # pyiceberg takes a second
+
+    commit = resolve(warehouse, name)
+    version = open_version(warehouse, str(commit.id))
+    return Source(version.shards, version.manifest, commit)
 
 
 def read_triplets(files: Iterable[Path], given: Instructions = NO_INSTRUCTIONS) -> Iterator[pa.RecordBatch]:

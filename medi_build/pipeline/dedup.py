@@ -12,15 +12,15 @@ from medi_build.dataset.overlap import TextHashes, number, pair_digests, record_
 from medi_build.dataset.reader import shard_tables
 from medi_build.dataset.receipt import Receipt
 from medi_build.dataset.shards import write_dataset
+from medi_build.files import plain_digest
 from medi_build.ledger import Ledger
-from medi_build.pipeline import fingerprint
 
 
 def digests_before(fingerprints: Mapping[int, str]) -> dict[int, str]:
     """For each task id a digest over the fingerprints of all units with a smaller one."""
     ordered = sorted(fingerprints)
     return {
-        task_id: fingerprint.of({"before": [fingerprints[one] for one in ordered[:place]]})
+        task_id: plain_digest({"before": [fingerprints[one] for one in ordered[:place]]})
         for place, task_id in enumerate(ordered)
     }
 

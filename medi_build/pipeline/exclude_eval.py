@@ -1,6 +1,7 @@
 """``exclude_eval``: no text of these evaluations goes into mining, so that none comes out of it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from medi_build.arrays import Bools, Ints
+from medi_build.content.pipelines import Pipeline
 from medi_build.dataset.reader import ExcludedSet
 from medi_build.dataset.receipt import Receipt
 from medi_build.errors import OptionError
@@ -18,6 +20,7 @@ from medi_build.evaluate.contamination.index import EvaluationIndex, open_index,
 from medi_build.evaluate.contamination.match import VERSION
 from medi_build.evaluate.contamination.scan import check
 from medi_build.ledger import Ledger
+from medi_build.progress import Silent
 
 REASON = "evaluation_text"
 """Under which examples are dropped, with a colon and the name of the evaluation set behind it."""
@@ -69,6 +72,18 @@ def read_excluded(given: Sequence[str], index: Path, offline: bool, progress: Ca
     read: list[ReadSet] = []
     write_index(batches(open_against(given), read), index, progress)
     return Excluded(index, tuple(read))
+
+
+@contextmanager
+def opened_excluded(pipeline: Pipeline, work: Path, progress: Silent) -> Iterator[Excluded | None]:
+    """The evaluation texts that stay out of a build, indexed below ``work`` for as long. Raises as `read_excluded`."""
+    given = pipeline.exclude_eval
+    if given:
+        progress.stage(", ".join(given), "evaluation texts")
+    try:
+        yield read_excluded(given, work / "evaluation", pipeline.offline, lambda done: progress.advance(done, None))
+    finally:
+        close_index()
 
 
 def without_evaluation_texts(

@@ -7,8 +7,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from medi_build.content.pipelines import Pipeline
 from medi_build.dataset.manifest import WRITER_LIBRARIES
 from medi_build.errors import InputError, OutputError
@@ -20,53 +18,54 @@ STAGE_VERSIONS = {"adapt": 4, "sample": 1, "mine": 5, "write": 2}
 """Bumped by hand when a stage gives other rows for the same input."""
 
 
-def of_unit(
-    unit: Unit,
-    pipeline: Pipeline,
-    inputs: Inputs,
-    encoders: Sequence[str],
-    batch_multiple: int,
-    excluded: Sequence[str] = (),
-) -> str:
-    """Hex digest of everything that decides one dataset's files; ``excluded``: identity of texts that stay out."""
-    return of(
-        {
-            "stages": STAGE_VERSIONS,
-            # Where files came from decides nothing: what they hold is digested below.
-            "card": unit.card.model_dump(mode="json", exclude={"download"}),
-            "task_id": unit.task_id,
-            "template": unit.template.model_dump(mode="json"),
-            "cap": unit.cap,
-            "split": pipeline.split,
-            "encoders": encoders,
-            "mining": pipeline.mining.model_dump(mode="json"),
-            "mine_with_instructions": pipeline.mine_with_instructions,
-            "instructions": pipeline.instructions.model_dump(mode="json"),
-            "licence_policy": pipeline.licence_policy,
-            "seed": pipeline.seed,
-            "rows_per_shard": pipeline.rows_per_shard,
-            "batch_multiple": batch_multiple,
-            "excluded": excluded,
-            "writers": {name: version(name) for name in WRITER_LIBRARIES},
-            "rows": file_digests(inputs.rows, inputs.cache),
-            "extra": {role: file_digests(paths, inputs.cache) for role, paths in sorted(inputs.extra.items())},
-        }
-    )
+def basis_of_build(
+    pipeline: Pipeline, encoders: Sequence[dict[str, Any]], batch_multiple: int, excluded: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What decides all datasets of a build alike.
+
+    Args:
+        pipeline: with all overrides applied.
+        encoders: what each encoder is (`medi_build.encode.encoder.Encoder.about`), the one that mines first.
+        batch_multiple: the records of each dataset are cut to a multiple of this.
+        excluded: identity of evaluation texts that stay out.
+    """
+    return {
+        "stages": STAGE_VERSIONS,
+        "split": pipeline.split,
+        "encoders": list(encoders),
+        "mining": pipeline.mining.model_dump(mode="json"),
+        "mine_with_instructions": pipeline.mine_with_instructions,
+        "instructions": pipeline.instructions.model_dump(mode="json"),
+        "licence_policy": pipeline.licence_policy,
+        "seed": pipeline.seed,
+        "rows_per_shard": pipeline.rows_per_shard,
+        "batch_multiple": batch_multiple,
+        "excluded": list(excluded),
+        "writers": {name: version(name) for name in WRITER_LIBRARIES},
+    }
 
 
-def of(data: dict[str, Any]) -> str:
-    """Hex digest of plain data."""
-    return hashlib.sha256(orjson.dumps(data, option=orjson.OPT_SORT_KEYS)).hexdigest()
+def basis_of_dataset(unit: Unit, inputs: Inputs) -> dict[str, Any]:
+    """What decides one dataset beside that. Raises `InputError` if one of its files cannot be read."""
+    return {
+        # Where files came from decides nothing: what they hold is digested below.
+        "card": unit.card.model_dump(mode="json", exclude={"download"}),
+        "task_id": unit.task_id,
+        "template": unit.template.model_dump(mode="json"),
+        "cap": unit.cap,
+        "rows": file_digests(inputs.rows, inputs.cache),
+        "extra": {role: file_digests(paths, inputs.cache) for role, paths in sorted(inputs.extra.items())},
+    }
 
 
-def file_digests(paths: Iterable[Path], cache: Path) -> list[tuple[str, str]]:
-    """``(file name, sha256)`` for each file. Raises `InputError` if one cannot be read.
+def file_digests(paths: Iterable[Path], cache: Path) -> list[list[str]]:
+    """``[file name, sha256]`` for each file. Raises `InputError` if one cannot be read.
 
     A digest is remembered in ``cache`` under the file's path, size and times of change, so that a 35 GB knowledge
     source is read once and not in every build. One of the times nobody can set: a file that was changed and got its old
     date is read again. A memory that is damaged is not believed.
     """
-    return [(path.name, _file_digest(path, cache)) for path in paths]
+    return [[path.name, _file_digest(path, cache)] for path in paths]
 
 
 def _file_digest(path: Path, cache: Path) -> str:

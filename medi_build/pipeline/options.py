@@ -36,6 +36,8 @@ class BuildOptions:
         limit_per_dataset: most examples per dataset; 0 lifts every cap.
         seed: in place of the pipeline's.
         batch_multiple: cut every dataset to a multiple of this many records.
+        locked: lock file, which tells everything but ``out``, ``data``, ``content``, ``cache``, ``offline``, ``device``
+            and ``jobs``; a build that would resolve to anything else is refused.
         jobs: processes that build datasets, this one among them; with several GPUs at least one for each.
     """
 
@@ -57,6 +59,7 @@ class BuildOptions:
     limit_per_dataset: int | None = None
     seed: int | None = None
     batch_multiple: int = 1
+    locked: Path | None = None
     jobs: int = 1
 
 

@@ -1,32 +1,36 @@
 """The whole flow on one screen: resolve, fetch beside building what is there, publish at the end."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from medi_build.content.load import load_content
+from medi_build.content.cards import Card
+from medi_build.content.load import Content
 from medi_build.content.pipelines import Pipeline
 from medi_build.dataset.folder import OutputFolder, open_output
 from medi_build.dataset.manifest import publish
 from medi_build.dataset.reader import Manifest, SidePrompts
-from medi_build.dataset.receipt import Receipt
+from medi_build.dataset.receipt import Basis, Receipt
 from medi_build.devices import devices
 from medi_build.embedding import Prompt
-from medi_build.errors import FetchError, MissingInputError
+from medi_build.errors import FetchError
 from medi_build.ingest.downloads import Downloads
 from medi_build.ingest.fetch import Listings, locate
+from medi_build.ingest.remotes import pinned
 from medi_build.ledger import Ledger
 from medi_build.pipeline import fingerprint
 from medi_build.pipeline.dedup import digests_before, drop_repeated
-from medi_build.pipeline.exclude_eval import Excluded, close_index, excluded_sets, read_excluded
+from medi_build.pipeline.exclude_eval import Excluded, excluded_sets, opened_excluded
 from medi_build.pipeline.executor.local import LocalExecutor
 from medi_build.pipeline.limits import check_something_left
-from medi_build.pipeline.options import BuildOptions, check_options, pipeline_of
-from medi_build.pipeline.plan import Plan, Unit, inputs_of, remotes_lacking, resolve
+from medi_build.pipeline.lock import Lock, as_fetched
+from medi_build.pipeline.options import BuildOptions
+from medi_build.pipeline.plan import Plan, Unit, inputs_of, remotes_lacking
+from medi_build.pipeline.prepare import prepare
 from medi_build.pipeline.unit import UnitJob, build_unit, opened_embedders
 from medi_build.progress import Silent
 
@@ -69,40 +73,39 @@ def build(
         MediError: see `medi_build.errors`; the output folder never looks complete when it is not.
     """
     with closing(watcher or Silent()) as progress:
-        check_options(options)
-        content = load_content(options.content)
-        pipeline = pipeline_of(content, options)
-        plan = resolve(
-            content, pipeline, options.sources, options.data, options.limit_per_dataset, options.cache / "downloads"
-        )
-        if not plan.units:
-            raise MissingInputError(
-                f"nothing to build: no files of {len(plan.left_out)} datasets in {options.data}, and "
-                f"{len(plan.not_commercial)} are not known to allow commercial use"
-            )
+        options, content, plan, lock = prepare(options)
+        pipeline = plan.pipeline
         if before:
             before(plan)
         progress.start(len(plan.units))
         with (
             open_output(options.out) as output,
-            _excluded(pipeline, output, progress) as excluded,
+            opened_excluded(pipeline, output.work, progress) as excluded,
             opened_embedders() as opened,
             Downloads(remotes_lacking(plan), options.cache / "downloads", progress) as downloads,
         ):
             encoders = opened(pipeline, options.device, options.cache / "vectors")
             executor, device = _executor(options)
-            identities = [one.encoder.identity for one in encoders]
+            abouts = [one.encoder.about for one in encoders]
+            common = fingerprint.basis_of_build(
+                pipeline, abouts, options.batch_multiple, excluded.identity if excluded else ()
+            )
             job = partial(
                 _job,
                 pipeline=pipeline,
-                encoders=identities,
+                common=common,
                 output=output,
                 options=options,
                 device=device,
                 excluded=excluded,
+                # A card's promise is for its own pool, not for a handful of rows; a lock file tells what comes out.
+                check_mining_loss=options.limit_per_dataset is None and lock is None,
             )
             there = [job(unit) for unit in plan.units if not unit.located.missing]
             coming = map(job, _arriving(plan, downloads, options.cache / "downloads"))
+            if lock is not None:
+                lock.check({one.unit.card.name: one.basis for one in there})
+                coming = map(partial(_locked, lock), coming)
             receipts, seconds = _Units(output, pipeline.dedup, executor, progress).build(there, coming, len(plan.units))
             downloads.check()
             if pipeline.dedup:
@@ -114,24 +117,13 @@ def build(
                 encoders[0].encoder.identity,
                 _prompts(pipeline, encoders),
                 receipts,
-                content.cards,
+                _cards(content, receipts, options.cache / "downloads"),
                 excluded_sets(excluded, receipts),
             )
+    if lock is not None:
+        lock.check_rows(manifest)
     ledgers = [Ledger.from_dict(receipt.ledger) for receipt in receipts]
     return BuildResult(options.out, manifest, ledgers, seconds, dict(plan.left_out), dict(plan.not_commercial))
-
-
-@contextmanager
-def _excluded(pipeline: Pipeline, output: OutputFolder, progress: Silent) -> Iterator[Excluded | None]:
-    """The evaluation texts that stay out, indexed while the build runs."""
-    given = pipeline.exclude_eval
-    if given:
-        progress.stage(", ".join(given), "evaluation texts")
-    folder = output.work / "evaluation"
-    try:
-        yield read_excluded(given, folder, pipeline.offline, lambda done: progress.advance(done, None))
-    finally:
-        close_index()
 
 
 def _arriving(plan: Plan, downloads: Downloads, cache: Path) -> Iterator[Unit]:
@@ -143,6 +135,22 @@ def _arriving(plan: Plan, downloads: Downloads, cache: Path) -> Iterator[Unit]:
         if located.missing:
             raise FetchError(f"{name}: {', '.join(located.missing)} arrived and went away; run the same command again")
         yield replace(by_name[name], located=located)
+
+
+def _locked(lock: Lock, job: UnitJob) -> UnitJob:
+    """A dataset whose files came, if they are what the lock file tells."""
+    lock.check({job.unit.card.name: job.basis})
+    return job
+
+
+def _cards(content: Content, receipts: Sequence[Receipt], downloads: Path) -> dict[str, Card]:
+    """The cards of what was built, naming what was fetched for it."""
+    cards = {}
+    for receipt in receipts:
+        basis, card = receipt.basis.dataset, content.cards[receipt.dataset]
+        files = chain(basis["rows"], *basis["extra"].values())
+        cards[card.name] = as_fetched(card, pinned(card, downloads), (sha256 for _, sha256 in files))
+    return cards
 
 
 def _prompts(pipeline: Pipeline, encoders: "Sequence[Embedder]") -> dict[str, SidePrompts]:
@@ -171,11 +179,12 @@ def _executor(options: BuildOptions) -> tuple[LocalExecutor, str | None]:
 def _job(
     unit: Unit,
     pipeline: Pipeline,
-    encoders: Sequence[str],
+    common: dict[str, Any],
     output: OutputFolder,
     options: BuildOptions,
     device: str | None,
     excluded: Excluded | None,
+    check_mining_loss: bool,
 ) -> UnitJob:
     """One dataset as work to hand out."""
     files = inputs_of(unit, options.cache / "indexes")
@@ -183,17 +192,14 @@ def _job(
         unit=unit,
         inputs=files,
         pipeline=pipeline,
-        fingerprint=fingerprint.of_unit(
-            unit, pipeline, files, encoders, options.batch_multiple, excluded.identity if excluded else ()
-        ),
+        basis=Basis(build=common, dataset=fingerprint.basis_of_dataset(unit, files)),
         excluded=excluded,
         out=output.root,
         work=output.work,
         vectors=options.cache / "vectors",
         device=device,
         batch_multiple=options.batch_multiple,
-        # A card's promise is for its own pool, not for a handful of rows.
-        check_mining_loss=options.limit_per_dataset is None,
+        check_mining_loss=check_mining_loss,
     )
 
 
@@ -227,7 +233,7 @@ class _Units:
 
     def _unfinished(self, job: UnitJob) -> bool:
         """Whether no earlier run finished it; of one that lost pairs to others, those tell once they are built."""
-        if (receipt := self._output.receipt(job.unit.task_id, job.fingerprint)) is None:
+        if (receipt := self._output.receipt(job.unit.task_id, job.basis.fingerprint)) is None:
             return True
         if receipt.after is None:
             self._accept(receipt)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from medi_build.content.instructions import Instructions, render, render_definition
 from medi_build.content.pipelines import EncoderSpec, Pipeline
 from medi_build.dataset.assemble import assemble
-from medi_build.dataset.receipt import Receipt
+from medi_build.dataset.receipt import Basis, Receipt
 from medi_build.dataset.shards import write_dataset
 from medi_build.errors import MiningError
 from medi_build.ingest.adapt import AdaptJob, AdaptResult, adapt
@@ -36,7 +36,7 @@ class UnitJob:
         unit: the dataset in its plan.
         inputs: its verified files.
         pipeline: with all overrides applied.
-        fingerprint: of everything that decides its files.
+        basis: everything that decides its files.
         out: the output folder.
         work: a folder in it for what is being made.
         vectors: folder of the vector store.
@@ -49,7 +49,7 @@ class UnitJob:
     unit: Unit
     inputs: Inputs
     pipeline: Pipeline
-    fingerprint: str
+    basis: Basis
     out: Path
     work: Path
     vectors: Path
@@ -92,7 +92,7 @@ def build_unit(job: UnitJob, watcher: Silent) -> Receipt:
     ledger.check()
     adapted.discard()
     return Receipt(
-        fingerprint=job.fingerprint,
+        basis=job.basis,
         dataset=name,
         task_id=unit.task_id,
         kind=adapted.kind,

@@ -15,7 +15,7 @@ from medi_build.train.batches import BatchPlan
 from medi_build.train.settings import TrainSettings
 
 RECEIPT = "medi-train.json"
-_NOT_PART_OF_THE_RUN = {"output_dir", "source", "resume", "export", "skip_bad_rows", "extra", "eval_sets"}
+_NOT_PART_OF_THE_RUN = {"output_dir", "source", "warehouse", "resume", "export", "skip_bad_rows", "extra", "eval_sets"}
 
 
 def run_fingerprint(settings: TrainSettings, plan: BatchPlan, data_digest: str, model_digest: str) -> dict[str, str]:

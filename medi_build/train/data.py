@@ -129,7 +129,7 @@ class TrainingData:
 
 
 def prepare(
-    source: Path,
+    source: Path | str,
     files: Sequence[Path],
     cache: Path,
     *,

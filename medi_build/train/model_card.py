@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medi_build.dataset.reader import Manifest
 from medi_build.files import replacing
+from medi_build.ingest.triplets import Source
 from medi_build.train.batches import BatchPlan
 from medi_build.train.data import TrainingData
 from medi_build.train.holdout import ACCURACY
@@ -95,20 +95,21 @@ def _curve(history: Sequence[dict[str, Any]], name: str) -> tuple[list[int], lis
     return [point["step"] for point in points], [point[name] for point in points]
 
 
-def write_card(
-    settings: TrainSettings, data: TrainingData, manifest: Manifest | None, plan: BatchPlan, trained: Trained
-) -> None:
+def write_card(settings: TrainSettings, data: TrainingData, source: Source, plan: BatchPlan, trained: Trained) -> None:
     """Write the model card, README.md: data and its digest, tasks and licences, prompts, settings, results."""
+    manifest, commit = source.manifest, source.commit
     built = {} if manifest is None else {one.task_id: (one.name, one.licence) for one in manifest.datasets}
     tasks = {int(number): (name, "") for number, name in data.info["tasks"].items()} | built
     licences = sorted({licence for _, licence in tasks.values() if licence})
-    header = {
+    header: dict[str, Any] = {
         "library_name": "sentence-transformers",
         "pipeline_tag": "sentence-similarity",
         "tags": ["sentence-transformers", "instructor", "medi"],
         "base_model": settings.model_name_or_path,
     }
-    name = settings.source.name if manifest is None else manifest.pipeline["name"]
+    if commit is not None:
+        header["medi_version"] = {"ref": str(settings.source), "commit": str(commit.id), "manifest": commit.manifest}
+    name = Path(settings.source).name if manifest is None else manifest.pipeline["name"]
     parts = [
         f"---\n{''.join(f'{key}: {json.dumps(value)}' + chr(10) for key, value in header.items())}---",
         f"# {settings.output_dir.name}",
@@ -119,7 +120,8 @@ def write_card(
         "`medi_build.Instructor(...).encode([[instruction, text]])`.",
         "## Data",
         f"- dataset: `{name}`\n- manifest digest: `{manifest.digest if manifest else 'none: not a build folder'}`\n"
-        f"- digest of the files read: `{data.info['digest']}`\n- rows: {len(data):,}; "
+        + (f"- version: `{settings.source}`, commit {commit.id}, {commit.time:%Y-%m-%d}\n" if commit else "")
+        + f"- digest of the files read: `{data.info['digest']}`\n- rows: {len(data):,}; "
         + "; ".join(plan.report.lines())
         + (f"\n- left out: {_counts(trained.skipped)}" if trained.skipped else "")
         + (f"\n- texts cut to the window: {trained.texts_cut:,}" if trained.texts_cut else "")

@@ -43,6 +43,7 @@ class TrainSettings:
         cl_temperature: divides the cosines; the paper's 0.01.
         hard_negatives: how many negatives of a row are used, ``neg`` first; all there are if not given (TripletLoss
             knows one). A row that has fewer is used with those it has.
+        warehouse: where the source is, if it is the name of a version.
         max_source_length: window in tokens, instruction included; the model's own if not given.
         cached: gradient caching: memory for one chunk of `tokens_per_forward` only, one more forward pass.
         tokens_per_forward: texts go through the model in chunks of so many tokens; 16,384 on a GPU and 512 on the
@@ -77,7 +78,7 @@ class TrainSettings:
         extra: further arguments of sentence-transformers' `SentenceTransformerTrainingArguments`, by name.
     """
 
-    source: Path
+    source: Path | str
     model_name_or_path: str
     output_dir: Path
     model_revision: str | None = None
@@ -86,6 +87,7 @@ class TrainSettings:
     cl_temperature: float = 0.01
     hard_negatives: int | None = None
     max_source_length: int | None = None
+    warehouse: Path | None = None
     cached: bool = False
     tokens_per_forward: int | None = None
     train_batch_size: int = 64

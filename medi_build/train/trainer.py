@@ -12,7 +12,6 @@ import torch
 from sentence_transformers import SentenceTransformerTrainingArguments
 from transformers import TrainerCallback, set_seed
 
-from medi_build.dataset.reader import Manifest
 from medi_build.devices import processes
 from medi_build.encode.adapter import merge_adapters
 from medi_build.encode.load import load_model, not_finite, quiet
@@ -113,7 +112,7 @@ def _check(settings: TrainSettings) -> _Start:
     args = faults.of(make_arguments, settings)
     if args is not None:
         faults.add(optimiser_faults(args))
-    source = faults.of(open_source, settings.source)
+    source = faults.of(open_source, settings.source, settings.warehouse)
     sets = faults.of(read_sets, settings.eval_sets)
     if faults.found and not checks.is_local(settings.model_name_or_path):
         faults.raise_them()  # nothing is fetched for a run that cannot be
@@ -224,7 +223,7 @@ def _run(settings: TrainSettings, start: _Start, run: _Run, tell: Report) -> Tra
     if trained.texts_cut:
         tell(f"{trained.texts_cut:,} texts were cut to the window of {start.window} tokens")
     if trainer.is_world_process_zero():
-        _save(start.model, settings, run.data, start.source.manifest, run.planned.plan, trained)
+        _save(start.model, settings, run.data, start.source, run.planned.plan, trained)
     return trained
 
 
@@ -288,7 +287,7 @@ def _save(
     model: Any,
     settings: TrainSettings,
     data: TrainingData,
-    manifest: Manifest | None,
+    source: Source,
     plan: BatchPlan,
     trained: Trained,
 ) -> None:
@@ -305,4 +304,4 @@ def _save(
         if settings.export == "instructor":
             save_model(model, settings.output_dir / "instructor", form="instructor")
         write_plot(trained, settings.output_dir / "training.svg")
-        write_card(settings, data, manifest, plan, trained)
+        write_card(settings, data, source, plan, trained)

@@ -5,11 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from medi_build.content.cards import Licence
 from medi_build.dataset.overlap import TextHashes, digest, number, overlaps_of, pair_digests, repeats
 from medi_build.dataset.reader import open_dataset
-from medi_build.dataset.receipt import Receipt
-from medi_build.files import FileEntry
 from tests.dataset.built import write_built
 from tests.dataset.release_files import LAMPS, rows_of_2023
 
@@ -55,23 +52,8 @@ def test_a_query_counts_once_in_each_dataset(tmp_path: Path) -> None:
     records = rows_of_2023(LAMPS, rows, task_id=1)
     records += rows_of_2023(LAMPS, [("Which lamp? ", "blue", "n"), ("Which cup?", "old", "n")], task_id=2)
     records += rows_of_2023(LAMPS, [("Which road?", "long", "n")], task_id=3)
-    manifest = open_dataset(write_built(tmp_path / "out", records)).manifest
-    receipts = [
-        Receipt(
-            fingerprint="f",
-            dataset=one.name,
-            task_id=one.task_id,
-            kind="pairs",
-            licence=Licence(spdx="MIT", commercial_use="allowed"),
-            instructions=[("", "")],
-            shards=one.shards,
-            fragment=FileEntry(path="part.json", size=1, rows=one.rows, sha256="0"),
-            ledger=one.ledger,
-        )
-        for one in manifest.datasets
-    ]
-    told = [
-        (o.name, o.shared_queries, o.repeated_pairs, o.shares_with) for o in overlaps_of(tmp_path / "out", receipts)
-    ]
+    built = open_dataset(write_built(tmp_path / "out", records))
+    datasets = [(one.name, built.shards_of(one)) for one in built.manifest.datasets]
+    told = [(o.name, o.shared_queries, o.repeated_pairs, o.shares_with) for o in overlaps_of(datasets)]
     assert told == [("toy/1", 1, 0, {"toy/2": 1}), ("toy/2", 1, 1, {"toy/1": 1})]
-    assert not overlaps_of(tmp_path / "out", receipts[2:])
+    assert not overlaps_of(datasets[2:])

@@ -89,7 +89,7 @@ DAMAGES = {
     "a shard cut short": (a_shard_cut_short, r"00002-toy-0001\.parquet: has [\d,]+ bytes, the manifest says"),
     "a stray shard": (a_stray_shard, r"old/x\.parquet: is no shard that the manifest lists; remove it"),
     "a joined file gone": (a_joined_file_gone, r"medi-data\.json: is missing"),
-    "an older version": (changed(of_the_first_version), r"schema version 4, this medi reads 5; .*medi build"),
+    "an older version": (changed(of_the_first_version), r"schema version 5, this medi reads 6; .*medi build"),
     "a newer version": (changed(lambda m: m.update(schema_version=99)), r"schema version 99"),
     "no rows": (changed(lambda m: m.pop("rows")), r"not as medi writes it \(rows: Field required\)"),
     "an unknown key": (changed(lambda m: m.update(more=1)), r"not as medi writes it \(more: "),

@@ -9,10 +9,9 @@ from typer.testing import CliRunner
 from medi_build.cli import app
 from medi_build.content.load import load_content
 from medi_build.dataset.card import dataset_card
-from medi_build.dataset.receipt import Receipt
-from medi_build.files import FileEntry
 from medi_build.pipeline.options import BuildOptions
 from medi_build.pipeline.run import build
+from tests.dataset.built import dataset_entry, toy_manifest
 
 PIPELINE = (
     "name: quoting\ndescription: quotes definitions\nsources: [super_ni/task9001*, kilt/sample_nq]\n"
@@ -70,11 +69,7 @@ def test_show_tells_which_phrasing(tmp_path: Path, name: str, told: str) -> None
 @pytest.mark.parametrize("phrasing", ["first", "seeded"])
 def test_the_card_tells_which_phrasing(tmp_path: Path, phrasing: str) -> None:
     loaded = load_content(content(tmp_path, phrasing))
-    receipt = Receipt(
-        fingerprint="f", dataset="kilt/nq", task_id=1, kind="pairs", shards=[],
-        licence=loaded.cards["kilt/nq"].licence, instructions=[("Represent a | b;", "Represent c;")],
-        fragment=FileEntry(path="part.json", size=1, rows=3, sha256="0"), ledger={"notes": {}, "measures": {}},
-    )  # fmt: skip
-    told = dataset_card(loaded.pipelines["quoting"], [receipt], loaded.cards, [])
+    one = dataset_entry("kilt/nq", 1, 3, instructions=[("Represent a | b;", "Represent c;")])
+    told = dataset_card(toy_manifest([one], pipeline=loaded.pipelines["quoting"].model_dump(mode="json")))
     assert f"Instructions: phrasing `{phrasing}`" in told
     assert r"| Represent a \| b; | Represent c; |" in told

@@ -1,0 +1,82 @@
+"""``medi export``."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from medi_build.cli.console import CONSOLE, OUT
+from medi_build.cli.options import LicencePolicy, WarehouseOption
+from medi_build.progress import for_console
+
+if TYPE_CHECKING:
+    from medi_build.dataset.export.run import Export
+
+
+class ExportForm(StrEnum):
+    """Formats of other tools."""
+
+    medi_json = "medi-json"
+    sentence_transformers = "sentence-transformers"
+    flagembedding = "flagembedding"
+    tevatron = "tevatron"
+    jsonl = "jsonl"
+
+
+def export_command(
+    source: Annotated[str, typer.Argument(metavar="REF|DIR", help="Output folder of a build, or a version.")],
+    form: Annotated[
+        ExportForm,
+        typer.Option(
+            "--format",
+            help="medi-json: one array of query, pos, neg, task_id. sentence-transformers: a subset for each dataset, "
+            "and its prompts. flagembedding, tevatron: JSON lines as they read them. jsonl: every column.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="A folder that is new or empty.")],
+    licence_policy: Annotated[
+        LicencePolicy,
+        typer.Option(
+            "--licence-policy",
+            "--license-policy",
+            help="`commercial` leaves out what is not known to allow commercial use, and says what went.",
+        ),
+    ] = LicencePolicy.any,
+    warehouse: WarehouseOption = None,
+) -> None:
+    """Write a dataset as another tool reads it. The folder appears whole or not at all; README.md says how to load it.
+
+    Example: `medi export out/medi --format sentence-transformers --out out/for-st --licence-policy commercial`
+    """
+    from medi_build.dataset.export.run import export
+    from medi_build.dataset.versions.refs import open_any
+
+    progress = for_console(CONSOLE)
+    try:
+        done = export(open_any(source, warehouse), form.value, out, licence_policy.value, progress)
+    finally:
+        progress.close()
+    OUT.print(_table(done))
+    for one in done.left_out:
+        told = f"left out: {one.name}, licence {one.licence}, commercial use {one.commercial_use}, {one.rows:,} rows"
+        OUT.print(told, markup=False, highlight=False, soft_wrap=True)
+    if done.empty:
+        OUT.print(f"without records: {', '.join(done.empty)}", markup=False, highlight=False, soft_wrap=True)
+    state = "written to" if done.fresh else "already in"
+    OUT.print(f"{sum(done.rows.values()):,} rows of {len(done.rows)} datasets {state} {out}", markup=False)
+
+
+def _table(done: "Export") -> Table:
+    """Rows, negatives and what was done to each subset."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("subset", no_wrap=True)
+    for name in ("rows", "negatives", "filled up", "instructions in text"):
+        table.add_column(name, justify="right")
+    for name, rows in done.rows.items():
+        note = done.notes[name]
+        negatives = str(note.negatives) if note.negatives else ""
+        table.add_row(name, f"{rows:,}", negatives, f"{note.filled:,}" if negatives else "", note.in_text)
+    return table

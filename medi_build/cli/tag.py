@@ -1,0 +1,34 @@
+"""``medi tag``."""
+
+from typing import Annotated
+
+import typer
+
+from medi_build.cli.console import CONSOLE, OUT
+from medi_build.cli.options import WarehouseOption
+from medi_build.errors import VersionError
+from medi_build.progress import for_console
+
+
+def tag_command(
+    name: Annotated[str | None, typer.Argument(help="Of the tag; without one, all are listed.")] = None,
+    ref: Annotated[str, typer.Argument(metavar="REF", help="What it names: a tag, branch or id.")] = "main",
+    delete: Annotated[bool, typer.Option("--delete", help="Take the tag away; the version stays.")] = False,
+    warehouse: WarehouseOption = None,
+) -> None:
+    """Name a version for good, or list the names. A tag never moves; delete it to use its name again.
+
+    Example: `medi tag v1.2 main`
+    """
+    from medi_build.dataset.versions import refs
+
+    if name is None:
+        if delete:
+            raise VersionError("--delete: give the tag to take away, e.g. `medi tag v1.2 --delete`")
+        for tag in refs.tags(warehouse):
+            OUT.print(f"{tag.name}  {tag.commit.id}  {tag.commit.message}", markup=False, soft_wrap=True)
+    elif delete:
+        OUT.print(f"tag {name} is gone; it named commit {refs.delete_tag(warehouse, name, for_console(CONSOLE))}")
+    else:
+        commit = refs.set_tag(warehouse, name, ref, for_console(CONSOLE))
+        OUT.print(f"tag {name} names commit {commit.id}: {commit.message}", markup=False, soft_wrap=True)

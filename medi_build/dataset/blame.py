@@ -1,0 +1,129 @@
+"""Where one record comes from: raw file and row, card, instructions, miner and build."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import polars as pl
+
+from medi_build.dataset.reader import BuiltDataset, DatasetEntry
+from medi_build.dataset.row_changes import collected
+from medi_build.dataset.row_examples import record_at
+from medi_build.dataset.versions.names import warehouse_folder
+from medi_build.dataset.versions.tombstones import read_tombstones, text_digest
+from medi_build.errors import DatasetError, did_you_mean
+
+_NEAREST = 3
+_MOST_COMPARED = 20_000
+"""Ids that are compared letter by letter with one that is not there."""
+
+
+@dataclass(frozen=True)
+class Blame:
+    """One record, and all that its folder knows of it.
+
+    Attributes:
+        record: its columns, see ``RECORDS``.
+        dataset: as the manifest tells it, card and digests of its raw files among it.
+        source_sha256: digest of the raw file that the record came from; None where the manifest does not know it.
+        encoder: identity of the encoder that mined.
+        medi_version: the version of medi that built it.
+        pipeline: name of the pipeline.
+    """
+
+    record: dict[str, Any]
+    dataset: DatasetEntry
+    source_sha256: str | None
+    encoder: str
+    medi_version: str
+    pipeline: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        card = {name: self.dataset.card.get(name) for name in ("description", "citation", "download")}
+        return {
+            "id": self.record["id"],
+            "dataset": self.dataset.name,
+            "source": {
+                "file": self.record["source_file"],
+                "row": self.record["source_row"],
+                "sha256": self.source_sha256,
+            },
+            "card": {**card, "licence": self.dataset.licence, "commercial_use": self.dataset.commercial_use},
+            "build": {
+                "medi_version": self.medi_version,
+                "pipeline": self.pipeline,
+                "fingerprint": self.dataset.fingerprint,
+                "encoder": self.encoder,
+            },
+            "record": self.record,
+        }
+
+
+def blame(dataset: BuiltDataset, record_id: str) -> Blame:
+    """Find a record by its id.
+
+    Raises:
+        DatasetError: there is none; the error names the nearest ids. Or a shard cannot be read.
+    """
+    entries = _datasets_of(dataset, record_id)
+    for entry in entries:
+        shards = dataset.shards_of(entry)
+        places = _places(shards, record_id)
+        if places:
+            record = record_at(shards, places[0])
+            digests = dict(entry.basis.get("rows", []))
+            return Blame(
+                record=record,
+                dataset=entry,
+                source_sha256=digests.get(PurePosixPath(record["source_file"]).name),
+                encoder=dataset.manifest.encoder,
+                medi_version=dataset.manifest.medi_version,
+                pipeline=dataset.manifest.pipeline["name"],
+            )
+    near = [one for entry in entries for one in _nearest(dataset.shards_of(entry), record_id)][:_NEAREST]
+    told = f"; the nearest ids there are {', '.join(near)}" if near else ""
+    raise DatasetError(f"{record_id}: no record of {entries[0].name} has this id{told}")
+
+
+def check_not_purged(warehouse: Path | None, record_id: str) -> None:
+    """Raise `DatasetError` if a record of this id was purged from the warehouse."""
+    for stone in read_tombstones(warehouse_folder(warehouse)):
+        if text_digest(record_id) in stone.ids:
+            raise DatasetError(
+                f"{record_id}: was purged on {stone.time:%Y-%m-%d} from {len(stone.commits)} version(s) "
+                f"({stone.reason or 'no reason given'})"
+            )
+
+
+def _datasets_of(dataset: BuiltDataset, record_id: str) -> list[DatasetEntry]:
+    """Those whose name the id begins with, the longest name first."""
+    found = [one for one in dataset.manifest.datasets if record_id.startswith(f"{one.name}/")]
+    if not found:
+        names = [one.name for one in dataset.manifest.datasets]
+        guess = did_you_mean(record_id.rpartition("/")[0] or record_id, names)
+        raise DatasetError(
+            f"{record_id}: begins with the name of none of the {len(names)} datasets here, as ids do{guess}"
+        )
+    return sorted(found, key=lambda one: -len(one.name))
+
+
+def _places(shards: Sequence[Path], record_id: str) -> list[int]:
+    if not shards:
+        return []
+    rows = pl.scan_parquet(list(shards), row_index_name="place").filter(pl.col("id") == record_id).select("place")
+    return collected(rows)["place"].to_list()
+
+
+def _nearest(shards: Sequence[Path], record_id: str) -> list[str]:
+    """Ids like this one, of those that share their beginning or end with it where there are too many."""
+    if not shards:
+        return []
+    ids = collected(pl.scan_parquet(list(shards)).select("id"))["id"]
+    dataset, _, key = record_id.rpartition("/")
+    if len(ids) > _MOST_COMPARED:
+        like = ids.str.starts_with(f"{dataset}/{key[:3]}") | ids.str.ends_with(key[-3:])
+        ids = ids.filter(like).head(_MOST_COMPARED)
+    return difflib.get_close_matches(record_id, ids.to_list(), _NEAREST, cutoff=0.6)

@@ -1,0 +1,1 @@
+"""Versions of built datasets: an Apache Iceberg table over their shards, as they are."""
