@@ -13,8 +13,8 @@ SHA256_LENGTH = 64
 def differences(old: Any, new: Any) -> list[tuple[str, Any, Any]]:
     """What is another one, as ``(dotted path, old, new)`` in the order of ``new``; None where there is nothing.
 
-    An empty mapping or list is nothing. Lists are values, but for those of mappings, whose places count as keys, and those
-    of ``[file name, sha256]``, which count as mappings where no name repeats.
+    An empty mapping or list is nothing. Lists are values, but for lists of mappings, whose places count as keys, and
+    those of ``[file name, sha256]``, which count as mappings where no name repeats.
     """
     then, now = dict(_leaves(old)), dict(_leaves(new))
     return [
