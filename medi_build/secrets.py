@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from typing import Any
 
 HIDDEN = "***"
 VARIABLES = (
@@ -38,6 +39,15 @@ def redacted(text: str, environment: Mapping[str, str] = os.environ) -> str:
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
     return text
+
+
+def redacted_values(value: Any, environment: Mapping[str, str] = os.environ) -> Any:
+    """Plain data (dicts, lists, strings, ...) with every string in it `redacted`; keys stay."""
+    if isinstance(value, str):
+        return redacted(value, environment)
+    if isinstance(value, dict):
+        return {key: redacted_values(one, environment) for key, one in value.items()}
+    return [redacted_values(one, environment) for one in value] if isinstance(value, list) else value
 
 
 def has_password(url: str) -> bool:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medi_build.cli.console import print_entry, shorten
-from medi_build.cli.opening import open_either
 from medi_build.cli.options import WarehouseOption
 
 if TYPE_CHECKING:
@@ -33,16 +32,17 @@ def blame_command(
     import orjson
 
     from medi_build.dataset.blame import blame, check_not_purged
+    from medi_build.dataset.versions.which import is_folder, open_any
     from medi_build.errors import DatasetError
 
-    dataset, is_version = open_either(where, warehouse)
+    dataset = open_any(where, warehouse)
     try:
         found = blame(dataset, record_id)
     except DatasetError:
         check_not_purged(warehouse, record_id)
         raise
     life = None
-    if is_version:
+    if not is_folder(where, warehouse):
         from medi_build.dataset.story import story
 
         life = story(warehouse, where, found)

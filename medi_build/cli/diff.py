@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from medi_build.cli.console import OUT, print_entry, print_error, shorten
-from medi_build.cli.opening import open_either
 from medi_build.cli.options import WarehouseOption
 from medi_build.errors import MediError
 
@@ -57,10 +56,11 @@ def diff_command(
     """
     from medi_build.dataset.diff import diff
     from medi_build.dataset.gates import check_gates, parse_gates
+    from medi_build.dataset.versions.which import open_any
 
     try:
         gates = parse_gates(fail_on) if fail_on is not None else []
-        (before, _), (after, _) = (open_either(name, warehouse) for name in (old, new))
+        before, after = (open_any(name, warehouse) for name in (old, new))
         difference = diff(before, after, provenance)
     except MediError as error:
         print_error(type(error).__name__, str(error))

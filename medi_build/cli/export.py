@@ -52,7 +52,7 @@ def export_command(
     Example: `medi export out/medi --format sentence-transformers --out out/for-st --licence-policy commercial`
     """
     from medi_build.dataset.export.run import export
-    from medi_build.dataset.versions.refs import open_any
+    from medi_build.dataset.versions.which import open_any
 
     progress = for_console(CONSOLE)
     try:

@@ -20,7 +20,7 @@ def lock_command(
 
     Example: `medi lock out/quickstart -o medi.lock`
     """
-    from medi_build.dataset.versions.refs import open_any
+    from medi_build.dataset.versions.which import open_any
     from medi_build.pipeline.lock import lock_of, write_lock
 
     lock = lock_of(open_any(source, warehouse).manifest)

@@ -35,7 +35,7 @@ def push_command(
     """
     from medi_build.dataset.remote.hub import Wanted
     from medi_build.dataset.remote.push import push
-    from medi_build.dataset.versions.refs import open_any
+    from medi_build.dataset.versions.which import open_any
 
     progress = for_console(CONSOLE)
     try:

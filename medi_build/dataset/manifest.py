@@ -20,6 +20,7 @@ from medi_build.dataset.schema import MANIFEST, SCHEMA_VERSION
 from medi_build.dataset.shards import write_json_array
 from medi_build.errors import OutputError
 from medi_build.files import FileEntry, atomic_file, entry, write_bytes
+from medi_build.secrets import redacted_values
 
 WRITER_LIBRARIES = ("pyarrow", "polars")
 """Their versions may change the bytes of a file, never its rows."""
@@ -120,7 +121,7 @@ def _entry(receipt: Receipt, card: Card) -> DatasetEntry:
         ledger=receipt.ledger,
         fingerprint=receipt.fingerprint,
         basis={key: value for key, value in receipt.basis.dataset.items() if key != "card"},
-        card=card.model_dump(mode="json"),
+        card=redacted_values(card.model_dump(mode="json")),  # the URLs of its downloads may be signed
     )
 
 

@@ -1,19 +1,13 @@
 """The receipt of a finished dataset."""
 
-from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
-import orjson
 from pydantic import BaseModel, ConfigDict
 
 from medi_build.content.cards import Licence
 from medi_build.dataset.schema import Kind
 from medi_build.files import FileEntry, plain_digest
-
-MOST_SHOWN = 100
-"""Characters of a value that changed."""
-SHA256_LENGTH = 64
 
 
 class Basis(BaseModel):
@@ -33,36 +27,6 @@ class Basis(BaseModel):
     def fingerprint(self) -> str:
         """Hex digest of it all."""
         return plain_digest({**self.build, **self.dataset})
-
-
-def changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """What differs between two pieces of plain data, each as ``where: old -> new``, in the order of ``new``."""
-    then, now = dict(_leaves(old)), dict(_leaves(new))
-    return [
-        f"{where}: {_shown(then.get(where))} -> {_shown(now.get(where))}"
-        for where in dict.fromkeys((*now, *then))
-        if then.get(where) != now.get(where)
-    ]
-
-
-def _leaves(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """``(dotted path, value)`` of everything below; a list of ``[file name, sha256]`` counts as a mapping."""
-    if isinstance(data, list) and data and all(isinstance(one, list) and len(one) == 2 for one in data):
-        names = [str(name) for name, _ in data]
-        if len(set(names)) == len(names):
-            data = dict(zip(names, (value for _, value in data), strict=True))
-    if isinstance(data, list) and any(isinstance(one, dict) for one in data):
-        data = {str(number): one for number, one in enumerate(data)}
-    if isinstance(data, dict) and data:
-        for key, value in data.items():
-            yield from _leaves(value, f"{path} {key}" if "." in key else f"{path}.{key}".removeprefix("."))
-    else:
-        yield path, list(data) if isinstance(data, tuple) else data
-
-
-def _shown(value: Any) -> str:
-    text = "none" if value is None else value if isinstance(value, str) else orjson.dumps(value).decode()
-    return f"{text[:16]}..." if len(text) == SHA256_LENGTH and " " not in text else text[:MOST_SHOWN]
 
 
 class Receipt(BaseModel):

@@ -125,6 +125,8 @@ def listed_modules(folder: Path) -> list[dict[str, str]]:
         return []
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
+        if not listed:
+            raise ValueError("it is empty")
         return [{"path": str(module["path"]), "type": str(module["type"])} for module in listed]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise EncoderError(

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from medi_build.dataset.folder import OutputFolder
-from medi_build.dataset.receipt import Basis, Receipt, changes
+from medi_build.dataset.plain import told
+from medi_build.dataset.receipt import Basis, Receipt
 from medi_build.pipeline import fingerprint
 from medi_build.pipeline.dedup import digests_before
 from medi_build.pipeline.exclude_eval import opened_excluded
@@ -86,7 +87,9 @@ def _reasons(output: OutputFolder, receipt: Receipt | None, basis: Basis) -> lis
         return ["is not in the folder"]
     if receipt.fingerprint != basis.fingerprint:
         own, common = receipt.basis.dataset, receipt.basis.build
-        return [*changes(common, basis.build), *changes(own, basis.dataset)]
+        return [*told(common, basis.build), *told(own, basis.dataset)] or [
+            "what decides it is another form of the same"
+        ]
     return [] if output.is_intact(receipt) else ["files of it are gone or damaged"]
 
 

@@ -12,8 +12,9 @@ from medi_build.content.cards import Card, Download
 from medi_build.content.load import Content
 from medi_build.content.pipelines import Pipeline
 from medi_build.dataset.manifest import environment
+from medi_build.dataset.plain import told
 from medi_build.dataset.reader import Manifest
-from medi_build.dataset.receipt import Basis, changes
+from medi_build.dataset.receipt import Basis
 from medi_build.errors import LockError
 from medi_build.files import write_bytes
 from medi_build.ingest.remotes import Pin
@@ -99,8 +100,8 @@ class Lock(BaseModel):
         """Raise `LockError` naming everything that decides one of these datasets and is not as it was."""
         moved: dict[str, None] = {}  # in order, each once
         for name, basis in bases.items():
-            moved |= dict.fromkeys(changes(self.basis, basis.build))
-            own = changes(self.datasets[name].basis, basis.dataset)
+            moved |= dict.fromkeys(told(self.basis, basis.build))
+            own = told(self.datasets[name].basis, basis.dataset)
             moved |= dict.fromkeys(f"{name}: {change}" for change in own)
         if moved:
             raise _moved(list(moved))
@@ -111,7 +112,7 @@ class Lock(BaseModel):
         if other:
             then = {**self.environment, "medi": self.medi_version}
             now = {**environment(), "medi": manifest.medi_version}
-            moved = ", ".join(changes(then, now)) or "the same libraries; perhaps another type of processor"
+            moved = ", ".join(told(then, now)) or "the same libraries; perhaps another type of processor"
             raise LockError(
                 f"built, but {len(other)} of {len(manifest.datasets)} datasets have other rows than the lock file "
                 f"tells ({', '.join(other[:5])}): {moved}"

@@ -154,6 +154,7 @@ def test_a_flipped_bit_is_found_by_verify_and_never_copied_on(team: Team, done: 
             verify(team.out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["vectors", "indexes"])
 @pytest.mark.parametrize("damage", [truncate, flip, empty])
 def test_a_damaged_cache_costs_time_and_no_byte(

@@ -19,6 +19,7 @@ from medi_build.dataset.versions import refs
 from medi_build.dataset.versions.commit import commit
 from medi_build.dataset.versions.data_files import data_files_of
 from medi_build.dataset.versions.warehouse import reading
+from medi_build.dataset.versions.which import open_any
 from medi_build.errors import DatasetError, VersionError
 from medi_build.files import file_digest
 from tests.versions.toy import dataset, records
@@ -167,15 +168,15 @@ def test_a_name_that_is_a_folder_and_a_version_is_neither(tmp_path: Path, monkey
     commit(None, folder, "first", tag="a")
     assert (tmp_path / "warehouse").is_dir()
     with pytest.raises(VersionError, match=r"is a folder, and a version .* write \./a"):
-        refs.open_any("a", None)
-    assert refs.open_any("./a", None).root == Path("a")
-    assert refs.open_any("main", None).root.parent.name == "manifests"
+        open_any("a", None)
+    assert open_any("./a", None).root == Path("a")
+    assert open_any("main", None).root.parent.name == "manifests"
     with pytest.raises(VersionError, match="no such folder"):
-        refs.open_any("out/b", None)
+        open_any("out/b", None)
     with pytest.raises(VersionError, match="no tag, branch or commit"):
-        refs.open_any("b", None)
+        open_any("b", None)
     with pytest.raises(VersionError, match="no warehouse at"):
-        refs.open_any("b", tmp_path / "elsewhere")
+        open_any("b", tmp_path / "elsewhere")
 
 
 def test_a_warehouse_is_made_among_no_other_things(tmp_path: Path) -> None:

@@ -192,7 +192,9 @@ def test_what_manifests_say_differently_is_told_by_key(tmp_path: Path) -> None:
         manifest["prompts"] = {"main": {"query": "query: ", "document": None}}
         manifest["datasets"][0].update(licence="MIT", instructions=[("Represent a;", "")])
         manifest["datasets"][0]["card"]["download"] = {"hub": "them/toys", "revision": "abc"}
-        manifest["datasets"][0]["basis"].update(cap=9, rows=[["rows.jsonl", "ff"]], extra={"pages": [["p", "ee"]]})
+        manifest["datasets"][0]["basis"].update(
+            cap=9, rows=[["rows.jsonl", "f" * 64]], extra={"pages": [["p", "e" * 64]]}
+        )
 
     old, new = two(tmp_path, [record("a")], [record("a")])
     found = compared(old, edited(new, change))
@@ -213,8 +215,8 @@ def test_what_manifests_say_differently_is_told_by_key(tmp_path: Path) -> None:
         ("card", "card.download.hub"): (None, "them/toys"),
         ("card", "card.download.revision"): (None, "abc"),
         ("card", "cap"): (0, 9),
-        ("input", "input.rows.rows.jsonl"): (None, "ff"),
-        ("input", "input.pages.p"): (None, "ee"),
+        ("input", "input.rows.rows.jsonl"): (None, "f" * 64),
+        ("input", "input.pages.p"): (None, "e" * 64),
     }
 
 

@@ -1,13 +1,16 @@
 """Requests that failed for now are made again; what is told of them has no secret in it."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from medi_build.secrets import redacted
 
 PAUSES = (1.0, 2.0, 4.0, 8.0)
 """Seconds before each further try."""
+AT_ONCE = 8
+"""Files that are under way at the same time."""
 _PASSING = (408, 425, 429)
 T = TypeVar("T")
 
@@ -23,6 +26,18 @@ def again(call: Callable[[], T], passing: Callable[[Exception], bool], say: Call
             say(f"{told(error)}; once more in {pause:.0f} s")
             time.sleep(pause)
     return call()
+
+
+def at_once(work: Callable[[T], None], items: Iterable[T]) -> None:
+    """Do some work for each item, a few at a time; the first error stops what has not begun, and is raised."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        tasks = [pool.submit(work, item) for item in items]
+        try:
+            for task in tasks:
+                task.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def is_passing_code(code: int) -> bool:

@@ -9,19 +9,16 @@ generation match), the other is refused. So nobody ever sees a mixture, and olde
 import errno
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
-from medi_build.dataset.remote.again import again, told
+from medi_build.dataset.remote.again import again, at_once, told
 from medi_build.dataset.remote.listing import Local, Sent, check_local, manifest_bytes
 from medi_build.dataset.remote.receive import receive
 from medi_build.errors import MediError, PublishError
 from medi_build.files import FileEntry
 from medi_build.progress import Silent
 
-AT_ONCE = 8
-"""Files that are sent at the same time."""
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 """Scheme of an address -> our extra that installs what it needs."""
 T = TypeVar("T")
@@ -200,14 +197,7 @@ class _Store:
                 self.call(lambda: self.fs.put_file(str(file.path), path), file.entry.path)
             self._watcher.done(f"{file.entry.path}: {file.entry.size / 1e6:,.1f} MB")
 
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            tasks = [pool.submit(one, file) for file in files]
-            try:
-                for task in tasks:
-                    task.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        at_once(one, files)
 
 
 def _find(fs: Any, folder: str) -> dict[str, Any]:

@@ -2,20 +2,17 @@
 
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from medi_build.dataset.reader import open_dataset
+from medi_build.dataset.remote.again import at_once
 from medi_build.dataset.remote.listing import read_manifest, remote_files
 from medi_build.dataset.schema import MANIFEST
 from medi_build.errors import OutputError, PublishError
 from medi_build.files import FileEntry, file_digest, put_in_place, write_bytes
 from medi_build.progress import Silent
-
-AT_ONCE = 4
-"""Files that are fetched at the same time."""
 
 Fetch = Callable[[FileEntry, Path], None]
 """Brings a file to a path, whose folder is there; may go on from what a stopped run left. From several threads."""
@@ -75,14 +72,7 @@ def _fill(staging: Path, files: list[FileEntry], where: str, fetch: Fetch, watch
         _get(staging / entry.path, entry, where, fetch)
         watcher.done(f"{entry.path}: {entry.size / 1e6:,.1f} MB")
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        tasks = [pool.submit(one, entry) for entry in files]
-        try:
-            for task in tasks:
-                task.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    at_once(one, files)
     for folder in staging.iterdir():
         if folder.is_dir() and folder.name.startswith("."):
             shutil.rmtree(folder)

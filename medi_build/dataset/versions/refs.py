@@ -12,13 +12,12 @@ from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import SnapshotRefType
 from pyiceberg.table.update.snapshot import ManageSnapshots
 
-from medi_build.dataset.reader import BuiltDataset, Manifest, open_dataset, read_manifest
+from medi_build.dataset.reader import BuiltDataset, Manifest, read_manifest
 from medi_build.dataset.schema import MANIFEST
 from medi_build.dataset.versions.log import Commit, commit_of, history
 from medi_build.dataset.versions.names import NAME
 from medi_build.dataset.versions.pending import writing
 from medi_build.dataset.versions.warehouse import Warehouse, reading
-from medi_build.dataset.versions.which import is_folder
 from medi_build.errors import DatasetError, VersionError, did_you_mean
 from medi_build.progress import Silent
 
@@ -208,16 +207,6 @@ def live_files(table: Table, snapshot_id: int) -> list[DataFile]:
             f"commit {snapshot_id}: a file of the table's metadata cannot be read ({error or type(error).__name__}); "
             "restore records/metadata from a copy"
         ) from error
-
-
-def open_any(name: str, warehouse: Path | None) -> BuiltDataset:
-    """Open a built folder, or the version that a REF names.
-
-    Raises:
-        VersionError: the name is that of a folder and of a version, or of none.
-        DatasetError: the folder holds no whole dataset.
-    """
-    return open_dataset(Path(name)) if is_folder(name, warehouse) else open_version(warehouse, name)
 
 
 def _commit(metadata: TableMetadata, snapshot_id: int) -> Commit:

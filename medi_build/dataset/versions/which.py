@@ -2,8 +2,23 @@
 
 from pathlib import Path
 
+from medi_build.dataset.reader import BuiltDataset, open_dataset
 from medi_build.dataset.versions.names import NAME, is_warehouse, warehouse_folder
 from medi_build.errors import VersionError
+
+
+def open_any(name: str, warehouse: Path | None) -> BuiltDataset:
+    """Open a built folder, or the version that a REF names.
+
+    Raises:
+        VersionError: the name is that of a folder and of a version, or of none.
+        DatasetError: the folder holds no whole dataset.
+    """
+    if is_folder(name, warehouse):
+        return open_dataset(Path(name))
+    from medi_build.dataset.versions.refs import open_version  # takes a second
+
+    return open_version(warehouse, name)
 
 
 def is_folder(name: str, warehouse: Path | None) -> bool:

@@ -14,7 +14,7 @@ import fsspec
 import pytest
 
 from medi_build.dataset.reader import open_dataset
-from medi_build.dataset.remote import object_store
+from medi_build.dataset.remote import again, object_store
 from medi_build.dataset.remote.hub import Wanted
 from medi_build.dataset.remote.push import pull, push
 from medi_build.errors import PublishError
@@ -171,7 +171,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch, url: str, **faults: list[Exception |
 
 
 def test_a_push_that_broke_off_goes_on(url: str, one: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(object_store, "AT_ONCE", 1)
+    monkeypatch.setattr(again, "AT_ONCE", 1)
     store = faulty(monkeypatch, url, put_file=[None, None, None, PermissionError("Forbidden")])
     with pytest.raises(PublishError, match="the store does not let you"):
         send(one, url)
