@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tools.survival.builds import nothing
 from tools.survival.harness import HOOK, FreshProcess, Kill, Server, Stage, Victim, digests, plan, survive
-from tools.survival.victims import VICTIMS, nothing
+from tools.survival.victims import VICTIMS
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks /proc which file is open")
 

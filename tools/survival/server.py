@@ -19,6 +19,9 @@ LIBRARIES = (
     "sentence_transformers", "sentence_transformers.sentence_transformer.trainer", "transformers", "matplotlib.figure",
     "medi_build.cli", "medi_build.pipeline.run", "medi_build.pipeline.unit", "medi_build.pipeline.mine_file",
     "medi_build.train.trainer", "torch.optim.lr_scheduler", "transformers.trainer",
+    "pyiceberg.catalog.sql", "pyiceberg.io.pyarrow", "fsspec.implementations.local",
+    "medi_build.dataset.versions.commit", "medi_build.dataset.versions.checkout", "medi_build.dataset.versions.gc",
+    "medi_build.dataset.versions.purge", "medi_build.dataset.export.run", "medi_build.dataset.remote.push",
 )  # fmt: skip
 """Imported once."""
 
