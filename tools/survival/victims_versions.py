@@ -31,7 +31,8 @@ from tools.survival.builds import build_words, medi, nothing, read_built
 from tools.survival.harness import Sight, Victim, digests
 
 HOUSE = "warehouse"
-BESIDE = ("cache/*",)
+TEMPORARY = ("store/*/.*.tmp",)
+"""Several machines may push into one store, so none takes away what another one may be writing."""
 
 
 @cache
@@ -234,7 +235,7 @@ def read_exported(run: Path) -> Sight:
 
 def all_files(run: Path) -> dict[str, str]:
     """Everything in the folder of the run, so that nothing is left beside a result, either."""
-    return digests(run, but=BESIDE)
+    return digests(run, but=("cache/*", *TEMPORARY))
 
 
 # --- a store
@@ -274,7 +275,7 @@ VERSIONS = (
     Victim("export", shared_warehouse, nothing, from_version("export", "v1", "--format", "sentence-transformers"),
            all_files, read_exported),
     Victim("push", pushed, copy_store, lambda shared, run: [
-        "push", str(shared / "second"), f"file://{run / 'store'}", "--tag", "v2"], all_files, read_store),
+        "push", str(shared / "second"), f"file://{run / 'store'}", "--tag", "v2"], all_files, read_store, TEMPORARY),
     Victim("pull", pushed, nothing, lambda shared, run: [
         "pull", f"file://{shared / 'store'}", "--out", str(run / "out")], all_files, read_built),
 )  # fmt: skip

@@ -31,13 +31,15 @@ def receive(manifest: bytes, where: str, out: Path, fetch: Fetch, watcher: Silen
         OutputError: ``out`` holds something else, cannot be written, or another pull fills it.
     """
     files = remote_files(read_manifest(manifest, where))
+    staging = out.with_name(f".{out.name}.pull")
+    lock = staging.with_name(staging.name + ".lock")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         _check_same(manifest, files, out)
+        lock.unlink(missing_ok=True)  # there where a pull was killed at its very end
         return False
-    staging = out.with_name(f".{out.name}.pull")
     try:
         staging.mkdir(parents=True, exist_ok=True)
-        with FileLock(staging.with_name(staging.name + ".lock"), timeout=0):
+        with FileLock(lock, timeout=0):
             staging.mkdir(exist_ok=True)
             _fill(staging, files, where, fetch, watcher)
             write_bytes(staging / MANIFEST, manifest, staging)
@@ -50,7 +52,7 @@ def receive(manifest: bytes, where: str, out: Path, fetch: Fetch, watcher: Silen
             f"--out {out}: cannot be written ({error.strerror or error}); make room, then run the same command again: "
             "it goes on from there"
         ) from error
-    staging.with_name(staging.name + ".lock").unlink(missing_ok=True)
+    lock.unlink(missing_ok=True)
     return True
 
 
