@@ -236,6 +236,14 @@ def test_wrong_bytes_in_the_store_are_never_placed(url: str, one: Path, tmp_path
     assert get(url, tmp_path / "back") == tree(one)
 
 
+def test_a_pull_that_was_killed_at_its_very_end_leaves_no_lock(folder: str, one: Path, tmp_path: Path) -> None:
+    send(one, folder)
+    get(folder, tmp_path / "back")
+    (tmp_path / ".back.pull.lock").touch()
+    assert get(folder, tmp_path / "back") == tree(one)
+    assert not list(tmp_path.glob(".back*"))
+
+
 @pytest.mark.slow
 def test_keys_that_the_store_does_not_know(one: Path, moto: str) -> None:
     environment = {**KEYS, "AWS_ENDPOINT_URL": moto}
