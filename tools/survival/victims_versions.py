@@ -8,6 +8,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -25,9 +26,10 @@ from medi_build.dataset.versions.place import MADE_AGAIN
 from medi_build.dataset.versions.refs import branches, delete_branch, log, open_version, set_branch, tags
 from medi_build.dataset.versions.tombstones import read_tombstones
 from medi_build.dataset.versions.warehouse import metadata_location, reading
+from medi_build.encode.load import quiet
 from medi_build.errors import MediError
 from medi_build.files import FileEntry, file_digest
-from tools.survival.builds import build_words, medi, nothing, read_built
+from tools.survival.builds import ENCODER, SAMPLES, medi, nothing, read_built
 from tools.survival.harness import Sight, Victim, digests
 
 HOUSE = "warehouse"
@@ -38,11 +40,14 @@ TEMPORARY = ("store/*/.*.tmp",)
 @cache
 def _builds() -> TemporaryDirectory[str]:
     """Two builds by two seeds, ``first`` and ``second``; gone when this process ends."""
+    from medi_build import BuildOptions, build  # takes seconds
+
     folder = TemporaryDirectory(prefix="medi-survival-builds-")
-    root = Path(folder.name)
-    for name, seed in (("first", "7"), ("second", "0")):
-        medi(*build_words(root, "--seed", seed))
-        (root / "out").rename(root / name)
+    root, sources = Path(folder.name), tuple(SAMPLES.split(","))
+    common = BuildOptions(root, sources, cache=root / "cache", offline=True, encoder=ENCODER, limit_per_dataset=12)
+    with quiet():
+        for name, seed in (("first", 7), ("second", 0)):
+            build(replace(common, out=root / name, seed=seed))
     return folder
 
 

@@ -85,9 +85,11 @@ def _fill(staging: Path, files: list[FileEntry], where: str, fetch: Fetch, watch
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    for folder in staging.iterdir():
-        if folder.is_dir() and folder.name.startswith("."):
-            shutil.rmtree(folder)
+    for path in staging.iterdir():
+        if path.name.startswith(".") and path.is_dir():
+            shutil.rmtree(path)
+        elif path.name.startswith(".") and path not in wanted:
+            path.unlink()  # a manifest that a killed run was writing
 
 
 def _get(path: Path, entry: FileEntry, where: str, fetch: Fetch) -> None:

@@ -236,9 +236,13 @@ def test_wrong_bytes_in_the_store_are_never_placed(url: str, one: Path, tmp_path
     assert get(url, tmp_path / "back") == tree(one)
 
 
-def test_a_pull_that_was_killed_at_its_very_end_leaves_no_lock(folder: str, one: Path, tmp_path: Path) -> None:
+def test_a_pull_that_was_killed_near_its_end_leaves_nothing(folder: str, one: Path, tmp_path: Path) -> None:
     send(one, folder)
-    get(folder, tmp_path / "back")
+    half = tmp_path / ".back.pull" / ".manifest.json.1.tmp"
+    half.parent.mkdir()
+    half.write_bytes(b"{")
+    assert get(folder, tmp_path / "back") == tree(one)
+    assert not (tmp_path / "back" / half.name).exists()
     (tmp_path / ".back.pull.lock").touch()
     assert get(folder, tmp_path / "back") == tree(one)
     assert not list(tmp_path.glob(".back*"))
