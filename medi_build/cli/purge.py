@@ -33,6 +33,12 @@ def purge_command(
         raise OptionError("give the id of a record, or --matching TEXT; one of them")
     target = Target("id", record_id) if record_id is not None else Target("text", matching or "")
     found = purge(warehouse, target, reason, dry_run, for_console(CONSOLE))
+    if found.before is not None:
+        OUT.print(
+            f"nothing left to purge: {sum(found.records.values()):,} records went on {found.before.time:%Y-%m-%d}",
+            markup=False,
+        )
+        return
     would = "would go" if dry_run else "are gone"
     OUT.print(
         f"{sum(found.records.values()):,} records {would} from {len(found.commits)} versions: "

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tools.survival.builds import nothing
 from tools.survival.harness import HOOK, FreshProcess, Kill, Server, Stage, Victim, digests, plan, survive
-from tools.survival.victims import VICTIMS, nothing
+from tools.survival.victims import VICTIMS
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks /proc which file is open")
 
@@ -33,6 +34,30 @@ def test_killed_and_run_again_it_is_as_if_it_had_not_been(
     assert tally.at_steps == at_steps
     assert tally.at_moments + tally.ended_before == at_moments
     assert tally.steps > 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "at_steps"), [("commit over another", 3), ("purge", 4)])
+def test_versions_are_readable_and_the_killed_command_goes_on(
+    tmp_path: Path, server: Server, name: str, at_steps: int
+) -> None:
+    """The last kill is before the last step: a purge is finished then by the command that comes next."""
+    tally = survive(VICTIMS[name], tmp_path / "stage", at_steps, 0, seed=1, runner=server)
+    assert tally.faults == []
+    assert tally.at_steps == at_steps
+    assert tally.reads["whole"] > 0
+
+
+@pytest.mark.slow
+def test_a_version_that_cannot_be_read_is_noticed(tmp_path: Path) -> None:
+    victim = VICTIMS["purge"]
+    victim.prepare(tmp_path)
+    victim.begin(tmp_path, tmp_path / "run")
+    assert victim.read(tmp_path / "run") == "whole"
+    shard = next((tmp_path / "run").rglob("*.parquet"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(AssertionError, match=f"cannot be read.*{shard.name}"):
+        victim.read(tmp_path / "run")
 
 
 @pytest.mark.slow

@@ -1,6 +1,9 @@
 """What goes and what stays."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,6 +87,18 @@ def test_what_kills_have_left_goes_unless_it_is_young(warehouse: Path) -> None:
     assert set(gc(warehouse).files) == set(left)
     assert not any(path.exists() for path in left)
     assert not left[0].parent.exists()
+
+
+def test_who_writes_next_clears_away_temporary_names_of_the_dead_alone(warehouse: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = [warehouse / f".journal.json.{gone.pid}.tmp", warehouse / "manifests" / f".0123.{gone.pid}.tmp"]
+    lives = warehouse / f".tombstones.jsonl.{os.getpid()}.tmp"
+    left[1].mkdir()
+    for path in (left[0], left[1] / "manifest.json", lives):
+        path.write_bytes(b"half")
+    refs.set_tag(warehouse, "next")
+    assert [path.exists() for path in (*left, lives)] == [False, False, True]
 
 
 def test_nothing_goes_where_the_metadata_cannot_be_read(warehouse: Path) -> None:

@@ -302,6 +302,10 @@ def test_the_verb_tells_what_is_not_reached(warehouse: Path) -> None:
     assert "not reached: built folders" in done.stdout
     assert "1 purged since" in run(app, ["log", *where], env={"COLUMNS": "200"}).stdout
     again = run(app, ["purge", "toy/2/3", "--reason", "asked for", *where])
-    assert "no version has such a record" in str(again.exception)
+    assert again.exit_code == 0
+    assert "nothing left to purge: 1 records went on 2" in again.stdout
+    assert len(read_tombstones(warehouse)) == 1
+    other = run(app, ["purge", "--matching", "toy/2/3", "--reason", "asked for", *where])
+    assert "no version has such a record" in str(other.exception)
     assert isinstance(run(app, ["purge", "--reason", "x", *where]).exception, OptionError)
     assert isinstance(run(app, ["purge", "x", "--matching", "x", "--reason", "x", *where]).exception, OptionError)

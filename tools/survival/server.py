@@ -5,6 +5,7 @@ prints). Answers on standard output are two lines: the process id, which is that
 once it has ended.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -19,6 +20,9 @@ LIBRARIES = (
     "sentence_transformers", "sentence_transformers.sentence_transformer.trainer", "transformers", "matplotlib.figure",
     "medi_build.cli", "medi_build.pipeline.run", "medi_build.pipeline.unit", "medi_build.pipeline.mine_file",
     "medi_build.train.trainer", "torch.optim.lr_scheduler", "transformers.trainer",
+    "pyiceberg.catalog.sql", "pyiceberg.io.pyarrow", "fsspec.implementations.local",
+    "medi_build.dataset.versions.commit", "medi_build.dataset.versions.checkout", "medi_build.dataset.versions.gc",
+    "medi_build.dataset.versions.purge", "medi_build.dataset.export.run", "medi_build.dataset.remote.push",
 )  # fmt: skip
 """Imported once."""
 
@@ -43,6 +47,7 @@ def serve() -> None:
     """Take orders until standard input ends."""
     for name in LIBRARIES:
         importlib.import_module(name)
+    gc.freeze()  # a fork that ends does not look through what all of this imported
     for line in sys.stdin:
         child = os.fork()
         if not child:

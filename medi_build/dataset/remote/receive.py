@@ -28,13 +28,15 @@ def receive(manifest: bytes, where: str, out: Path, fetch: Fetch, watcher: Silen
         OutputError: ``out`` holds something else, cannot be written, or another pull fills it.
     """
     files = remote_files(read_manifest(manifest, where))
+    staging = out.with_name(f".{out.name}.pull")
+    lock = staging.with_name(staging.name + ".lock")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         _check_same(manifest, files, out)
+        lock.unlink(missing_ok=True)  # there where a pull was killed at its very end
         return False
-    staging = out.with_name(f".{out.name}.pull")
     try:
         staging.mkdir(parents=True, exist_ok=True)
-        with FileLock(staging.with_name(staging.name + ".lock"), timeout=0):
+        with FileLock(lock, timeout=0):
             staging.mkdir(exist_ok=True)
             _fill(staging, files, where, fetch, watcher)
             write_bytes(staging / MANIFEST, manifest, staging)
@@ -47,7 +49,7 @@ def receive(manifest: bytes, where: str, out: Path, fetch: Fetch, watcher: Silen
             f"--out {out}: cannot be written ({error.strerror or error}); make room, then run the same command again: "
             "it goes on from there"
         ) from error
-    staging.with_name(staging.name + ".lock").unlink(missing_ok=True)
+    lock.unlink(missing_ok=True)
     return True
 
 
@@ -73,9 +75,11 @@ def _fill(staging: Path, files: list[FileEntry], where: str, fetch: Fetch, watch
         watcher.done(f"{entry.path}: {entry.size / 1e6:,.1f} MB")
 
     at_once(one, files)
-    for folder in staging.iterdir():
-        if folder.is_dir() and folder.name.startswith("."):
-            shutil.rmtree(folder)
+    for path in staging.iterdir():
+        if path.name.startswith(".") and path.is_dir():
+            shutil.rmtree(path)
+        elif path.name.startswith(".") and path not in wanted:
+            path.unlink()  # a manifest that a killed run was writing
 
 
 def _get(path: Path, entry: FileEntry, where: str, fetch: Fetch) -> None:

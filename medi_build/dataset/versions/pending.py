@@ -16,7 +16,7 @@ from medi_build.dataset.versions.place import remove
 from medi_build.dataset.versions.tombstones import Tombstone, add_tombstone
 from medi_build.dataset.versions.warehouse import Warehouse, create_table, locked, metadata_location
 from medi_build.errors import VersionError
-from medi_build.files import write_bytes
+from medi_build.files import remove_left_behind, write_bytes
 from medi_build.progress import Silent
 
 JOURNAL = "journal.json"
@@ -53,6 +53,9 @@ def writing(folder: Path | None, progress: Silent | None = None, create: bool = 
         VersionError: there is none, it cannot be written, or another process writes it for too long.
     """
     with locked(folder, progress, create) as warehouse:
+        if warehouse.embedded:  # else processes of other machines may be writing these
+            for place in (warehouse.root, warehouse.root / "manifests"):
+                remove_left_behind(place)
         finish(warehouse)
         if create:
             create_table(warehouse)

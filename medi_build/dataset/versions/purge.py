@@ -34,7 +34,7 @@ from medi_build.dataset.versions.purge_files import (
     version_without,
 )
 from medi_build.dataset.versions.refs import version_of
-from medi_build.dataset.versions.tombstones import Tombstone, text_digest
+from medi_build.dataset.versions.tombstones import Tombstone, read_tombstones, text_digest
 from medi_build.dataset.versions.warehouse import Warehouse
 from medi_build.errors import VersionError
 from medi_build.progress import Silent
@@ -49,12 +49,14 @@ class Purged(NamedTuple):
         commits: the versions that had some, the oldest first.
         holders: other records, in any version, that have the query or the positive of one as one of their own texts;
             they stay.
+        before: the tombstone, where all went in an earlier purge; then there is nothing left to do.
     """
 
     records: dict[str, int]
     shards: int
     commits: list[Commit]
     holders: int
+    before: Tombstone | None = None
 
 
 class _Version(NamedTuple):
@@ -97,6 +99,9 @@ def purge(
         progress.say(f"looking through {len(owners):,} shards of {len(versions)} versions")
         hits = {path: found for path in owners if (found := find_records(path, target)).ids}
         if not hits:
+            for stone in reversed(read_tombstones(opened.root)):
+                if (stone.by, stone.sha256) == (target.by, text_digest(target.wanted)):
+                    return Purged(records=stone.records, shards=0, commits=[], holders=0, before=stone)
             raise VersionError(f"{opened.root}: no version has such a record ({target.by}); nothing was changed")
         affected = [one for one in versions if hits.keys() & set(one.dataset.shards)]
         purged = Purged(

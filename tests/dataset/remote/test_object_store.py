@@ -236,6 +236,18 @@ def test_wrong_bytes_in_the_store_are_never_placed(url: str, one: Path, tmp_path
     assert get(url, tmp_path / "back") == tree(one)
 
 
+def test_a_pull_that_was_killed_near_its_end_leaves_nothing(folder: str, one: Path, tmp_path: Path) -> None:
+    send(one, folder)
+    half = tmp_path / ".back.pull" / ".manifest.json.1.tmp"
+    half.parent.mkdir()
+    half.write_bytes(b"{")
+    assert get(folder, tmp_path / "back") == tree(one)
+    assert not (tmp_path / "back" / half.name).exists()
+    (tmp_path / ".back.pull.lock").touch()
+    assert get(folder, tmp_path / "back") == tree(one)
+    assert not list(tmp_path.glob(".back*"))
+
+
 @pytest.mark.slow
 def test_keys_that_the_store_does_not_know(one: Path, moto: str) -> None:
     environment = {**KEYS, "AWS_ENDPOINT_URL": moto}
