@@ -117,15 +117,13 @@ def test_running_a_finished_build_again_touches_nothing(built: BuildResult, cach
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
-@pytest.mark.parametrize("receipts", [0, 2, 6])
-def test_killed_at_any_moment_the_same_command_gives_the_same_bytes(
-    built: BuildResult, tmp_path: Path, cache: Path, receipts: int
-) -> None:
+def test_killed_half_way_the_same_command_gives_the_same_bytes(built: BuildResult, tmp_path: Path, cache: Path) -> None:
+    """With the real encoder; `tests/survival` kills small builds at many more moments."""
     out, own_cache = tmp_path / "out", tmp_path / "cache"
     process = medi(*command(out, own_cache))
     finished = out / ".medi" / "receipts"
     deadline = time.monotonic() + 120
-    while len(list(finished.glob("*.json"))) < receipts or not (own_cache / "vectors").exists():
+    while len(list(finished.glob("*.json"))) < 2 or not (own_cache / "vectors").exists():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
