@@ -75,12 +75,14 @@ def purge(
         progress: hears what is under way.
 
     Raises:
-        VersionError: nothing is found, a version is damaged, or the reason has the text.
+        VersionError: nothing is found, a version is damaged, or the reason is empty or has the text.
         DatasetError: a shard cannot be read.
         OutputError: a shard cannot be written.
     """
     if not target.wanted.strip():
         raise VersionError("nothing to look for; give the id of a record, or --matching with a text")
+    if not reason.strip():
+        raise VersionError("--reason: empty; say in a few words why, for the tombstone")
     if target.by == "text" and target.wanted in reason:
         raise VersionError("--reason: holds the text that shall go; tombstones stay for good, word it another way")
     progress = progress or Silent()
@@ -97,7 +99,10 @@ def purge(
         progress.say(f"looking through {len(owners):,} shards of {len(versions)} versions")
         hits = {path: found for path in owners if (found := find_records(path, target)).ids}
         if not hits:
-            raise VersionError(f"{opened.root}: no version has such a record ({target.by}); nothing was changed")
+            what = f"the id {target.wanted!r}" if target.by == "id" else "this text in its query, positive or negative"
+            raise VersionError(
+                f"{opened.root}: none of {len(versions):,} versions has a record with {what}; nothing was changed"
+            )
         affected = [one for one in versions if hits.keys() & set(one.dataset.shards)]
         purged = Purged(
             records=_count(hits, owners),
