@@ -1,5 +1,6 @@
 """What lies in an export, what it says of itself, and when it is refused."""
 
+import hashlib
 import json
 import os
 import re
@@ -76,6 +77,12 @@ def test_jsonl_has_every_column(toy: BuiltDataset, tmp_path: Path) -> None:
     run(toy, "jsonl", tmp_path / "lines")
     assert load(tmp_path / "lines", "default") == [filled(row) for row in sorted(RECORDS, key=_file_order)]
     assert load(tmp_path / "lines", "own_several") == [filled(row) for row in RECORDS if row["task_id"] == 3]
+
+
+def test_the_receipt_names_the_manifest_as_the_log_of_versions_does(toy: BuiltDataset, tmp_path: Path) -> None:
+    run(toy, "medi-json", tmp_path / "json")
+    digest = hashlib.sha256((toy.root / "manifest.json").read_bytes()).hexdigest()
+    assert orjson.loads((tmp_path / "json" / "export.json").read_bytes())["manifest_sha256"] == digest
 
 
 def test_jsonl_tells_types_that_its_lines_do_not(toy: BuiltDataset, tmp_path: Path) -> None:
