@@ -69,7 +69,7 @@ def _print(found: "Blame", life: "Story | None") -> None:
     for side, told in (
         ("query", ""),
         ("pos", f"{_score(record['pos_score'])}, {record['pos_id']}"),
-        ("neg", f"{_score(record['neg_score'])}, rank {record['neg_rank']}, {record['neg_id']}"),
+        ("neg", f"{_score(record['neg_score'])}, {_rank(record['neg_rank'])}, {record['neg_id']}"),
     ):
         instruction, text = record[side]
         print_entry(side, *([told] if told else []), instruction or "(no instruction)", shorten(text))
@@ -87,12 +87,17 @@ def _score(score: float) -> str:
     return "not scored" if isnan(score) else f"score {score:.4f}"
 
 
+def _rank(rank: int) -> str:
+    return f"rank {rank}" if rank >= 0 else "given with the data"
+
+
 def _download(download: "dict[str, Any] | None") -> str | None:
     """Where the files of a card come from."""
     if not download:
         return None
     place = download.get("hub") or download.get("url") or (download.get("archive") or {}).get("url")
-    return f"{place or ', '.join(download.get('paths', {}).values())}, revision {download.get('revision')}"
+    revision = f", revision {download['revision']}" if download.get("revision") else ""
+    return f"{place or ', '.join(download.get('paths', {}).values())}{revision}"
 
 
 def _commit(commit: "Commit") -> str:

@@ -11,7 +11,9 @@ from medi_build.progress import for_console
 
 
 def branch_command(
-    name: Annotated[str | None, typer.Argument(help="Of the branch; without one, all are listed.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Of the branch; without one, all are listed.")
+    ] = None,
     ref: Annotated[str, typer.Argument(metavar="REF", help="Its head: a tag, branch or id.")] = "main",
     delete: Annotated[bool, typer.Option("--delete", help="Take the branch away.")] = False,
     warehouse: WarehouseOption = None,
@@ -29,7 +31,9 @@ def branch_command(
             OUT.print(f"{branch.name}  {branch.commit.id}  {branch.commit.message}", markup=False, soft_wrap=True)
     elif delete:
         head = refs.delete_branch(warehouse, name, for_console(CONSOLE))
-        OUT.print(f"branch {name} is gone; its head was commit {head}, which stays until `medi gc`", soft_wrap=True)
+        OUT.print(
+            f"branch {name} is gone; its head was commit {head}; `medi gc` removes what nothing reaches", soft_wrap=True
+        )
     else:
         commit = refs.set_branch(warehouse, name, ref, for_console(CONSOLE))
         OUT.print(f"the head of branch {name} is commit {commit.id}: {commit.message}", markup=False, soft_wrap=True)

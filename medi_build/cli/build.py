@@ -173,12 +173,15 @@ def _refuse_beside_lock(context: typer.Context) -> None:
 
 def _tell_fates(options: "BuildOptions") -> None:
     """What a build would do, dataset by dataset; what is kept is counted."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from medi_build.pipeline.dry_run import dry_run
 
     fates = dry_run(options, for_console(CONSOLE))
-    table = Table("dataset", "would", "why", title=f"what a build into {options.out} would do")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("dataset", "would", "why"):
+        table.add_column(name, overflow="fold", no_wrap=name == "would")
     for one in fates:
         if one.what != "keep":
             more = f"\nand {len(one.why) - _REASONS} more" if len(one.why) > _REASONS else ""
@@ -187,7 +190,7 @@ def _tell_fates(options: "BuildOptions") -> None:
         OUT.print(table)
     counts = Counter(one.what for one in fates)
     told = ", ".join(f"{counts[what]:,} to {what}" for what in ("keep", "fetch", "build", "remove") if counts[what])
-    OUT.print(f"{len(fates):,} datasets: {told}; nothing was written", highlight=False)
+    OUT.print(f"{len(fates):,} datasets: {told}; nothing was written", markup=False, soft_wrap=True)
 
 
 def _tell(result: "BuildResult", show: int) -> None:

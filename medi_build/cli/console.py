@@ -24,7 +24,9 @@ MAX_TEXT = 300
 def print_entry(head: str, *facts: str) -> None:
     """One entry of a list: a line that can be searched for, and what there is to know, indented and wrapped."""
     indent = " " * 8
-    wrap = TextWrapper(OUT.width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False).fill
+    wrap = TextWrapper(
+        OUT.width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+    ).fill
     OUT.print(Text.assemble((head, "bold"), *(f"\n{wrap(fact)}" for fact in facts)), soft_wrap=True)
 
 

@@ -1,6 +1,6 @@
 """``medi diff``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -150,7 +150,8 @@ def _count(count: int) -> str:
 
 
 def _fact(fact: "FactChange") -> str:
-    return f"{fact.kind}: {fact.key}: {_value(fact.old)} -> {_value(fact.new)}"
+    key = "" if fact.key == fact.kind else f"{fact.key}: "
+    return f"{fact.kind}: {key}{_value(fact.old)} -> {_value(fact.new)}"
 
 
 def _print_example(example: "Example") -> None:
@@ -175,7 +176,14 @@ def _apart(old: str, new: str) -> tuple[str, str]:
 
 
 def _value(value: Any) -> str:
-    return shorten(value if isinstance(value, str) else "(none)" if value is None else str(value))
+    """A value on one line, cut; what lists and mappings hold is told with bars between, but for what is empty."""
+    if isinstance(value, Mapping):
+        value = [f"{key} {_value(one)}" for key, one in value.items() if one != []]
+    if isinstance(value, list):
+        value = " | ".join(map(_value, value)) or None
+    if isinstance(value, float):
+        value = f"{value:.6g}"
+    return shorten("(none)" if value is None else str(value))
 
 
 def _print_outcomes(outcomes: "Sequence[Outcome]") -> None:

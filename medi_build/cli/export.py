@@ -70,13 +70,18 @@ def export_command(
 
 
 def _table(done: "Export") -> Table:
-    """Rows, negatives and what was done to each subset."""
+    """Rows; negatives, rows whose negatives were filled up, and sides with the instruction in the text, if any."""
+    columns: dict[str, list[str]] = {"rows": [f"{rows:,}" for rows in done.rows.values()]}
+    notes = [done.notes[name] for name in done.rows]
+    if any(note.negatives for note in notes):
+        columns["negatives"] = [str(note.negatives) for note in notes]
+        columns["filled"] = [f"{note.filled:,}" for note in notes]
+    if any(note.in_text != "nothing" for note in notes):
+        columns["in text"] = [note.in_text for note in notes]
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("subset", no_wrap=True)
-    for name in ("rows", "negatives", "filled up", "instructions in text"):
-        table.add_column(name, justify="right")
-    for name, rows in done.rows.items():
-        note = done.notes[name]
-        negatives = str(note.negatives) if note.negatives else ""
-        table.add_row(name, f"{rows:,}", negatives, f"{note.filled:,}" if negatives else "", note.in_text)
+    table.add_column("dataset", overflow="fold")
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in zip(done.rows, *columns.values(), strict=True):
+        table.add_row(*row)
     return table

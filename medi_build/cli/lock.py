@@ -10,7 +10,7 @@ from medi_build.cli.options import WarehouseOption
 
 
 def lock_command(
-    source: Annotated[str, typer.Argument(help="Output folder of a build, or a version in the warehouse.")],
+    source: Annotated[str, typer.Argument(metavar="REF|DIR", help="Output folder of a build, or a version.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The lock file.")] = Path("medi.lock"),
     warehouse: WarehouseOption = None,
 ) -> None:

@@ -11,7 +11,7 @@ from medi_build.progress import for_console
 
 
 def tag_command(
-    name: Annotated[str | None, typer.Argument(help="Of the tag; without one, all are listed.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Of the tag; without one, all are listed.")] = None,
     ref: Annotated[str, typer.Argument(metavar="REF", help="What it names: a tag, branch or id.")] = "main",
     delete: Annotated[bool, typer.Option("--delete", help="Take the tag away; the version stays.")] = False,
     warehouse: WarehouseOption = None,

@@ -35,8 +35,9 @@ def train_command(
     source: Annotated[
         str,
         typer.Argument(
+            metavar="REF|DIR",
             help="Folder of `medi build` or `medi mine`, a file of one, any medi-data.json, or a version (tag, branch, "
-            "commit) in the warehouse."
+            "id) in the warehouse.",
         ),
     ],
     model: Annotated[

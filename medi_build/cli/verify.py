@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def verify_command(
-    name: Annotated[str, typer.Argument(metavar="DIR|REF", help="Output folder of a build, or a version.")],
+    name: Annotated[str, typer.Argument(metavar="REF|DIR", help="Output folder of a build, or a version.")],
     batch_size: Annotated[
         int, typer.Option(min=1, help="Also check that windows of this many rows never mix two tasks; a folder's.")
     ] = 1,

@@ -199,4 +199,6 @@ def collected(lazy: pl.LazyFrame) -> pl.DataFrame:
             f"a shard has other columns than this version of medi writes ({error}); build it again"
         ) from error
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise DatasetError(f"a shard cannot be read to its end ({error}); build or copy it again") from error
+        raise DatasetError(
+            f"a shard cannot be read to its end ({error}); `medi verify` says which one; build or copy it again"
+        ) from error

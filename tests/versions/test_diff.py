@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medi_build.cli.diff import _value
 from medi_build.dataset.diff import Difference, diff
 from medi_build.dataset.reader import BuiltDataset, open_dataset
 from medi_build.dataset.row_changes import FIELDS, RowChanges, value_of
@@ -239,3 +240,16 @@ def test_a_version_is_read_where_its_shards_lie(tmp_path: Path) -> None:
     moved: BuiltDataset = replace(opened, root=tmp_path / "nowhere", shards=[elsewhere])
     [one] = diff(open_dataset(old), moved).datasets
     assert one.rows == RowChanges(1, 1, 0, {}, 0, one.rows.examples if one.rows else {})
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (None, "(none)"),
+        ([], "(none)"),
+        ([["for queries;", "for texts;"]], "for queries; | for texts;"),
+        ({"pos_score": 0.8987476825714111, "hard_negative_scores": []}, "pos_score 0.898748"),
+    ],
+)
+def test_values_in_the_terminal_read_well(value: object, told: str) -> None:
+    assert _value(value) == told

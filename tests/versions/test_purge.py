@@ -133,10 +133,10 @@ def test_all_texts_that_match_go(warehouse: Path) -> None:
 def test_texts_are_looked_for_on_every_side_but_not_in_instructions(warehouse: Path, side: str, count: int) -> None:
     target = Target("text", f"plain {side} 2-3" if count else side)
     if count:
-        assert purge(warehouse, target, "", dry_run=True).records == {"toy/2": 1}
+        assert purge(warehouse, target, "asked for", dry_run=True).records == {"toy/2": 1}
     else:
-        with pytest.raises(VersionError, match="no version has such a record"):
-            purge(warehouse, target, "")
+        with pytest.raises(VersionError, match="has a record with this text"):
+            purge(warehouse, target, "asked for")
 
 
 def test_a_dry_run_changes_nothing(warehouse: Path) -> None:
@@ -151,6 +151,8 @@ def test_the_tombstone_tells_all_but_the_text(warehouse: Path) -> None:
     assert (stone.reason, stone.by, stone.records) == ("a request", "text", {"toy/2": 1})
     assert stone.sha256 == hashlib.sha256(b"secret query 2-3").hexdigest()
     assert "secret" not in (warehouse / "tombstones.jsonl").read_text()
+    with pytest.raises(VersionError, match="--reason: empty"):
+        purge(warehouse, Target("text", "plain query 2-3"), " ")
     with pytest.raises(VersionError, match="--reason: holds the text"):
         purge(warehouse, Target("text", "other"), "it holds other people's names")
 
@@ -170,7 +172,10 @@ def test_records_that_hold_the_same_texts_are_counted(tmp_path: Path) -> None:
     other[1]["hard_negatives"] = ["x", "plain answer 2-3"]
     commit(tmp_path / "w", dataset(tmp_path / "a", records(2, 7), other), "first")
     assert purge(tmp_path / "w", ONE, "asked for", dry_run=True).holders == 2
-    assert purge(tmp_path / "w", Target("text", "answer 2-3"), "", dry_run=True).records == {"toy/2": 1, "toy/3": 2}
+    assert purge(tmp_path / "w", Target("text", "answer 2-3"), "asked for", dry_run=True).records == {
+        "toy/2": 1,
+        "toy/3": 2,
+    }
 
 
 class Killed(BaseException):
@@ -306,6 +311,6 @@ def test_the_verb_tells_what_is_not_reached(warehouse: Path) -> None:
     assert "nothing left to purge: 1 records went on 2" in again.stdout
     assert len(read_tombstones(warehouse)) == 1
     other = run(app, ["purge", "--matching", "toy/2/3", "--reason", "asked for", *where])
-    assert "no version has such a record" in str(other.exception)
+    assert "has a record with this text" in str(other.exception)
     assert isinstance(run(app, ["purge", "--reason", "x", *where]).exception, OptionError)
     assert isinstance(run(app, ["purge", "x", "--matching", "x", "--reason", "x", *where]).exception, OptionError)

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
 import yaml
 
 from medi_build.dataset.export.writers import ExportFormat, Notes, Subset
 from medi_build.dataset.reader import DatasetEntry, Manifest
+from medi_build.dataset.schema import RECORDS
 from medi_build.dataset.subsets import WHOLE
 
 LOAD: dict[ExportFormat, str] = {
@@ -55,7 +57,7 @@ def export_card(
     """Return the text of README.md; the same export gives the same text."""
     rows = sum(subset.entry.rows for subset in subsets)
     language = "bash" if LOAD[form].lstrip().startswith("#") else "python"
-    front = yaml.safe_dump({"configs": _configs(form, subsets)}, sort_keys=False, width=1000).rstrip()
+    front = yaml.safe_dump(_front(form, subsets), sort_keys=False, width=1000).rstrip()
     lines = ["---", front, "---", ""] if form != "medi-json" else []
     lines += [
         f"# {manifest.pipeline['name']} for {form}: {rows:,} records of {len(subsets)} datasets",
@@ -86,6 +88,25 @@ def export_card(
         lines += ["| dataset | licence | commercial use | records |", "|---|---|---|---:|"]
         lines += [f"| {one.name} | {one.licence} | {one.commercial_use} | {one.rows:,} |" for one in left_out]
     return "\n".join(lines) + "\n"
+
+
+def _front(form: ExportFormat, subsets: Sequence[Subset]) -> dict[str, Any]:
+    """For ``load_dataset``; the types of jsonl too, for nothing tells those of a list that is empty in all rows."""
+    configs = _configs(form, subsets)
+    if form != "jsonl":
+        return {"configs": configs}
+    features = [_feature(field) for field in RECORDS]
+    return {
+        "configs": configs,
+        "dataset_info": [{"config_name": one["config_name"], "features": features} for one in configs],
+    }
+
+
+def _feature(field: pa.Field) -> dict[str, Any]:
+    """A column as the hub's front matter has it."""
+    if pa.types.is_list(field.type):
+        return {"name": field.name, "list": str(field.type.value_type)}
+    return {"name": field.name, "dtype": str(field.type)}
 
 
 def _configs(form: ExportFormat, subsets: Sequence[Subset]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from medi_build.dataset.export.describe import describe
 from medi_build.dataset.export.readme import export_card
 from medi_build.dataset.export.writers import Exported, ExportFormat, Notes, Subset, medi_json, write_subset
 from medi_build.dataset.reader import BuiltDataset, DatasetEntry
+from medi_build.dataset.schema import MANIFEST
 from medi_build.dataset.subsets import Policy, choose, subset_names
 from medi_build.errors import OutputError
 from medi_build.files import FileEntry, remove_left_behind, replacing, write_bytes
@@ -118,7 +119,7 @@ def _write(form: ExportFormat, subsets: list[Subset], folder: Path, watcher: Sil
 
 def _head(dataset: BuiltDataset, form: ExportFormat, policy: Policy) -> dict[str, Any]:
     """What decides the bytes of an export."""
-    manifest = orjson.dumps(dataset.manifest.model_dump(mode="json"))
+    manifest = (dataset.root / MANIFEST).read_bytes()
     return {
         "format": form,
         "licence_policy": policy,

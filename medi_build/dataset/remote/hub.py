@@ -72,6 +72,7 @@ def push(sent: Sent, repository: str, wanted: Wanted, watcher: Silent) -> Pushed
             "rows_per_shard"
         )
     hub = _Hub(repository, watcher)
+    hub.check_token()
     with _quiet(watcher.say):
         hub.make(wanted)
         head = hub.head(wanted.branch)
@@ -161,8 +162,18 @@ class _Hub:
             NOT_FOUND: "there is no such repository or revision, or the token may not see it",
             PRECONDITION_FAILED: "another writer changed the repository while this push ran; nothing of it is seen. "
             "Look at what is there now; the same command puts yours after it, and sends no file twice",
-        }.get(code or 0, "run the same command again: what has arrived is not sent twice")
-        raise PublishError(f"{name}{told(error)}; {advice}") from None
+        }.get(code or 0, "run the same command again: what has arrived is kept")
+        place = "" if code else f" ({redacted(self.api.endpoint)})"
+        raise PublishError(f"{name}{told(error)}{place}; {advice}") from None
+
+    def check_token(self) -> None:
+        """Raise `PublishError` if there is none: who does not say who they are may not push."""
+        from huggingface_hub import get_token
+
+        if get_token() is None:
+            raise PublishError(
+                f"{self.repository}: a push needs a token of the hub; set HF_TOKEN, or run `hf auth login`"
+            )
 
     def make(self, wanted: Wanted) -> None:
         """The repository and its branch, if they are not there."""

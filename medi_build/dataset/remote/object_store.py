@@ -103,7 +103,7 @@ class _Store:
         except ImportError as error:
             install = f"pip install 'medi-build[{EXTRAS[scheme]}]'" if scheme in EXTRAS else told(error)
             raise PublishError(f"{url}: needs another library; {install}") from error
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise PublishError(f"{url}: {told(error)}; give an address like s3://bucket/folder") from error
 
     def path(self, name: str) -> str:
@@ -128,7 +128,7 @@ class _Store:
             if isinstance(error, PermissionError) or "credential" in str(error).lower():
                 advice = "the store does not let you: look at its keys in the environment, and at what they may do"
             else:
-                advice = "run the same command again: what has arrived is not sent twice"
+                advice = "run the same command again: what has arrived is kept"
             raise PublishError(f"{self.url}: {what}: {told(error)}; {advice}") from None
 
     def sizes(self, folder: str) -> dict[str, int]:

@@ -50,7 +50,7 @@ def place(source: Path, target: Path, sha256: str, link: bool = True) -> None:
         target.unlink()
         raise DatasetError(
             f"{source}: sha256 is {digest}, the manifest says {sha256}; it was changed or damaged, or a build is "
-            "running in the folder: let it end, or build again"
+            "running in that folder; let it end, or look with `medi verify` what else is, and how to mend it"
         )
     sync([target])
 

@@ -77,12 +77,14 @@ def purge(
         progress: hears what is under way.
 
     Raises:
-        VersionError: nothing is found, a version is damaged, or the reason has the text.
+        VersionError: nothing is found, a version is damaged, or the reason is empty or has the text.
         DatasetError: a shard cannot be read.
         OutputError: a shard cannot be written.
     """
     if not target.wanted.strip():
         raise VersionError("nothing to look for; give the id of a record, or --matching with a text")
+    if not reason.strip():
+        raise VersionError("--reason: empty; say in a few words why, for the tombstone")
     if target.by == "text" and target.wanted in reason:
         raise VersionError("--reason: holds the text that shall go; tombstones stay for good, word it another way")
     progress = progress or Silent()
@@ -102,7 +104,10 @@ def purge(
             for stone in reversed(read_tombstones(opened.root)):
                 if (stone.by, stone.sha256) == (target.by, text_digest(target.wanted)):
                     return Purged(records=stone.records, shards=0, commits=[], holders=0, before=stone)
-            raise VersionError(f"{opened.root}: no version has such a record ({target.by}); nothing was changed")
+            what = f"the id {target.wanted!r}" if target.by == "id" else "this text in its query, positive or negative"
+            raise VersionError(
+                f"{opened.root}: none of {len(versions):,} versions has a record with {what}; nothing was changed"
+            )
         affected = [one for one in versions if hits.keys() & set(one.dataset.shards)]
         purged = Purged(
             records=_count(hits, owners),

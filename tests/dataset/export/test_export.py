@@ -1,7 +1,9 @@
 """What lies in an export, what it says of itself, and when it is refused."""
 
+import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +19,7 @@ from medi_build.cli import app
 from medi_build.dataset.export.run import Export, export
 from medi_build.dataset.export.writers import FORMATS, ExportFormat
 from medi_build.dataset.reader import BuiltDataset, open_dataset
+from medi_build.dataset.schema import RECORDS as SCHEMA
 from medi_build.dataset.subsets import subset_names
 from medi_build.errors import DatasetError, OutputError
 from medi_build.progress import Silent
@@ -74,6 +77,20 @@ def test_jsonl_has_every_column(toy: BuiltDataset, tmp_path: Path) -> None:
     run(toy, "jsonl", tmp_path / "lines")
     assert load(tmp_path / "lines", "default") == [filled(row) for row in sorted(RECORDS, key=_file_order)]
     assert load(tmp_path / "lines", "own_several") == [filled(row) for row in RECORDS if row["task_id"] == 3]
+
+
+def test_the_receipt_names_the_manifest_as_the_log_of_versions_does(toy: BuiltDataset, tmp_path: Path) -> None:
+    run(toy, "medi-json", tmp_path / "json")
+    digest = hashlib.sha256((toy.root / "manifest.json").read_bytes()).hexdigest()
+    assert orjson.loads((tmp_path / "json" / "export.json").read_bytes())["manifest_sha256"] == digest
+
+
+def test_jsonl_tells_types_that_its_lines_do_not(toy: BuiltDataset, tmp_path: Path) -> None:
+    run(toy, "jsonl", tmp_path / "lines")
+    for name in ("default", "own_several"):  # inferred, an empty list is of null, and datasets would not go together
+        found = datasets.load_dataset(str(tmp_path / "lines"), name, split="train", cache_dir=str(tmp_path / "cache"))
+        columns = {field.name: str(field.type).replace("item: ", "") for field in found.features.arrow_schema}
+        assert columns == {field.name: re.sub("item: | not null", "", str(field.type)) for field in SCHEMA}
 
 
 def _file_order(row: dict[str, Any]) -> str:

@@ -94,7 +94,7 @@ def test_what_passes_is_tried_again(hub: Hub, one: Path, faults: Any) -> None:
 def test_a_push_that_broke_off_goes_on(hub: Hub, one: Path) -> None:
     hub.faults += [(r"POST .*/commit/", Fault(code=400))]
     told = refused(hub, "push", one, REPO)
-    assert "what has arrived is not sent twice" in told
+    assert "what has arrived is kept" in told
     assert not holds(hub, one)
     sent = hub.put_bytes
     ok(hub, "push", one, REPO)
@@ -112,6 +112,8 @@ def test_of_two_writers_the_slower_is_refused(hub: Hub, one: Path, two: Path) ->
 
 
 def test_an_expired_token_and_one_that_may_not(hub: Hub, one: Path) -> None:
+    assert "a push needs a token of the hub; set HF_TOKEN" in refused(hub, "push", one, REPO, token="")
+    assert REPO not in hub.repositories
     assert "HF_TOKEN is missing, wrong or expired" in refused(hub, "push", one, REPO, token="hf_expired")
     ok(hub, "push", one, REPO)
     commits = len(hub.repositories[REPO].commits)
