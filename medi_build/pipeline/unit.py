@@ -1,11 +1,12 @@
 """One dataset from raw files to its receipt: adapt, encode, mine, write. What an executor maps, wherever it runs."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -100,8 +101,17 @@ def build_unit(job: UnitJob, watcher: Silent) -> Receipt:
         instructions=[(p.query, p.document) for p in phrasings],
         shards=written.shards,
         fragment=written.fragment,
-        ledger=ledger.to_dict(),
+        ledger=_for_others(ledger, job.inputs),
     )
+
+
+def _for_others(ledger: Ledger, inputs: Inputs) -> dict[str, Any]:
+    """The ledger as plain data, its places told from the folder that all raw files share: not where they lie here."""
+    files = [*inputs.rows, *(path for paths in inputs.extra.values() for path in paths)]
+    folder = os.path.commonpath([path.parent for path in files]) if files else ""
+    told = ledger.to_dict()
+    places = {why: [one.removeprefix(folder).lstrip("/") for one in some] for why, some in told["places"].items()}
+    return {**told, "places": places}
 
 
 def _licensed(adapted: AdaptResult, pipeline: Pipeline, ledger: Ledger) -> pa.Table:

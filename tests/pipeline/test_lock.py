@@ -205,3 +205,17 @@ def test_medi_lock_writes_what_a_locked_build_reads(team: Team) -> None:
     ran = CliRunner().invoke(app, ["lock", str(team.out), "-o", str(path)])
     assert ran.exit_code == 0, ran.output
     assert list(read_lock(path).datasets) == [TASK, NAME]
+
+
+def test_where_the_raw_files_lie_does_not_show(tmp_path: Path, cache: Path) -> None:
+    """Not in a file of the build, dropped rows included, nor in its lock."""
+    folders = []
+    for place in ("here", "elsewhere/deeper"):
+        made = Team(tmp_path / place, cache)
+        made.card(max_loss=0.5)
+        (made.folder / "t.jsonl").write_bytes(GOOD + b"\n{broken\n")
+        made.build()
+        assert b"t.jsonl:25" in (made.out / "manifest.json").read_bytes()
+        folders.append(files(made.out))
+    assert folders[0] == folders[1]
+    assert not any(str(tmp_path).encode() in content for content in folders[0].values())

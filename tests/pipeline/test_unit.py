@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from medi_build.content.load import load_content
-from medi_build.dataset.receipt import Receipt
+from medi_build.dataset.receipt import Basis, Receipt
 from medi_build.pipeline.options import BuildOptions, pipeline_of
 from medi_build.pipeline.plan import inputs_of, resolve
 from medi_build.pipeline.unit import UnitJob, build_unit, opened_embedders
@@ -24,7 +24,7 @@ def job(out: Path, cache: Path) -> UnitJob:
     work = out / ".medi" / "work"
     work.mkdir(parents=True)
     inputs = inputs_of(unit, cache / "indexes")
-    return UnitJob(unit, inputs, pipeline, "print", out, work, cache / "vectors", batch_multiple=5)
+    return UnitJob(unit, inputs, pipeline, Basis(build={}, dataset={}), out, work, cache / "vectors", batch_multiple=5)
 
 
 def files(receipt: Receipt, out: Path) -> list[bytes]:
