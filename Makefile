@@ -38,7 +38,7 @@ types: $(VENV)/.ready-dev
 mutants: $(VENV)/.ready-dev  ## do the tests notice faults? an hour or so; goes on where it was
 	OMP_NUM_THREADS=1 $(BIN)/python -m tools.mutants
 
-survival: $(VENV)/.ready-dev  ## do all commands that write survive being killed? an hour or two
+survival: $(VENV)/.ready-dev  ## do builds, training, commits, purges ... survive being killed? an hour or two
 	OMP_NUM_THREADS=1 $(BIN)/python -m tools.survival
 
 clean:
