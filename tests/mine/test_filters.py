@@ -18,6 +18,7 @@ from medi_build.embedding import Embedded
 from medi_build.errors import EncoderError, MiningError
 from medi_build.ledger import Ledger
 from medi_build.mine import false_negatives, filters, likeness
+from medi_build.mine.filters import Lifted
 from medi_build.mine.select import Candidates, pick, repeated
 from medi_build.mine.shortcuts import length_auc, note_length_shortcut
 from tests.conftest import ROOT
@@ -447,3 +448,15 @@ def test_an_answer_without_blanks_is_found_among_letters_without_blanks():
         True,
         False,
     ]
+
+
+def test_relax_leaves_a_row_alone_that_has_a_candidate() -> None:
+    """One is left to it: neither the margin is lifted nor the least likely false negative taken."""
+    left = {
+        Lifted.NEVER: np.array([[True, True, True]]),
+        Lifted.LAST: np.array([[True, True, False]]),
+        Lifted.FIRST: np.array([[False, True, False]]),
+    }
+    ledger = Ledger("toy")
+    assert filters._relaxed(left, np.array([[0.1, 0.5, 0.9]]), ledger).tolist() == [[False, True, False]]
+    assert ledger.to_dict()["notes"] == {}
