@@ -56,7 +56,7 @@ def test_a_users_own_go_by_name_first(tmp_path: Path) -> None:
         ("other: {query: 1}", r"other.query: Input should be a valid string, saw '1'"),
         ("task_types: {}", r"other: Field required"),
         ("other: {query: a}\nmore: 1", r"more: Extra inputs are not permitted"),
-        ("other: {", "is not YAML"),
+        ("other: {", "not valid YAML"),
     ],
 )
 def test_a_file_that_is_not_in_the_form_is_told(tmp_path: Path, text: str, message: str) -> None:

@@ -99,7 +99,7 @@ def test_budgets_that_fit_nothing_are_told_before_the_encoding() -> None:
 
 
 def slow_vote_k(vectors: Any, size: int, votes: int) -> list[int]:
-    """The definition, with fractions in floating point as in the public script, one example after the other."""
+    """The definition one example after the other, in whole numbers: floating point would end at so many tenths."""
     count = len(vectors)
     cosines = vectors.astype(np.float64) @ vectors.astype(np.float64).T
     voters: dict[int, list[int]] = {i: [] for i in range(count)}
@@ -111,7 +111,7 @@ def slow_vote_k(vectors: Any, size: int, votes: int) -> list[int]:
     times = dict.fromkeys(range(count), 0)
     while len(taken) < size:
         scores = {
-            i: round(sum(10.0 ** -times[voter] for voter in voters[i] if voter not in taken), 10)
+            i: sum(10 ** (18 - len(str(count))) // 10 ** times[voter] for voter in voters[i] if voter not in taken)
             for i in range(count)
             if i not in taken
         }

@@ -76,7 +76,9 @@ def options(folder: Path, url: str, cache: Path, **changes: object) -> BuildOpti
 
 
 def digests(folder: Path) -> dict[str, str]:
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "lock")
+    """Of all files but manifest and card, which say where files came from: each server has a port of its own."""
+    but = ("lock", "manifest.json", "README.md")
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in but)
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 

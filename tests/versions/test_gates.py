@@ -202,7 +202,7 @@ def test_the_terminal_names_what_differs(tmp_path: Path) -> None:
             edited(folder, lambda manifest, n=number, to=licence: manifest["datasets"][n].update(licence=to))
     code, text = run(old, new)
     assert code == 1
-    assert "licence: licence: MIT -> 0BSD\n        in toy/1, toy/2\n" in text
+    assert "licence: MIT -> 0BSD\n        in toy/1, toy/2\n" in text
     lines = text.splitlines()
     row = next(line for line in lines if line.lstrip().startswith("toy/1"))
     assert row.split() == ["toy/1", "2", "1", "-", "1", "1", "licence"]
