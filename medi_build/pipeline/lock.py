@@ -19,6 +19,7 @@ from medi_build.errors import LockError
 from medi_build.files import write_bytes
 from medi_build.ingest.remotes import Pin
 from medi_build.pipeline.options import BuildOptions
+from medi_build.pipeline.plan import Plan
 
 MOST_TOLD = 20
 """Changes that an error lists."""
@@ -95,6 +96,12 @@ class Lock(BaseModel):
     def cap(self, name: str) -> int:
         """Most examples of a dataset that were kept."""
         return int(self.datasets[name].basis["cap"])
+
+    def check_plan(self, plan: Plan) -> None:
+        """Raise `LockError` if the licence policy leaves a dataset out by what its card says now."""
+        if plan.not_commercial:
+            licences = plan.not_commercial.items()
+            raise _moved([f"{name}: its card now says {spdx}, which the policy leaves out" for name, spdx in licences])
 
     def check(self, bases: Mapping[str, Basis]) -> None:
         """Raise `LockError` naming everything that decides one of these datasets and is not as it was."""

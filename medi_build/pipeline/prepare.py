@@ -43,6 +43,8 @@ def prepare(options: BuildOptions) -> Prepared:
     plan = resolve(
         content, pipeline, options.sources, options.data, options.limit_per_dataset, options.cache / "downloads"
     )
+    if lock is not None:
+        lock.check_plan(plan)
     if not plan.units:
         raise MissingInputError(
             f"nothing to build: no files of {len(plan.left_out)} datasets in {options.data}, and "

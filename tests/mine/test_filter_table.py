@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from medi_build.content.mining_rule import MiningRule
 from medi_build.ledger import Ledger
-from medi_build.mine.filters import FILTERS, Block, Filter, Lifted, Ready, depth, filtered
+from medi_build.mine.filters import FILTERS, Block, Filter, Lifted, Ready, _relaxed, depth, filtered
 from medi_build.mine.run import Run
 from medi_build.mine.texts import Grouped
 
@@ -112,3 +112,15 @@ def test_numbers_by_group_equal_the_plain_version(pairs, asked, most):
     cut = [one[:most] for one in plain]
     width = max(map(len, cut), default=0)
     assert grouped.matrix(asked, most).tolist() == [one + [-1] * (width - len(one)) for one in cut]
+
+
+def test_relax_leaves_a_row_alone_that_has_a_candidate() -> None:
+    """One is left to it: neither the margin is lifted nor the least likely false negative taken."""
+    left = {
+        Lifted.NEVER: np.array([[True, True, True]]),
+        Lifted.LAST: np.array([[True, True, False]]),
+        Lifted.FIRST: np.array([[False, True, False]]),
+    }
+    ledger = Ledger("toy")
+    assert _relaxed(left, np.array([[0.1, 0.5, 0.9]]), ledger).tolist() == [[False, True, False]]
+    assert ledger.to_dict()["notes"] == {}

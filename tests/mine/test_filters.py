@@ -18,9 +18,7 @@ from medi_build.embedding import Embedded
 from medi_build.errors import EncoderError, MiningError
 from medi_build.ledger import Ledger
 from medi_build.mine import false_negatives, filters, likeness
-from medi_build.mine.filters import Lifted
 from medi_build.mine.select import Candidates, pick, repeated
-from medi_build.mine.shortcuts import length_auc, note_length_shortcut
 from tests.conftest import ROOT
 from tests.mine.conftest import documents, embed, examples, mined_table, text_id
 from tests.search.test_dense import unit
@@ -409,24 +407,6 @@ def test_a_cross_encoder_and_what_it_is_for_go_together(knobs):
         MiningRule(**knobs)
 
 
-def test_length_auc():
-    assert length_auc(np.array([1, 2, 3]), np.array([4, 5, 6])) == 1.0
-    assert length_auc(np.array([4, 5]), np.array([1, 2])) == 1.0
-    assert length_auc(np.array([1, 2, 3]), np.array([1, 2, 3])) == 0.5
-    assert length_auc(np.array([], dtype=np.int64), np.array([1])) == 0.5
-    a, b = np.array([1, 3, 5, 5]), np.array([2, 3, 5])
-    pairs = [(x > y) + 0.5 * (x == y) for x in a for y in b]
-    assert length_auc(a, b) == pytest.approx(max(np.mean(pairs), 1 - np.mean(pairs)))
-
-
-def test_a_length_shortcut_is_flagged(ledger):
-    note_length_shortcut(np.array([1, 2, 3]), np.array([1, 2, 3]), ledger)
-    assert (dict(ledger.notes), ledger.measures) == ({}, {"length_auc": 0.5})
-    note_length_shortcut(np.array([7, 8, 9]), np.array([1, 2, 8]), ledger)
-    assert ledger.measures["length_auc"] == 0.8333  # seven of nine pairs and a tie
-    assert ledger.notes["length_shortcut"] == 3
-
-
 def test_lexical_candidates_are_fused_with_dense_ones():
     docs = [(f"d{i}", f"n{i}@{i + 2}", []) for i in range(20)] + [("far", "shared words here@170", [])]
     row = {"query": "shared words@0", "positives": ["p@1"]}
@@ -448,15 +428,3 @@ def test_an_answer_without_blanks_is_found_among_letters_without_blanks():
         True,
         False,
     ]
-
-
-def test_relax_leaves_a_row_alone_that_has_a_candidate() -> None:
-    """One is left to it: neither the margin is lifted nor the least likely false negative taken."""
-    left = {
-        Lifted.NEVER: np.array([[True, True, True]]),
-        Lifted.LAST: np.array([[True, True, False]]),
-        Lifted.FIRST: np.array([[False, True, False]]),
-    }
-    ledger = Ledger("toy")
-    assert filters._relaxed(left, np.array([[0.1, 0.5, 0.9]]), ledger).tolist() == [[False, True, False]]
-    assert ledger.to_dict()["notes"] == {}

@@ -99,6 +99,19 @@ def test_a_card_that_is_gone_is_named(team: Team) -> None:
         team.build(out=team.out.parent / "again", locked=path)
 
 
+def test_a_licence_that_the_policy_leaves_out_now_is_named(team: Team) -> None:
+    """Else the build would be whole without the dataset."""
+    unknown, allowed = "commercial_use: unknown", "commercial_use: allowed"
+    text = (team.content / "sources" / "tickets.yaml").read_text()
+    team.put("sources/tickets.yaml", text.replace(unknown, allowed))
+    path = locked(team, licence_policy="commercial")
+    team.put("sources/tickets.yaml", text)
+    again = team.out.parent / "again"
+    with pytest.raises(LockError, match=f"{NAME}: its card now says unconfirmed, which the policy leaves out"):
+        team.build(out=again, locked=path)
+    assert not again.exists()
+
+
 def test_other_rows_of_the_same_basis_are_told_with_the_libraries(team: Team) -> None:
     path = locked(team)
     told = json.loads(path.read_text())

@@ -175,11 +175,11 @@ class _Store:
         An answer that was lost, and a store that knows no exclusive write, are found out by reading it again.
         """
         path = self.path(name)
-        if f"{name}" not in self.sizes(name.rpartition("/")[0]):
+        if name not in self.sizes(name.rpartition("/")[0]):
             try:
                 self.call(lambda: _create(self.fs, path, data), name)
             except FileExistsError:
-                pass
+                pass  # another writer's, or ours whose answer was lost: its content tells
             except PublishError:
                 if name not in self.sizes(name.rpartition("/")[0]):
                     raise

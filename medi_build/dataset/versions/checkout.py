@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from medi_build.dataset.reader import BuiltDataset
 from medi_build.dataset.schema import MANIFEST
 from medi_build.dataset.shards import write_json_array
-from medi_build.dataset.versions.log import Commit, commit_of
+from medi_build.dataset.versions.log import Commit, commit_at
 from medi_build.dataset.versions.place import MADE_AGAIN, Placing, json_parts, place_all, sync
 from medi_build.dataset.versions.refs import find, version_of
 from medi_build.dataset.versions.warehouse import reading
@@ -41,9 +41,7 @@ def checkout(warehouse: Path | None, ref: str, out: Path, copy: bool = False) ->
     """
     with reading(warehouse) as opened:
         table = opened.table()
-        snapshot = table.metadata.snapshot_by_id(find(table.metadata, ref))
-        assert snapshot is not None
-        commit = commit_of(table.metadata, snapshot)
+        commit = commit_at(table.metadata, find(table.metadata, ref))
         dataset = version_of(opened, table, commit)
     if _is_there(out, commit, dataset):
         return commit

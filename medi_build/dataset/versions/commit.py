@@ -29,7 +29,7 @@ from medi_build.dataset.versions.log import (
     ROWS,
     Changed,
     Commit,
-    commit_of,
+    commit_at,
 )
 from medi_build.dataset.versions.pending import writing
 from medi_build.dataset.versions.place import MADE_AGAIN, Placing, place_all, store_manifest, sync
@@ -126,18 +126,14 @@ def _head(table: Table, branch: str) -> Commit | None:
         raise VersionError(f"{branch!r}: no branch of this name{near}; `medi branch {branch} {MAIN}` makes it")
     if ref.snapshot_ref_type == SnapshotRefType.TAG:
         raise VersionError(f"{branch!r}: is a tag, and tags do not move; give a branch")
-    snapshot = table.metadata.snapshot_by_id(ref.snapshot_id)
-    assert snapshot is not None
-    return commit_of(table.metadata, snapshot)
+    return commit_at(table.metadata, ref.snapshot_id)
 
 
 def _tag_head(table: Table, head: Commit, tag: str | None) -> Commit:
     if tag is not None and not is_tagged(table.metadata, tag, head.id):
         with table.manage_snapshots() as change:
             change.create_tag(head.id, tag)
-    snapshot = table.metadata.snapshot_by_id(head.id)
-    assert snapshot is not None
-    return commit_of(table.metadata, snapshot)
+    return commit_at(table.metadata, head.id)
 
 
 def _step(warehouse: Warehouse, head: Commit | None, manifest: Manifest, digest: str) -> Step:
@@ -233,4 +229,4 @@ def _snapshot(
     assert snapshot is not None
     written = [Path(snapshot.manifest_list), *(Path(one.manifest_path) for one in snapshot.manifests(table.io))]
     sync([*written, Path(table.metadata_location), warehouse.records / "metadata"])
-    return commit_of(table.metadata, snapshot)
+    return commit_at(table.metadata, snapshot_id)

@@ -78,6 +78,14 @@ class Commit:
         }
 
 
+def commit_at(metadata: TableMetadata, snapshot_id: int) -> Commit:
+    """The commit of an id. Raises `VersionError`: it is gone, or another program made it."""
+    snapshot = metadata.snapshot_by_id(snapshot_id)
+    if snapshot is None:
+        raise VersionError(f"commit {snapshot_id}: gone from the table's history; `medi log` tells what there is")
+    return commit_of(metadata, snapshot)
+
+
 def commit_of(metadata: TableMetadata, snapshot: Snapshot) -> Commit:
     """A snapshot as a commit.
 

@@ -14,7 +14,7 @@ from pyiceberg.table.update.snapshot import ManageSnapshots
 
 from medi_build.dataset.reader import BuiltDataset, Manifest, read_manifest
 from medi_build.dataset.schema import MANIFEST
-from medi_build.dataset.versions.log import Commit, commit_of, history
+from medi_build.dataset.versions.log import Commit, commit_at, history
 from medi_build.dataset.versions.names import NAME
 from medi_build.dataset.versions.pending import writing
 from medi_build.dataset.versions.warehouse import Warehouse, reading
@@ -71,7 +71,7 @@ def resolve(warehouse: Path | None, ref: str) -> Commit:
     """The commit that a REF names. Raises `VersionError`."""
     with reading(warehouse) as opened:
         metadata = opened.table().metadata
-        return _commit(metadata, find(metadata, ref))
+        return commit_at(metadata, find(metadata, ref))
 
 
 def log(warehouse: Path | None, ref: str = MAIN) -> list[Commit]:
@@ -102,7 +102,7 @@ def set_tag(warehouse: Path | None, name: str, ref: str = MAIN, progress: Silent
         snapshot_id = find(table.metadata, ref)
         if not is_tagged(table.metadata, name, snapshot_id):
             change.create_tag(snapshot_id, name)
-        return _commit(table.metadata, snapshot_id)
+        return commit_at(table.metadata, snapshot_id)
 
 
 def is_tagged(metadata: TableMetadata, name: str, snapshot_id: int | None) -> bool:
@@ -134,7 +134,7 @@ def set_branch(warehouse: Path | None, name: str, ref: str = MAIN, progress: Sil
         snapshot_id = find(table.metadata, ref)
         if known is None or known.snapshot_id != snapshot_id:
             change.create_branch(snapshot_id, name)
-        return _commit(table.metadata, snapshot_id)
+        return commit_at(table.metadata, snapshot_id)
 
 
 def delete_tag(warehouse: Path | None, name: str, progress: Silent | None = None) -> int:
@@ -157,7 +157,7 @@ def open_version(warehouse: Path | None, ref: str) -> BuiltDataset:
     """
     with reading(warehouse) as opened:
         table = opened.table()
-        return version_of(opened, table, _commit(table.metadata, find(table.metadata, ref)))
+        return version_of(opened, table, commit_at(table.metadata, find(table.metadata, ref)))
 
 
 def version_of(warehouse: Warehouse, table: Table, commit: Commit) -> BuiltDataset:
@@ -209,18 +209,11 @@ def live_files(table: Table, snapshot_id: int) -> list[DataFile]:
         ) from error
 
 
-def _commit(metadata: TableMetadata, snapshot_id: int) -> Commit:
-    snapshot = metadata.snapshot_by_id(snapshot_id)
-    if snapshot is None:
-        raise VersionError(f"commit {snapshot_id}: gone from the table's history; `medi log` tells what there is")
-    return commit_of(metadata, snapshot)
-
-
 def _refs(warehouse: Path | None, kind: SnapshotRefType) -> list[Ref]:
     with reading(warehouse) as opened:
         metadata = opened.table().metadata
         named = sorted((name, one.snapshot_id) for name, one in metadata.refs.items() if one.snapshot_ref_type == kind)
-        return [Ref(name, _commit(metadata, snapshot_id)) for name, snapshot_id in named]
+        return [Ref(name, commit_at(metadata, snapshot_id)) for name, snapshot_id in named]
 
 
 def _delete(warehouse: Path | None, name: str, kind: SnapshotRefType, progress: Silent | None) -> int:

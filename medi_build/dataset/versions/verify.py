@@ -7,7 +7,7 @@ from typing import NamedTuple
 from pyiceberg.table import Table
 
 from medi_build.dataset.schema import MANIFEST
-from medi_build.dataset.versions.log import Commit, commit_of, reachable
+from medi_build.dataset.versions.log import Commit, commit_at, reachable
 from medi_build.dataset.versions.place import MADE_AGAIN
 from medi_build.dataset.versions.refs import data_files, find, manifest_of
 from medi_build.dataset.versions.warehouse import Warehouse, reading
@@ -60,9 +60,7 @@ def verify_version(warehouse: Path | None, ref: str) -> VersionVerified:
     """
     with reading(warehouse) as opened:
         table = opened.table()
-        snapshot = table.metadata.snapshot_by_id(find(table.metadata, ref))
-        assert snapshot is not None
-        commit = commit_of(table.metadata, snapshot)
+        commit = commit_at(table.metadata, find(table.metadata, ref))
         files = _files(opened, table, commit)
         with ThreadPoolExecutor(2) as pool:
             found = list(pool.map(_fault, files))
@@ -104,9 +102,8 @@ def _owners(warehouse: Warehouse, table: Table, commit: Commit, paths: list[Path
     owners: dict[Path, list[Commit]] = {path: [] for path in paths}
     if not paths:
         return owners
-    for snapshot in {commit.id: table.metadata.snapshot_by_id(commit.id), **reachable(table.metadata)}.values():
-        assert snapshot is not None
-        one = commit_of(table.metadata, snapshot)
+    for snapshot_id in {commit.id: None, **reachable(table.metadata)}:
+        one = commit_at(table.metadata, snapshot_id)
         try:
             has = set(data_files(table, one.id).values())
         except VersionError:  # of another version; this one could be read
