@@ -10,6 +10,7 @@ from medi_build.cli.options import WarehouseOption
 
 if TYPE_CHECKING:
     from medi_build.dataset.blame import Blame
+    from medi_build.dataset.sources import Source
     from medi_build.dataset.story import Story
     from medi_build.dataset.versions.log import Commit
 
@@ -59,11 +60,13 @@ def _story_dict(life: "Story") -> dict[str, Any]:
 
 
 def _print(found: "Blame", life: "Story | None") -> None:
+    from medi_build.dataset.sources import source_of
+
     record, card = found.record, found.dataset.card
     print_entry(record["id"], f"dataset {found.dataset.name}, task id {found.dataset.task_id}")
     digest = f", sha256 {found.source_sha256}" if found.source_sha256 else ""
     print_entry("from", f"{record['source_file']}, row {record['source_row']:,}{digest}")
-    facts = [card.get("description"), _download(card.get("download")), card.get("citation")]
+    facts = [card.get("description"), _places(source_of(found.dataset)), card.get("citation")]
     licence = f"licence {found.dataset.licence}, commercial use {found.dataset.commercial_use}"
     print_entry("card", *(fact for fact in facts if fact), licence)
     for side, told in (
@@ -74,7 +77,11 @@ def _print(found: "Blame", life: "Story | None") -> None:
         instruction, text = record[side]
         print_entry(side, *([told] if told else []), instruction or "(no instruction)", shorten(text))
     further = len(record["hard_negatives"])
-    print_entry("mined", f"by {record['miner']}, encoder {found.encoder}", f"{further:,} further negatives")
+    print_entry(
+        "mined",
+        f"by {record['miner']}, encoder {found.encoder} ({found.encoder_identity})",
+        f"{further:,} further negatives",
+    )
     build = f"medi {found.medi_version}, pipeline {found.pipeline}, fingerprint {found.dataset.fingerprint}"
     print_entry("build", build)
     if life is not None:
@@ -91,13 +98,10 @@ def _rank(rank: int) -> str:
     return f"rank {rank}" if rank >= 0 else "given with the data"
 
 
-def _download(download: "dict[str, Any] | None") -> str | None:
-    """Where the files of a card come from."""
-    if not download:
-        return None
-    place = download.get("hub") or download.get("url") or (download.get("archive") or {}).get("url")
-    revision = f", revision {download['revision']}" if download.get("revision") else ""
-    return f"{place or ', '.join(download.get('paths', {}).values())}{revision}"
+def _places(source: "Source") -> str:
+    """Where the raw files of the dataset came from."""
+    revision = f", revision {source.revision}" if source.revision else ""
+    return f"{', '.join(source.places)}{revision}"
 
 
 def _commit(commit: "Commit") -> str:

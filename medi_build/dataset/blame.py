@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from medi_build.dataset.reader import BuiltDataset, DatasetEntry
+from medi_build.dataset.reader import BuiltDataset, DatasetEntry, Manifest
 from medi_build.dataset.row_changes import collected
 from medi_build.dataset.row_examples import record_at
 from medi_build.dataset.versions.names import warehouse_folder
@@ -27,8 +27,10 @@ class Blame:
     Attributes:
         record: its columns, see ``RECORDS``.
         dataset: as the manifest tells it, card and digests of its raw files among it.
-        source_sha256: digest of the raw file that the record came from; None where the manifest does not know it.
-        encoder: identity of the encoder that mined.
+        source_sha256: digest of the raw file that the record came from; None where the manifest does not know it,
+            or knows several of this name.
+        encoder: name of the encoder that mined, with its revision where it is of a hub.
+        encoder_identity: of that encoder.
         medi_version: the version of medi that built it.
         pipeline: name of the pipeline.
     """
@@ -37,6 +39,7 @@ class Blame:
     dataset: DatasetEntry
     source_sha256: str | None
     encoder: str
+    encoder_identity: str
     medi_version: str
     pipeline: str
 
@@ -57,6 +60,7 @@ class Blame:
                 "pipeline": self.pipeline,
                 "fingerprint": self.dataset.fingerprint,
                 "encoder": self.encoder,
+                "encoder_identity": self.encoder_identity,
             },
             "record": self.record,
         }
@@ -74,18 +78,25 @@ def blame(dataset: BuiltDataset, record_id: str) -> Blame:
         places = _places(shards, record_id)
         if places:
             record = record_at(shards, places[0])
-            digests = dict(entry.basis.get("rows", []))
+            source = PurePosixPath(record["source_file"]).name
+            digests = [sha256 for name, sha256 in entry.basis["rows"] if name == source]
             return Blame(
                 record=record,
                 dataset=entry,
-                source_sha256=digests.get(PurePosixPath(record["source_file"]).name),
-                encoder=dataset.manifest.encoder,
+                source_sha256=digests[0] if len(digests) == 1 else None,
+                encoder=_encoder(dataset.manifest),
+                encoder_identity=dataset.manifest.encoder,
                 medi_version=dataset.manifest.medi_version,
                 pipeline=dataset.manifest.pipeline["name"],
             )
     near = [one for entry in entries for one in _nearest(dataset.shards_of(entry), record_id)][:_NEAREST]
     told = f"; the nearest ids there are {', '.join(near)}" if near else ""
     raise DatasetError(f"{record_id}: no record of {entries[0].name} has this id{told}")
+
+
+def _encoder(manifest: Manifest) -> str:
+    main = manifest.basis["encoders"][0]
+    return f"{main['model']}@{main['revision']}" if main["revision"] else str(main["model"])
 
 
 def check_not_purged(warehouse: Path | None, record_id: str) -> None:

@@ -63,7 +63,11 @@ def toy_manifest(datasets: list[DatasetEntry], **given: Any) -> Manifest:
         "writers": {},
         "environment": {},
         "pipeline": pipeline.model_dump(mode="json"),
-        "basis": {"stages": {}, "encoders": ["none"], "mining": pipeline.mining.model_dump(mode="json")},
+        "basis": {
+            "stages": {},
+            "encoders": [{"model": "none", "revision": None}],
+            "mining": pipeline.mining.model_dump(mode="json"),
+        },
         "encoder": "none",
         "prompts": {},
         "rows": sum(one.rows for one in datasets),

@@ -26,6 +26,7 @@ def described(manifest: dict[str, Any]) -> None:
     one["basis"]["rows"] = [["other.jsonl", "00"], ["rows.jsonl", "abcd"]]
     one["card"]["download"] = {"hub": "them/toys", "revision": "r9"}
     manifest["encoder"] = "toy-encoder"
+    manifest["basis"]["encoders"] = [{"model": "them/toy", "revision": "c0ffee"}]
 
 
 def test_a_folder_tells_all_but_commits(tmp_path: Path) -> None:
@@ -42,14 +43,21 @@ def test_a_folder_tells_all_but_commits(tmp_path: Path) -> None:
         "medi_version": "0",
         "pipeline": "toy",
         "fingerprint": "f1f1",
-        "encoder": "toy-encoder",
+        "encoder": "them/toy@c0ffee",
+        "encoder_identity": "toy-encoder",
     }
     assert {name: told["record"][name] for name in ("id", "neg", "neg_rank", "neg_score", "miner")} == {
         name: rows[1][name] for name in ("id", "neg", "neg_rank", "neg_score", "miner")
     }
     assert told["commits"] is None
     printed = CliRunner().invoke(app, ["blame", "toy/1/b", str(folder)])
-    for part in ("part/rows.jsonl, row 42, sha256 abcd", "them/toys, revision r9", "score 0.5000, rank 3", "f1f1"):
+    for part in (
+        "part/rows.jsonl, row 42, sha256 abcd",
+        "them/toys, revision r9",
+        "score 0.5000, rank 3",
+        "f1f1",
+        "them/toy@c0ffee",
+    ):
         assert part in " ".join(printed.output.split())
 
 
