@@ -88,8 +88,9 @@ class Lock(BaseModel):
     def pinned(self, content: Content) -> Content:
         """The content, its cards naming the revisions and digests of the files that were fetched."""
         pinned = {
-            name: content.cards[name].model_copy(update={"download": one.download})
+            name: card.model_copy(update={"download": _pinned(card.download, one.download)})
             for name, one in self.datasets.items()
+            for card in [content.cards[name]]
         }
         return replace(content, cards={**content.cards, **pinned})
 
@@ -189,6 +190,14 @@ def as_fetched(card: Card, pins: Mapping[str, Pin], used: Iterable[str]) -> Card
     digests = {name: pin.sha256 for name, pin in got.items()}
     place = card.download.model_copy(update={"revision": revision, "sha256": {**card.download.sha256, **digests}})
     return card.model_copy(update={"download": place})
+
+
+def _pinned(now: Download | None, then: Download | None) -> Download | None:
+    """Where files come from now (a lock file holds no signed address), at the revision and with the digests of then."""
+    if now is None or then is None:
+        return now or then
+    revision = then.revision if now.hub == then.hub else now.revision
+    return now.model_copy(update={"revision": revision, "sha256": {**now.sha256, **then.sha256}})
 
 
 def _moved(changes: list[str]) -> LockError:

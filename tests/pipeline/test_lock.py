@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,23 @@ def test_cards_name_what_was_fetched_and_nothing_else() -> None:
         update={"revision": "c" * 40, "sha256": {"a.jsonl": "a" * 64, "b.jsonl": "b" * 64}}
     )
     assert as_fetched(card, pins, ["1" * 64]) is card
+
+
+def test_a_lock_pins_what_is_fetched_and_leaves_where_from_to_the_card(team: Team) -> None:
+    """The addresses in a manifest are without what signs them."""
+    path = locked(team)
+    told = json.loads(path.read_text())
+    then = Download(url="https://a.org/x", sha256={"t.jsonl": "1" * 64}, revision="c" * 40)
+    told["datasets"][NAME]["download"] = then.model_dump(mode="json")
+    path.write_text(json.dumps(told))
+    lock, content = read_lock(path), load_content(team.content)
+    assert lock.pinned(content).cards[NAME].download == then  # the card names no place
+    for hub, revision in (("team/nq", "unconfirmed"), (None, "c" * 40)):
+        now = Download(hub=hub, url=None if hub else "https://a.org/x?sig=1", sha256={"u.jsonl": "2" * 64})
+        cards = {**content.cards, NAME: content.cards[NAME].model_copy(update={"download": now})}
+        found = lock.pinned(replace(content, cards=cards)).cards[NAME].download
+        digests = {"t.jsonl": "1" * 64, "u.jsonl": "2" * 64}
+        assert found == now.model_copy(update={"sha256": digests, "revision": revision})
 
 
 def fates(team: Team, **changes: object) -> dict[str, Fate]:
