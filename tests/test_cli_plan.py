@@ -157,13 +157,20 @@ def test_on_a_terminal_it_asks(server: Server, tmp_path: Path) -> None:
     server.head_faults = {"/lamps.jsonl": Fault(code=503)}
     given = [*arguments(tmp_path, server, MUCH), "--out", tmp_path / "out", *NO_ENCODER]
     ours, theirs = pty.openpty()
+    roomy = f"import shutil, types; shutil.disk_usage = lambda _: types.SimpleNamespace(free={10 * MUCH})"
     process = subprocess.Popen(
-        [sys.executable, "-m", "medi_build", "build", *map(str, given)], stdin=theirs, stdout=theirs, stderr=theirs
+        [sys.executable, "-c", f"{roomy}; from medi_build.cli import main; main()", "build", *map(str, given)],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
     )
     os.close(theirs)
     told = b""
     while b"[y/N]" not in told:
-        told += os.read(ours, 4096)
+        try:
+            told += os.read(ours, 4096)
+        except OSError:  # it ended without asking
+            pytest.fail(told.decode())
     os.write(ours, b"n\n")
     try:
         while os.read(ours, 4096):

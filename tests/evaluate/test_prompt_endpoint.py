@@ -9,7 +9,7 @@ import pytest
 
 from medi_build.errors import EvaluationError
 from medi_build.evaluate.prompt_retrieval.complete import Asked, answers_path, complete
-from medi_build.evaluate.prompt_retrieval.endpoint import AT_ONCE, Endpoint
+from medi_build.evaluate.prompt_retrieval.endpoint import AT_ONCE, Endpoint, _UntilStopped
 from medi_build.ingest import http
 from tests.evaluate.loopback_llm import Fault, Server, serving
 
@@ -91,10 +91,10 @@ def test_a_line_that_a_kill_cut_off_is_asked_again(server: Server, tmp_path: Pat
 
 def test_a_busy_server_is_waited_for(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(Event, "wait", lambda self, seconds=None: waits.append(seconds))
+    monkeypatch.setattr(_UntilStopped, "wait", lambda self, seconds, why: waits.append(seconds))
     server.faults = [Fault(429, retry_after="7"), Fault(503), Fault(500)]
     assert complete(Endpoint(server.url, "model"), asked("a"), tmp_path) == (["answer to a"], 0)
-    assert [wait for wait in waits if wait] == [7.0, 0.002, 0.004]
+    assert waits == [7.0, 0.002, 0.004]
 
 
 def test_a_server_that_stays_busy_is_given_up_and_answers_are_kept(server: Server, tmp_path: Path) -> None:
