@@ -6,7 +6,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from sentence_transformers.util import batch_to_device
 
 from medi_build.arrays import Ints
 from medi_build.encode.engine import Progress, side_by_side
@@ -114,6 +113,8 @@ def _batches(asked: WholeTexts, size: int) -> Generator[Ints]:
 def _forward(
     replica: WholeReplica, features: dict[str, Any], dtype: torch.dtype, options: dict[str, Any]
 ) -> torch.Tensor:
+    from sentence_transformers.util import batch_to_device
+
     model, device = replica
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         found: torch.Tensor = model(batch_to_device(features, device), **options)["sentence_embedding"]

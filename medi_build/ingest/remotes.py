@@ -5,6 +5,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -44,7 +45,7 @@ class Remote:
     sha256: str = ""
     size: int = 0
 
-    @property
+    @cached_property
     def key(self) -> str:
         """What ``pins.json`` and messages call it: without what signs a URL, which is another one every day."""
         if self.hub:
