@@ -33,6 +33,7 @@ from medi_build.cli.pull import pull_command
 from medi_build.cli.purge import purge_command
 from medi_build.cli.push import push_command
 from medi_build.cli.quantize import quantize_command
+from medi_build.cli.report import report_command
 from medi_build.cli.show import show_command
 from medi_build.cli.tag import tag_command
 from medi_build.cli.train import EXTRA_OPTIONS, train_command
@@ -52,6 +53,7 @@ app.command("build")(build_command)
 app.command("plan")(plan_command)
 app.command("lock")(lock_command)
 app.command("verify")(verify_command)
+app.command("report")(report_command)
 app.command("export")(export_command)
 app.command("push")(push_command)
 app.command("pull")(pull_command)
