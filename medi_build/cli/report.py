@@ -53,12 +53,8 @@ def report_command(
         embed = _embedder(encoder, device) if map_ else None
         report = gather(built, dataset, other, embed, seed, tell)
         size = write(report, out)
-    OUT.print(
-        f"{out}: {size / 1e6:.1f} MB, {len(report.parts)} datasets, {report.manifest.rows:,} records, {report.grave} to look at",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    what = f"{len(report.parts)} datasets, {report.manifest.rows:,} records, {report.grave} datasets to look at"
+    OUT.print(f"{out}: {size / 1e6:.1f} MB, {what}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _embedder(name: str, device: str | None) -> "Embed":

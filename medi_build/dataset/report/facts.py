@@ -87,7 +87,7 @@ def slim(built: BuiltDataset, entry: DatasetEntry) -> pl.DataFrame:
 _NONE = pl.DataFrame(
     schema={
         **{name: pl.List(pl.String) for name in ("query", "pos", "neg", "possible_false_negative_ids")},
-        **{name: pl.Float32 for name in ("pos_score", "neg_score")},
+        **dict.fromkeys(("pos_score", "neg_score"), pl.Float32),
         "miner": pl.String,
     }
 )

@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 MOST_BYTES = 5_000_000
 LENGTHS = (300, 200, 120, 60)
 """Characters to which texts are cut: the first with which the page is small enough."""
-CELL = 3
+CELL = 4
 """Width of a bin of a histogram, in pixels."""
 HEIGHT = 44
 
@@ -43,7 +43,7 @@ def render(report: Report, longest: int) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"count": _count, "percent": _percent, "score": _score}
-    environment.globals |= {"bars": bars, "outline": outline, "lowest": lowest, "peak": peak}
+    environment.globals |= {"bars": bars, "outline": outline, "lowest": lowest, "peak": peak, "cell": CELL}
     template = environment.get_template("page.html.j2")
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     return template.render(report=report, longest=longest, style=style, script=script)
@@ -76,7 +76,7 @@ def peak(counts: Ints) -> float:
 
 
 def _heights(counts: Ints, first: int, highest: int) -> list[int]:
-    return [int(round(HEIGHT * count / max(highest, 1))) for count in counts[first:].tolist()]
+    return [round(HEIGHT * count / max(highest, 1)) for count in counts[first:].tolist()]
 
 
 def _count(number: int) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -117,15 +118,14 @@ def visible(text: str) -> str:
 
 
 def marked(text: str, other: str) -> Pieces:
-    """A text in pieces, of which those are marked whose words the other text does not have."""
-    there = {word for word in _WORD.findall(other.casefold()) if word[0].isalnum()}
-    pieces: list[tuple[str, bool]] = []
-    for piece in _WORD.findall(text):
-        alone = piece[0].isalnum() and piece.casefold() not in there
-        if pieces and pieces[-1][1] == alone:
-            pieces[-1] = (pieces[-1][0] + piece, alone)
-        elif pieces and not piece[0].isalnum() and pieces[-1][1]:
-            pieces.append((piece, False))
-        else:
-            pieces.append((piece, alone))
-    return pieces
+    """A text in pieces, of which those are marked whose words the other text does not have.
+
+    Where that would be most of its words, the two have little in common and nothing is marked.
+    """
+    there = set(_WORD.findall(other.casefold()))
+    pieces = _WORD.findall(text)
+    words = [piece for piece in pieces if piece[0].isalnum()]
+    alone = {word for word in words if word.casefold() not in there}
+    if 2 * sum(word in alone for word in words) > len(words):
+        alone = set()
+    return [("".join(run), key) for key, run in groupby(pieces, key=alone.__contains__)]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medi_build.arrays import Floats64, Ints, Vectors
+from medi_build.arrays import Ints, Vectors
 
 POINTS = 1500
 """Texts on a map."""
@@ -44,12 +44,18 @@ def drawn(rows: Sequence[int], seed: int, points: int = POINTS) -> list[Ints]:
 
 
 def layout(vectors: Vectors, seed: int) -> Ints:
-    """Places [n, 2] from 0 to `SIZE` of texts by their vectors [n, d]: t-SNE (van der Maaten and Hinton 2008), cosines."""
+    """Places [n, 2] from 0 to `SIZE` of texts by the cosines of their vectors [n, d].
+
+    By t-SNE (van der Maaten and Hinton, "Visualizing Data using t-SNE", 2008); the same for the same vectors and seed.
+    """
     from sklearn.manifold import TSNE
 
-    found: Floats64 = TSNE(
-        n_components=2, metric="cosine", init="pca", perplexity=min(30, (len(vectors) - 1) / 3), random_state=seed
-    ).fit_transform(vectors.astype(np.float32))
+    found = np.asarray(
+        TSNE(
+            n_components=2, metric="cosine", init="pca", perplexity=min(30, (len(vectors) - 1) / 3), random_state=seed
+        ).fit_transform(vectors.astype(np.float32))
+    )
     low, high = np.quantile(found, (0.002, 0.998), axis=0)
     inside = np.clip((found - low) / np.maximum(high - low, 1e-9), 0, 1)
-    return np.round(inside * SIZE).astype(np.int64)
+    places: Ints = np.round(inside * SIZE).astype(np.int64)
+    return places

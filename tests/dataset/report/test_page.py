@@ -1,0 +1,139 @@
+"""The page in a real browser: it opens, sorts, filters, shows records, runs nothing of theirs, asks no network."""
+
+import http.server
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import axe_selenium_python
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import Select
+from typer.testing import CliRunner
+
+from medi_build.cli import app
+from tests.dataset.built import write_built
+
+pytestmark = pytest.mark.slow
+
+HOSTILE = (
+    "<script>document.title='run'</script>",
+    "<img src=x onerror=\"document.title='run'\">",
+    "</bdi></details></main><h1>out</h1>",
+    "{{ 7 * 7 }} {% raw %}",
+    "\u202egnihtemos \u0007 bell",
+    "w" * 1_000_000,
+    "😀" * 400,
+    "quote \" ' & <",
+)
+AXE = Path(axe_selenium_python.__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two datasets, one of them of hostile texts; written by the command."""
+    folder = tmp_path_factory.mktemp("page")
+    rows = [
+        {
+            "task_id": task,
+            "id": f"toy/{task}/{number}",
+            **{side: ["Represent it:", f"{text} {side}"] for side in ("query", "pos", "neg")},
+            "pos_score": 0.5 + number / 1000,
+            "neg_score": 0.6 if task == 2 else 0.2,
+            "miner": "dense",
+        }
+        for task, texts in ((1, HOSTILE), (2, [f"plain {number}" for number in range(40)]))
+        for number, text in enumerate(texts)
+    ]
+    built = write_built(folder / "built", rows)
+    done = CliRunner().invoke(app, ["report", str(built), "--no-map", "--out", str(folder / "page.html")])
+    assert done.exit_code == 0, done.output
+    assert "2 datasets, 48 records, 1 datasets to look at" in done.stdout
+    return folder / "page.html"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1200,1000"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def opened(page: Path, browser: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
+    """The page, served by a server of which nothing else is asked."""
+    asked: list[str] = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            asked.append(self.path)
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(page.parent))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        browser.get(f"http://127.0.0.1:{server.server_port}/page.html")
+        yield browser
+        assert asked == ["/page.html"]
+        assert browser.get_log("browser") == []
+        server.shutdown()
+
+
+def names(browser: webdriver.Chrome) -> list[str]:
+    rows = browser.find_elements(By.CSS_SELECTOR, "#datasets-table tbody tr")
+    return [row.get_attribute("data-name") or "" for row in rows if row.is_displayed()]
+
+
+def test_texts_of_records_are_shown_and_never_run(opened: webdriver.Chrome) -> None:
+    assert opened.title == "toy: 48 records"
+    opened.execute_script("document.querySelectorAll('details').forEach((one) => { one.open = true })")
+    part = opened.find_element(By.ID, "d1")
+    for text in (HOSTILE[0], HOSTILE[1], HOSTILE[2], HOSTILE[3], HOSTILE[7]):
+        assert text in part.text
+    assert "⟨U+202E⟩gnihtemos ⟨U+0007⟩ bell" in part.text
+    assert "w" * 299 + "…" in part.text and "w" * 300 not in part.text
+    assert not opened.find_elements(By.CSS_SELECTOR, "img, main h1, iframe")
+    assert opened.title == "toy: 48 records"
+    assert opened.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_table_sorts_and_filters(opened: webdriver.Chrome) -> None:
+    assert names(opened) == ["toy/1", "toy/2"]
+    button = opened.find_element(By.XPATH, "//th/button[text()='records']")
+    button.click()
+    assert names(opened) == ["toy/1", "toy/2"]
+    button.click()
+    assert names(opened) == ["toy/2", "toy/1"]
+    assert button.find_element(By.XPATH, "..").get_attribute("aria-sort") == "descending"
+    Select(opened.find_element(By.ID, "found")).select_by_value("margin")
+    assert names(opened) == ["toy/2"]
+    assert opened.find_element(By.ID, "told").text == "1 of 2 datasets"
+    assert not opened.find_element(By.ID, "d1").is_displayed()
+    Select(opened.find_element(By.ID, "found")).select_by_value("")
+    opened.find_element(By.ID, "name").send_keys("Y/1")
+    assert names(opened) == ["toy/1"]
+
+
+def test_a_link_to_a_dataset_opens_it_with_its_records(opened: webdriver.Chrome) -> None:
+    part = opened.find_element(By.ID, "d2")
+    assert not part.get_attribute("open")
+    opened.find_element(By.CSS_SELECTOR, "#warnings a[href='#d2']").click()
+    assert part.get_attribute("open")
+    assert len(part.find_elements(By.CLASS_NAME, "record")) == 10
+    assert "plain 39 query" in part.find_elements(By.CLASS_NAME, "record")[0].text, "the easiest comes first"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_to_complain_of(scheme: str, opened: webdriver.Chrome) -> None:
+    opened.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    opened.execute_script("document.getElementById('d2').open = true")
+    opened.execute_script(AXE.read_text(encoding="utf-8"))
+    found = opened.execute_async_script("axe.run(document, {resultTypes: ['violations']}).then(arguments[0])")
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
