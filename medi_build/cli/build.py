@@ -107,6 +107,14 @@ def build_command(
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, help="Processes that build datasets, this one among them.")
     ] = 1,
+    split_above: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="ROWS",
+            help="On a cluster: a dataset of more rows is encoded and searched by several workers, so many texts each.",
+        ),
+    ] = None,
     locked: Annotated[
         Path | None,
         typer.Option(help="Lock file of `medi lock`: build what it tells, or say what has moved since."),
@@ -152,6 +160,7 @@ def build_command(
         seed=seed,
         batch_multiple=batch_multiple,
         jobs=jobs,
+        split_above=split_above,
         locked=locked,
     )
     if dry_run:

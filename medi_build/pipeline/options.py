@@ -39,6 +39,8 @@ class BuildOptions:
         locked: lock file, which tells everything but ``out``, ``data``, ``content``, ``cache``, ``offline``, ``device``
             and ``jobs``; a build that would resolve to anything else is refused.
         jobs: processes that build datasets, this one among them; with several GPUs at least one for each.
+        split_above: on a cluster, datasets of more examples or documents than this are handed out in pieces of so many
+            texts; None: each is built by one worker.
     """
 
     out: Path
@@ -61,11 +63,12 @@ class BuildOptions:
     batch_multiple: int = 1
     locked: Path | None = None
     jobs: int = 1
+    split_above: int | None = None
 
 
 def check_options(options: BuildOptions) -> None:
     """Raise `OptionError` for a number out of range or a cache that can be none."""
-    least = {"limit_per_dataset": 0, "seed": 0, "batch_multiple": 1, "jobs": 1}
+    least = {"limit_per_dataset": 0, "seed": 0, "batch_multiple": 1, "jobs": 1, "split_above": 1}
     for name, bound in least.items():
         value = getattr(options, name)
         if value is not None and value < bound:

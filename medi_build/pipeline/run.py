@@ -200,6 +200,7 @@ def _job(
         device=device,
         batch_multiple=options.batch_multiple,
         check_mining_loss=check_mining_loss,
+        split_above=options.split_above,
     )
 
 
