@@ -31,7 +31,15 @@ from tests.shares import pickled
 
 pytestmark = pytest.mark.slow
 
-ROWS = 7
+ROWS = 5
+SOURCES = (
+    "kilt/sample_nq",
+    "medmcqa/sample",
+    "embedding_training_data/sample_paraphrases",
+    "embedding_training_data/sample_search",
+    "super_ni/task9001*",
+    "super_ni/task9007*",
+)
 RULES = {
     "paper": "preset: paper",
     "all": (
@@ -50,8 +58,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def content(folder: Path, models: tuple[Path, Path], rule: str) -> Path:
     (folder / "pipelines").mkdir(parents=True)
-    text = f"name: own\ndescription: all of the samples\nsources: [sample]\nbundled_data: true\nencoder: {{model: {models[0]}}}\n"
-    text += f"mining: {{{RULES[rule].replace('OTHER', str(models[1]))}}}\nseed: 3\n"
+    text = "name: own\ndescription: a sample of each kind\nsources: [sample]\nbundled_data: true\nseed: 3\n"
+    text += f"encoder: {{model: {models[0]}}}\nmining: {{{RULES[rule].replace('OTHER', str(models[1]))}}}\n"
     (folder / "pipelines" / "own.yaml").write_text(text, encoding="utf-8")
     return folder
 
@@ -73,10 +81,11 @@ def test_a_build_in_pieces_has_the_bytes_of_a_build(
             out=tmp_path / name,
             cache=tmp_path / f"cache-{name}",
             pipeline="own",
+            sources=SOURCES,
             content=own,
             device="cpu",
             offline=True,
-            limit_per_dataset=20,
+            limit_per_dataset=12,
             split_above=ROWS,
         )
 
@@ -95,14 +104,14 @@ def test_a_build_in_pieces_has_the_bytes_of_a_build(
     assert not seen
     monkeypatch.setattr("medi_build.pipeline.run.build_unit", partial(build_unit, share=counted))
     build(options("pieces"))
-    assert seen[Block] > 50 and seen[Search] > 50
+    assert seen[Block] > 25 and seen[Search] > 25
     assert files(tmp_path / "pieces") == files(tmp_path / "whole")
 
 
-def job(out: Path, cache: Path, split_above: int | None = None) -> UnitJob:
-    """A sample of questions and pages, ready to be built into ``out`` by the encoder that comes with the package."""
+def job(model: Path, out: Path, cache: Path, split_above: int | None = None) -> UnitJob:
+    """A sample of questions and pages, ready to be built into ``out``."""
     loaded = load_content()
-    pipeline = pipeline_of(loaded, BuildOptions(out=out))
+    pipeline = pipeline_of(loaded, BuildOptions(out=out, encoder=str(model)))
     unit = resolve(loaded, pipeline, ("kilt/sample_nq",), None, None, cache / "downloads").units[0]
     (out / "work").mkdir(parents=True)
     inputs, basis = inputs_of(unit, cache / "indexes"), Basis(build={}, dataset={})
@@ -116,17 +125,17 @@ def built(one: UnitJob, share: Share | None = None) -> tuple[Receipt, list[bytes
     return receipt, [(one.out / entry.path).read_bytes() for entry in (*receipt.shards, receipt.fragment)]
 
 
-def test_processes_do_the_pieces(tmp_path: Path) -> None:
+def test_processes_do_the_pieces(models: tuple[Path, Path], tmp_path: Path) -> None:
     def pooled(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
         yield from pool.map(function, items)
 
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        pieces = built(job(tmp_path / "pieces", tmp_path / "one", 20), pooled)
+        pieces = built(job(models[0], tmp_path / "pieces", tmp_path / "one", 20), pooled)
         assert pool.submit(os.getpid).result() != os.getpid()
-    assert pieces == built(job(tmp_path / "whole", tmp_path / "other"))
+    assert pieces == built(job(models[0], tmp_path / "whole", tmp_path / "other"))
 
 
-def killed_after(out: Path, cache: Path, most: int) -> None:
+def killed_after(model: Path, out: Path, cache: Path, most: int) -> None:
     """Builds in pieces, and kills its own process when so many have come back."""
 
     def some(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
@@ -134,16 +143,17 @@ def killed_after(out: Path, cache: Path, most: int) -> None:
             if number == most:
                 os.kill(os.getpid(), signal.SIGKILL)
             assert isinstance(item, Block)
-            yield open_embedder(job_.pipeline.encoder, "cpu", cache / "worker").block(item)
+            yield worker.block(item)
 
-    job_ = job(out, cache, 10)
-    build_unit(job_, Silent(), some)
+    one = job(model, out, cache, 10)
+    worker = open_embedder(one.pipeline.encoder, "cpu", cache / "worker")
+    build_unit(one, Silent(), some)
 
 
-def test_a_killed_build_goes_on_with_the_texts_that_it_lacks(tmp_path: Path) -> None:
+def test_a_killed_build_goes_on_with_the_texts_that_it_lacks(models: tuple[Path, Path], tmp_path: Path) -> None:
     program = "import sys; from pathlib import Path; from tests.pipeline.test_split import killed_after\n"
-    program += "killed_after(Path(sys.argv[1]), Path(sys.argv[2]), 2)"
-    command = [sys.executable, "-c", program, str(tmp_path / "killed"), str(tmp_path)]
+    program += "killed_after(*map(Path, sys.argv[1:]), 2)"
+    command = [sys.executable, "-c", program, str(models[0]), str(tmp_path / "killed"), str(tmp_path)]
     assert subprocess.run(command, cwd=ROOT, timeout=300, check=False).returncode == -signal.SIGKILL
     asked: list[str] = []
 
@@ -152,17 +162,19 @@ def test_a_killed_build_goes_on_with_the_texts_that_it_lacks(tmp_path: Path) -> 
             asked.extend(item.texts if isinstance(item, Block) else [])
             yield function(item)
 
-    found = built(job(tmp_path / "again", tmp_path, 10), noted)
+    found = built(job(models[0], tmp_path / "again", tmp_path, 10), noted)
     again = list(asked)
     asked.clear()
-    assert found == built(job(tmp_path / "afresh", tmp_path / "new", 10), noted)
+    assert found == built(job(models[0], tmp_path / "afresh", tmp_path / "new", 10), noted)
     assert again == asked[20:]
 
 
-def test_small_datasets_and_builds_without_a_share_are_one_piece(tmp_path: Path) -> None:
+def test_small_datasets_and_builds_without_a_share_are_one_piece(models: tuple[Path, Path], tmp_path: Path) -> None:
     def never(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
         raise AssertionError("nothing is to be handed out")
 
-    assert built(job(tmp_path / "a", tmp_path, 10_000), never) == built(job(tmp_path / "b", tmp_path, 1))
+    assert built(job(models[0], tmp_path / "a", tmp_path, 10_000), never) == built(
+        job(models[0], tmp_path / "b", tmp_path, 1)
+    )
     with pytest.raises(OptionError, match="split_above is 0"):
         build(BuildOptions(out=tmp_path / "out", cache=tmp_path, split_above=0))
