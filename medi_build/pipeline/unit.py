@@ -127,12 +127,12 @@ def _licensed(adapted: AdaptResult, pipeline: Pipeline, ledger: Ledger) -> pa.Ta
 def opened_embedders() -> "Iterator[Callable[[Pipeline, str | None, Path], list[Embedder]]]":
     """What opens the encoders of a build in this process, each once; at the end they are closed and forgotten."""
     try:
-        yield _embedders
+        yield embedders
     finally:
         _opened.cache_clear()
 
 
-def _embedders(pipeline: Pipeline, device: str | None, vectors: Path) -> "list[Embedder]":
+def embedders(pipeline: Pipeline, device: str | None, vectors: Path) -> "list[Embedder]":
     """The encoder that mines, then the others that the pipeline's rule names, in its order."""
     trust = pipeline.encoder.trust_remote_code
     others = (EncoderSpec(model=name, trust_remote_code=trust) for name in pipeline.mining.others)
@@ -176,7 +176,7 @@ def _mine(
     from medi_build.mine.run import Encoders, Run
 
     pipeline, options = job.pipeline, job.unit.card.options
-    embedder, *others = _embedders(pipeline, job.device, job.vectors)
+    embedder, *others = embedders(pipeline, job.device, job.vectors)
     for one in (embedder, *others):
         one.progress = watcher.advance
     mined = mine(

@@ -17,23 +17,16 @@ from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.queues import SimpleQueue
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from medi_build.errors import WorkerError
+from medi_build.pipeline.executor.base import Finished
 from medi_build.waiting import next_of
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 AHEAD = 2
 """Items that each other process has been given and not given back, so that it never waits for the next one."""
-
-
-class Finished(NamedTuple, Generic[Result]):
-    """One item that is done: its place among the items, what came of it, and the seconds that it took."""
-
-    place: int
-    result: Result
-    seconds: float
 
 
 class LocalExecutor:

@@ -1,0 +1,390 @@
+"""Builds datasets on the nodes of a Ray cluster: each is a task that runs what a local process would.
+
+A task that dies with its node is begun anew by the driver, in a folder of its own, not by Ray: half of what an attempt
+has handed over never meets the other half of another. Results get their names in the output folder once all of an
+attempt is there and its digests are right.
+"""
+
+import secrets
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from medi_build.dataset.receipt import Receipt
+from medi_build.errors import MediError, OutputError, WorkerError
+from medi_build.files import file_digest, put_in_place, write_bytes
+from medi_build.pipeline.exclude_eval import Excluded
+from medi_build.pipeline.executor.away import Begun, Block, Build, Done, Errand, build_away, files_of
+from medi_build.pipeline.executor.base import Finished
+from medi_build.pipeline.executor.bring import Blocks, Wanted, blocks_of
+from medi_build.pipeline.executor.cluster import Cluster, reachable
+from medi_build.pipeline.unit import UnitJob
+from medi_build.progress import Silent
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+ATTEMPTS = 4
+"""A dataset whose worker died so often is given up."""
+AHEAD = 2
+"""Tasks given out for each that can run, so that no worker waits for the next one."""
+LOOK_UP_SECONDS = 0.2
+HEAD_SECONDS = 20.0
+"""A head that nobody can connect to for so long is dead."""
+
+
+class RayExecutor:
+    """Builds datasets on a cluster; connects are the caller's.
+
+    Attributes:
+        jobs: datasets at a time: as many as there are CPUs, or GPUs where those are used.
+    """
+
+    def __init__(
+        self, cluster: Cluster, gpus: bool, cache: Path | None, urls: Callable[[Path], str], progress: Silent
+    ) -> None:
+        """Only remembers.
+
+        Args:
+            cluster: connected.
+            gpus: whether each dataset gets a GPU.
+            cache: downloads, vectors and indexes on every node; None for each node's default.
+            urls: where else a file is to be had, or empty.
+            progress: told who builds what, and of workers that died.
+        """
+        self.jobs = max(1, cluster.gpus if gpus else cluster.cpus)
+        self._cluster, self._gpus, self._cache, self._urls, self._progress = cluster, gpus, cache, urls, progress
+
+    def map(self, function: Build, items: Iterable[UnitJob], count: int) -> Generator[Finished[Receipt]]:
+        """As `medi_build.pipeline.executor.base.Executor.map`; however it ends, no task goes on."""
+        del count
+        reader = _Reader(items)
+        running: dict[Any, _Attempt] = {}
+        again: deque[_Attempt] = deque()
+        watch = _Head(self._cluster.address)
+        try:
+            while running or again or not reader.ended():
+                while len(running) < AHEAD * self.jobs and (attempt := self._next(again, reader)):
+                    running[self._begin(function, attempt)] = attempt
+                for task in self._ready(running):
+                    attempt = running[task]
+                    try:
+                        told = _next_of(task)
+                    except _DiedError as died:
+                        del running[task]
+                        again.append(self._anew(attempt, died))
+                        continue
+                    if isinstance(told, Done):
+                        del running[task]
+                        attempt.keep(told.receipt)
+                        yield Finished(attempt.place, told.receipt, told.seconds)
+                    else:
+                        attempt.take(told, self._progress)
+                watch.check()
+        finally:
+            reader.abandoned = True
+            _cancel(running)
+
+    def _next(self, again: "deque[_Attempt]", reader: "_Reader") -> "_Attempt | None":
+        """What to begin now, if anything is there."""
+        if again:
+            return again.popleft()
+        if (taken := reader.take()) is None:
+            return None
+        return _Attempt(*taken, number=1)
+
+    def _begin(self, function: Build, attempt: "_Attempt") -> Any:
+        """Hand an attempt to the cluster."""
+        import ray
+
+        device = "cuda:0" if self._gpus else "cpu"
+        errand = attempt.errand(self._cache, self._token(attempt.job.work), self._urls, device)
+        task = ray.remote(_task).options(
+            num_cpus=1, num_gpus=int(self._gpus), max_retries=0, num_returns="streaming", **_BACKPRESSURE
+        )
+        return task.remote(errand, function, self._cluster.here)
+
+    def _anew(self, attempt: "_Attempt", died: "_DiedError") -> "_Attempt":
+        name = attempt.job.unit.card.name
+        attempt.discard()
+        if attempt.number == ATTEMPTS:
+            raise WorkerError(
+                f"{name}: the worker that built it died {ATTEMPTS} times, the last time of this: {died}. If memory is "
+                "short there, start nodes with fewer CPUs; then run the same command again: what is finished is kept"
+            ) from died
+        self._progress.say(f"{name}: its worker died ({died}); built again")
+        return _Attempt(attempt.place, attempt.job, attempt.number + 1)
+
+    def _token(self, work: Path) -> tuple[Path, str]:
+        """A file that only workers with the driver's disk find."""
+        path = (work / "shared").absolute()
+        if not path.is_file():
+            write_bytes(path, secrets.token_hex(16).encode(), path.parent)
+        return path, path.read_text(encoding="utf-8")
+
+    def _ready(self, running: dict[Any, "_Attempt"]) -> Sequence[Any]:
+        """Tasks that have something to tell; waits a moment for one."""
+        import ray
+
+        if not running:
+            time.sleep(LOOK_UP_SECONDS)
+            return []
+        ready, _ = ray.wait(list(running), num_returns=len(running), timeout=0.0)
+        if not ready:
+            ready, _ = ray.wait(list(running), num_returns=1, timeout=LOOK_UP_SECONDS)
+        return list(ready)
+
+
+_BACKPRESSURE = {"_generator_backpressure_num_objects": 4}
+"""So many blocks wait at most; all of the results would fill the object store."""
+
+
+class _DiedError(Exception):
+    """What ran an attempt is gone, through no fault of the dataset's."""
+
+
+class _Attempt:
+    """One attempt to build one dataset, and what came of it so far."""
+
+    def __init__(self, place: int, job: UnitJob, number: int) -> None:
+        self.place, self.job, self.number = place, job, number
+        self._folder = (job.work / f"{job.unit.task_id:05d}.{number}").absolute()
+
+    def errand(self, cache: Path | None, token: tuple[Path, str], urls: Callable[[Path], str], device: str) -> Errand:
+        """What the worker is sent."""
+        given, dataset = self.job.inputs, self.job.basis.dataset
+        digests = [*dataset["rows"], *(one for _, ones in sorted(dataset["extra"].items()) for one in ones)]
+        inputs = tuple(
+            Wanted(path.absolute(), path.stat().st_size, sha256, urls(path))
+            for path, (_, sha256) in zip(files_of(given), digests, strict=True)
+        )
+        excluded = () if self.job.excluded is None else _index_files(self.job.excluded)
+        return Errand(_absolute(self.job, device), inputs, excluded, cache, token, self._folder)
+
+    def take(self, told: Begun | Block, progress: Silent) -> None:
+        """Hear what the worker tells; raises `OutputError` where its results cannot be written."""
+        if isinstance(told, Begun):
+            progress.stage(self.job.unit.card.name, f"on {told.node}")
+            return
+        path = self._folder / told.path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("ab") as file:
+                file.write(told.data)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
+    def keep(self, receipt: Receipt) -> None:
+        """Give the results their names in the output folder."""
+        for entry in (*receipt.shards, receipt.fragment):
+            arrived, path = self._folder / entry.path, self.job.out / entry.path
+            try:
+                if file_digest(arrived) != entry.sha256:
+                    raise WorkerError(
+                        f"{entry.path}: did not arrive as it was written; run the same command again, and look at the "
+                        "disk and the network if this comes back"
+                    )
+                path.parent.mkdir(parents=True, exist_ok=True)
+                put_in_place(arrived, path)
+            except OSError as error:
+                raise _unwritable(path, error) from error
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove what is left of it here."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"{path}: cannot be written ({error.strerror or error}); make room or choose another --out, then run the same "
+        "command again: finished datasets are kept"
+    )
+
+
+def _absolute(job: UnitJob, device: str) -> UnitJob:
+    """A job whose paths hold in any working folder."""
+    from dataclasses import replace
+
+    inputs = replace(
+        job.inputs,
+        rows=tuple(path.absolute() for path in job.inputs.rows),
+        extra={role: tuple(path.absolute() for path in paths) for role, paths in job.inputs.extra.items()},
+    )
+    return replace(job, inputs=inputs, out=job.out.absolute(), work=job.work.absolute(), device=device)
+
+
+def _index_files(excluded: Excluded) -> tuple[Wanted, ...]:
+    paths = sorted(path.absolute() for path in excluded.index.iterdir() if path.is_file())
+    return tuple(Wanted(path, path.stat().st_size, file_digest(path)) for path in paths)
+
+
+def _task(errand: Errand, build: Build, driver: str) -> Iterator[Begun | Block | Done]:
+    """What Ray runs on a worker."""
+    import torch
+
+    torch.set_num_threads(1)
+    yield from build_away(errand, build, _served_by(driver))
+
+
+def _served_by(driver: str) -> Blocks:
+    """Files of the driver's, read by a task on its node."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    read = ray.remote(blocks_of).options(
+        num_cpus=0,
+        num_returns="streaming",
+        max_retries=0,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(driver, soft=False),
+        **_BACKPRESSURE,
+    )
+
+    def blocks(path: str) -> Iterator[bytes]:
+        for one in read.remote(path):
+            yield ray.get(one)
+
+    return blocks
+
+
+def _next_of(task: Any) -> Begun | Block | Done:
+    """What a task tells next.
+
+    Raises:
+        MediError: the dataset's own.
+        WorkerError: something else went wrong in it.
+        _DiedError: its worker is gone.
+    """
+    import ray
+    from ray import exceptions as ray_errors
+
+    try:
+        told: Begun | Block | Done = ray.get(next(task))
+    except StopIteration:
+        raise _DiedError("it ended early") from None
+    except ray_errors.RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, MediError):
+            raise cause from None
+        if isinstance(cause, (ray_errors.ObjectStoreFullError, ray_errors.OutOfDiskError)):
+            raise WorkerError(_full(cause)) from error
+        if isinstance(cause, ray_errors.RayError):
+            raise _DiedError(_told(cause)) from error
+        raise
+    except (ray_errors.ObjectStoreFullError, ray_errors.OutOfDiskError) as error:
+        raise WorkerError(_full(error)) from error
+    except ray_errors.RayError as error:
+        raise _DiedError(_told(error)) from error
+    return told
+
+
+def _told(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _full(error: Exception) -> str:
+    return (
+        f"Ray's object store is full, and the disk that it spills to ({_told(error)}); give nodes more of it "
+        "(`ray start --object-store-memory`) or room in /tmp/ray, then run the same command again"
+    )
+
+
+def _cancel(running: Iterable[Any]) -> None:
+    """End all tasks, with what they have begun on their nodes."""
+    import ray
+
+    for task in running:
+        with suppress(Exception):  # whatever Ray says of tasks and nodes that are gone
+            ray.cancel(task, force=True, recursive=True)
+
+
+class _Head:
+    """Notices that the cluster's head is gone, which Ray would wait for until it ends this process."""
+
+    def __init__(self, address: str) -> None:
+        self._address, self._seen, self._asked = address, time.monotonic(), time.monotonic()
+
+    def check(self) -> None:
+        """Raise `WorkerError` once the head has not been there for `HEAD_SECONDS`."""
+        now = time.monotonic()
+        if now - self._asked < HEAD_SECONDS / 4:
+            return
+        self._asked = now
+        if reachable(self._address):
+            self._seen = now
+        elif now - self._seen > HEAD_SECONDS:
+            raise WorkerError(
+                f"the head of the Ray cluster at {self._address} is gone; start the cluster again and run the same "
+                "command: finished datasets are kept"
+            )
+
+
+class _Reader:
+    """Takes items as they come, in a thread of its own."""
+
+    def __init__(self, items: Iterable[UnitJob]) -> None:
+        self._waiting: deque[tuple[int, UnitJob]] = deque()
+        self._end: bool | BaseException = False
+        self.abandoned = False
+        threading.Thread(target=self._read, args=(items,), daemon=True).start()
+
+    def _read(self, items: Iterable[UnitJob]) -> None:
+        try:
+            for taken in enumerate(items):
+                if self.abandoned:
+                    return
+                self._waiting.append(taken)
+            self._end = True
+        except BaseException as error:  # raised anew where the items are waited for
+            self._end = error
+
+    def take(self) -> tuple[int, UnitJob] | None:
+        """The next item and its place, if one is there."""
+        return self._waiting.popleft() if self._waiting else None
+
+    def ended(self) -> bool:
+        """Whether all came and were taken; raises what the items raised."""
+        if isinstance(self._end, BaseException):
+            raise self._end
+        return self._end and not self._waiting
+
+
+def ray_share(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Map a function over items as tasks of the cluster's, results in order; for use inside a task.
+
+    Both are picklable. The function, with all that it holds, is sent to a node once; items are taken as there is room
+    for them. A task that dies with its node is run again by Ray. Raises what the function raises.
+    """
+    import ray
+
+    run = ray.remote(_call).options(num_cpus=1, max_retries=ATTEMPTS)
+    shared = ray.put(function)
+    most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    waiting: deque[Any] = deque()
+    rest = iter(items)
+    try:
+        while True:
+            waiting.extend(run.remote(shared, item) for item in islice(rest, most - len(waiting)))
+            if not waiting:
+                return
+            try:
+                result: Result = ray.get(waiting[0])
+            except ray.exceptions.RayTaskError as error:
+                raise (error.cause if isinstance(error.cause, MediError) else error) from None
+            waiting.popleft()
+            yield result
+    finally:
+        _cancel(waiting)
+
+
+def _call(function: Callable[[Item], Result], item: Item) -> Result:
+    import torch
+
+    torch.set_num_threads(1)
+    return function(item)
