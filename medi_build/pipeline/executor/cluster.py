@@ -22,7 +22,7 @@ from medi_build.pipeline.fingerprint import STAGE_VERSIONS
 ANSWER_SECONDS = 40
 """A cluster that has not answered by then, and a node that has not run a task of a second, are given up."""
 DEFAULT_PORT = 6379
-_CURRENT = Path("/tmp/ray/ray_current_cluster")
+CURRENT = Path("/tmp/ray/ray_current_cluster")
 """Where ``ray start`` writes the address that ``auto`` stands for."""
 _PROBE = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False); ray.shutdown()"
 _INSTALL = "pip install 'medi-build[ray]'"
@@ -76,10 +76,27 @@ def connected(address: str | None) -> Iterator[Cluster]:
                 f"Ray: no cluster at {found or 'this machine'} ({type(error).__name__}: {error})"
             ) from error
     try:
-        yield _looked_at(ray, context.address_info["gcs_address"])
+        with _quiet():
+            yield _looked_at(ray, context.address_info["gcs_address"])
     finally:
         with _own_signals():
             ray.shutdown()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back what Ray prints of nodes that die, a screen for each; what matters of it we say ourselves."""
+    try:
+        from ray._private import worker
+    except ImportError:
+        yield
+        return
+    before = getattr(worker, "_worker_logs_enabled", True)
+    worker._worker_logs_enabled = False
+    try:
+        yield
+    finally:
+        worker._worker_logs_enabled = before
 
 
 @contextmanager
@@ -105,11 +122,11 @@ def _resolved(address: str) -> str:
         )
     if address == "auto":
         with suppress(OSError):
-            where = os.environ.get("RAY_ADDRESS") or _CURRENT.read_text(encoding="utf-8").strip()
+            where = os.environ.get("RAY_ADDRESS") or CURRENT.read_text(encoding="utf-8").strip()
         if where == "auto":
             raise WorkerError(
                 "--address auto: no Ray cluster runs on this machine (neither RAY_ADDRESS nor "
-                f"{_CURRENT} names one); start it with `ray start`, name HOST:PORT, or leave --address out for Ray on "
+                f"{CURRENT} names one); start it with `ray start`, name HOST:PORT, or leave --address out for Ray on "
                 "this machine alone"
             )
     host, _, port = where.rpartition(":")
@@ -189,12 +206,12 @@ def check_nodes(cluster: Cluster) -> None:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    look, names = _look(), (*WRITER_LIBRARIES, *VECTOR_LIBRARIES, "medi-build")
-    task = ray.remote(look).options(num_cpus=0, max_retries=1)
-    asked = {
-        task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(names): node
-        for node in cluster.nodes
-    }
+    names = (*WRITER_LIBRARIES, *VECTOR_LIBRARIES, "medi-build")
+    look = ray.remote(_look())
+    asked = {}
+    for node in cluster.nodes:
+        there = NodeAffinitySchedulingStrategy(node, soft=False)
+        asked[look.options(num_cpus=0, max_retries=1, scheduling_strategy=there).remote(names)] = node
     answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SECONDS)
     here = {"stages": str(STAGE_VERSIONS), **{name: version(name) for name in names}}
     faults = [f"{asked[one]}: runs no task" for one in silent]

@@ -284,8 +284,9 @@ def _next_of(task: Any) -> Begun | Block | Done:
 
 
 def _told(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    """Its first sentence; Ray adds how to look for the cause."""
+    told = str(error).strip().partition("\n")[0].partition(". ")[0]
+    return f"{type(error).__name__}: {told}" if told else type(error).__name__
 
 
 def _full(error: Exception) -> str:

@@ -1,0 +1,70 @@
+"""A worker that sees nothing of the driver's disk: its files are brought, its results are handed back."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import xxhash
+from ray.cluster_utils import Cluster
+
+from medi_build.files import file_digest
+from medi_build.pipeline.options import BuildOptions
+from medi_build.pipeline.run import build
+from tests.bad_input.team import Team
+from tests.ray.clusters import STORE_BYTES, Building, differing, environment, started
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode != 0,
+        reason="only root may hide a folder from a process",
+    ),
+]
+
+
+@contextmanager
+def node_without(hidden: Path, cluster: Cluster, cache: Path) -> Iterator[None]:
+    """A node that has an empty folder in place of one of the driver's."""
+    command = (
+        f"mount -t tmpfs none {hidden} && exec ray start --block --address={cluster.address} --num-cpus=1 "
+        f"--object-store-memory={STORE_BYTES}"
+    )
+    node = subprocess.Popen(
+        ["unshare", "-m", "sh", "-c", command],
+        env={**os.environ, **environment(MEDI_CACHE=str(cache))},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        node.terminate()
+        node.wait(60)
+
+
+def test_files_are_brought_and_results_handed_back(tmp_path: Path) -> None:
+    """Rows enough for files of several hundred kB; texts of an evaluation stay out."""
+    team = Team(tmp_path / "driver", tmp_path / "driver" / "cache")
+    rows = [[f"what is part {i}", f"part {i} is number {xxhash.xxh32_intdigest(str(i))}"] for i in range(3000)]
+    (team.folder / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    excluded = tmp_path / "driver" / "evaluation.txt"
+    excluded.write_text("what is part 17\nwhat is part 170\n")
+    options = {"sources": ("our_team/tickets",), "pipeline": "plain", "content": team.content}
+    build(BuildOptions(tmp_path / "local", data=team.data, cache=team.cache, exclude_eval=(str(excluded),), **options))
+    with started(cpus=0) as cluster, node_without(tmp_path / "driver", cluster, tmp_path / "cache"):
+        run = Building(
+            tmp_path / "driver" / "out", team.cache, "--sources", "our_team/tickets", "--pipeline", "plain",
+            "--content", team.content, "--data", f"file://{team.data}", "--exclude-eval", excluded,
+            "--executor", "ray", "--address", cluster.address,
+        )  # fmt: skip
+        assert run.ended() == 0, run.told
+    assert differing(run.out, tmp_path / "local") == []
+    brought = {path.name for path in (tmp_path / "cache" / "ray" / "files").iterdir() if path.name[0] != "."}
+    assert file_digest(team.folder / "t.jsonl") in brought
+    assert len(brought) > 1  # the index of evaluation texts
+    assert list((tmp_path / "cache" / "ray" / "attempts").iterdir()) == []
+    assert {p.suffix for p in run.out.rglob("*") if p.stat().st_size > 200_000} == {".parquet", ".json"}
