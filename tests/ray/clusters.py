@@ -17,6 +17,7 @@ from tests.conftest import ROOT
 
 GATE = ROOT / "tests" / "ray" / "gate"
 STORE_BYTES = 80_000_000
+SOON_MISSED = {"health_check_period_ms": 1000, "health_check_failure_threshold": 4}
 SECONDS = 240
 """More than anything here takes on a machine that is busy with other things."""
 
@@ -30,6 +31,7 @@ def started(cpus: int = 1) -> Iterator[Cluster]:
             "num_cpus": cpus,
             "object_store_memory": STORE_BYTES,
             "include_dashboard": False,
+            "_system_config": SOON_MISSED,
             "env_vars": environment(),
         },
     )

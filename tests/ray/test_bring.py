@@ -55,7 +55,7 @@ def test_another_file_of_that_name_and_size_is_not_taken(tmp_path: Path) -> None
     driver, one = Driver(tmp_path / "driver"), wanted(tmp_path / "raw" / "a.jsonl", "right")
     moved(one, driver.root)
     one.path.write_text("wrong")
-    top, seen = seen_here([one], tmp_path / "cache", driver)
+    _, seen = seen_here([one], tmp_path / "cache", driver)
     assert (seen / "a.jsonl").read_text() == "right"
 
 

@@ -24,7 +24,14 @@ def test_nodes_that_die_in_every_stage_change_nothing(tmp_path: Path, local: Pat
             stage: add_node(cluster, tmp_path / f"cache-{stage}", gates[stage], at) for stage, at in STAGES.items()
         }
         run = Building(
-            tmp_path / "out", tmp_path / "cache", "--sources", SOURCES, "--executor", "ray", "--address", cluster.address
+            tmp_path / "out",
+            tmp_path / "cache",
+            "--sources",
+            SOURCES,
+            "--executor",
+            "ray",
+            "--address",
+            cluster.address,
         )
         for stage, node in nodes.items():
             run.until(gates[stage].exists)

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -104,9 +105,7 @@ class RayExecutor:
 
         device = "cuda:0" if self._gpus else "cpu"
         errand = attempt.errand(self._cache, self._token(attempt.job.work), self._urls, device)
-        task = ray.remote(_task).options(
-            num_cpus=1, num_gpus=int(self._gpus), max_retries=0, num_returns="streaming", **_BACKPRESSURE
-        )
+        task = _streaming(ray.remote(_task), num_cpus=1, num_gpus=int(self._gpus))
         return task.remote(errand, function, self._cluster.here)
 
     def _anew(self, attempt: "_Attempt", died: "_DiedError") -> "_Attempt":
@@ -140,8 +139,13 @@ class RayExecutor:
         return list(ready)
 
 
-_BACKPRESSURE = {"_generator_backpressure_num_objects": 4}
-"""So many blocks wait at most; all of the results would fill the object store."""
+def _streaming(task: Any, **options: Any) -> Any:
+    """A task that hands over what it yields; it waits while several blocks do, which else fill the object store."""
+    options |= {"num_returns": "streaming", "max_retries": 0}
+    try:
+        return task.options(**options, _generator_backpressure_num_objects=4)
+    except ValueError:  # Ray keeps this one private; without it what waits is spilled to disk
+        return task.options(**options)
 
 
 class _DiedError(Exception):
@@ -209,8 +213,6 @@ def _unwritable(path: Path, error: OSError) -> OutputError:
 
 def _absolute(job: UnitJob, device: str) -> UnitJob:
     """A job whose paths hold in any working folder."""
-    from dataclasses import replace
-
     inputs = replace(
         job.inputs,
         rows=tuple(path.absolute() for path in job.inputs.rows),
@@ -237,13 +239,8 @@ def _served_by(driver: str) -> Blocks:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    read = ray.remote(blocks_of).options(
-        num_cpus=0,
-        num_returns="streaming",
-        max_retries=0,
-        scheduling_strategy=NodeAffinitySchedulingStrategy(driver, soft=False),
-        **_BACKPRESSURE,
-    )
+    there = NodeAffinitySchedulingStrategy(driver, soft=False)
+    read = _streaming(ray.remote(blocks_of), num_cpus=0, scheduling_strategy=there)
 
     def blocks(path: str) -> Iterator[bytes]:
         for one in read.remote(path):

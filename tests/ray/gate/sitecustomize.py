@@ -1,8 +1,8 @@
 """Holds a process up where a function of ours begins, so that a test can end its node just there.
 
 Python imports a module of this name at its start, so that a folder on PYTHONPATH is all it takes. Two variables of the
-environment tell it: GATE_AT, such as ``medi_build.encode.store:VectorStore.put``, and GATE, a file that appears when the
-first process comes there. That process waits until it is killed, or the file is gone; others pass.
+environment tell it: GATE_AT, such as ``medi_build.encode.store:VectorStore.put``, and GATE, a file that appears when
+the first process comes there. That process waits until it is killed, or the file is gone; others pass.
 """
 
 import importlib.abc
@@ -10,6 +10,7 @@ import importlib.machinery
 import os
 import sys
 import time
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -42,7 +43,7 @@ class _Finder(importlib.abc.MetaPathFinder):
                 os.close(os.open(self.gate, os.O_CREAT | os.O_EXCL))
             except FileExistsError:
                 return function(*args, **kwargs)
-            while os.path.exists(self.gate):
+            while Path(self.gate).exists():
                 time.sleep(0.05)
             return function(*args, **kwargs)
 
