@@ -84,6 +84,8 @@ class _Remote:
 
         self._fs, root = fsspec.url_to_fs(self._url)
         found = self._fs.find(root, detail=True)
+        if not found:
+            self._fs.ls(root)  # raises where `find` keeps silent
         inside = {PurePosixPath(path).relative_to(PurePosixPath(root)): info for path, info in found.items()}
         return {
             self.folder / name: info
