@@ -89,7 +89,7 @@ def test_a_broken_transfer_leaves_what_was_there(tmp_path: Path, url: Path, monk
         raise ConnectionResetError("the line is dead")
 
     monkeypatch.setattr("fsspec.implementations.local.LocalFileSystem.get_file", break_off)
-    with pytest.raises(FetchError, match="source/a.jsonl: cannot be read .*the line is dead"):
+    with pytest.raises(FetchError, match=r"source/a\.jsonl: cannot be read .*the line is dead"):
         fetched(url, tmp_path / "cache", "a.jsonl")
     assert (folder / "a.jsonl").read_text() == "first"
 

@@ -49,7 +49,7 @@ def node_without(hidden: Path, cluster: Cluster, cache: Path) -> Iterator[None]:
 def test_files_are_brought_and_results_handed_back(tmp_path: Path) -> None:
     """Rows enough for files of several hundred kB; texts of an evaluation stay out."""
     team = Team(tmp_path / "driver", tmp_path / "driver" / "cache")
-    rows = [[f"what is part {i}", f"part {i} is number {xxhash.xxh32_intdigest(str(i))}"] for i in range(3000)]
+    rows = [[f"what is part {i}", f"part {i} is number {xxhash.xxh32_intdigest(str(i).encode())}"] for i in range(3000)]
     (team.folder / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
     excluded = tmp_path / "driver" / "evaluation.txt"
     excluded.write_text("what is part 17\nwhat is part 170\n")

@@ -1,5 +1,6 @@
 """A Ray cluster: connected to or started, looked over before any work, left again."""
 
+import atexit
 import logging
 import os
 import signal
@@ -56,6 +57,8 @@ def connected(address: str | None) -> Iterator[Cluster]:
         OptionError: Ray is not installed, or the address is none.
         WorkerError: no cluster answers there.
     """
+    lost: list[str] = []
+    atexit.register(_leave, lost)  # runs after what Ray registers
     try:
         import ray
     except ImportError as error:
@@ -75,12 +78,25 @@ def connected(address: str | None) -> Iterator[Cluster]:
             raise WorkerError(
                 f"Ray: no cluster at {found or 'this machine'} ({type(error).__name__}: {error})"
             ) from error
+    gcs = context.address_info["gcs_address"]
     try:
         with _quiet():
-            yield _looked_at(ray, context.address_info["gcs_address"])
+            yield _looked_at(ray, gcs)
     finally:
-        with _own_signals():
-            ray.shutdown()
+        if reachable(gcs):
+            with _own_signals():
+                ray.shutdown()
+        else:  # nobody is there to take leave of: Ray would wait for a minute and then end this process
+            atexit.unregister(ray.shutdown)
+            lost.append(gcs)
+
+
+def _leave(lost: list[str]) -> None:
+    """End this process where a cluster was lost: what Ray has left in it breaks when it is taken down."""
+    if lost:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
 
 
 @contextmanager

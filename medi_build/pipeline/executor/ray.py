@@ -68,20 +68,22 @@ class RayExecutor:
         running: dict[Any, _Attempt] = {}
         again: deque[_Attempt] = deque()
         watch = _Head(self._cluster.address)
+        task = self._task()
         try:
             while running or again or not reader.ended():
-                while len(running) < AHEAD * self.jobs and (attempt := self._next(again, reader)):
-                    running[self._begin(function, attempt)] = attempt
-                for task in self._ready(running):
-                    attempt = running[task]
+                while watch.seen and len(running) < AHEAD * self.jobs and (attempt := _next(again, reader)):
+                    running[task.remote(self._errand(attempt), function, self._cluster.here)] = attempt
+                for one in self._ready(running):
+                    attempt = running[one]
                     try:
-                        told = _next_of(task)
+                        told = _next_of(one)
                     except _DiedError as died:
-                        del running[task]
+                        del running[one]
                         again.append(self._anew(attempt, died))
+                        watch.look()
                         continue
                     if isinstance(told, Done):
-                        del running[task]
+                        del running[one]
                         attempt.keep(told.receipt)
                         yield Finished(attempt.place, told.receipt, told.seconds)
                     else:
@@ -89,24 +91,18 @@ class RayExecutor:
                 watch.check()
         finally:
             reader.abandoned = True
-            _cancel(running)
+            if watch.seen:
+                _cancel(running)
 
-    def _next(self, again: "deque[_Attempt]", reader: "_Reader") -> "_Attempt | None":
-        """What to begin now, if anything is there."""
-        if again:
-            return again.popleft()
-        if (taken := reader.take()) is None:
-            return None
-        return _Attempt(*taken, number=1)
-
-    def _begin(self, function: Build, attempt: "_Attempt") -> Any:
-        """Hand an attempt to the cluster."""
+    def _task(self) -> Any:
+        """What is asked for each attempt; made once, as Ray tells the head of each one that is made."""
         import ray
 
+        return _streaming(ray.remote(_task), num_cpus=1, num_gpus=int(self._gpus))
+
+    def _errand(self, attempt: "_Attempt") -> Errand:
         device = "cuda:0" if self._gpus else "cpu"
-        errand = attempt.errand(self._cache, self._token(attempt.job.work), self._urls, device)
-        task = _streaming(ray.remote(_task), num_cpus=1, num_gpus=int(self._gpus))
-        return task.remote(errand, function, self._cluster.here)
+        return attempt.errand(self._cache, self._token(attempt.job.work), self._urls, device)
 
     def _anew(self, attempt: "_Attempt", died: "_DiedError") -> "_Attempt":
         name = attempt.job.unit.card.name
@@ -146,6 +142,15 @@ def _streaming(task: Any, **options: Any) -> Any:
         return task.options(**options, _generator_backpressure_num_objects=4)
     except ValueError:  # Ray keeps this one private; without it what waits is spilled to disk
         return task.options(**options)
+
+
+def _next(again: "deque[_Attempt]", reader: "_Reader") -> "_Attempt | None":
+    """What to begin now, if anything is there."""
+    if again:
+        return again.popleft()
+    if (taken := reader.take()) is None:
+        return None
+    return _Attempt(*taken, number=1)
 
 
 class _DiedError(Exception):
@@ -303,20 +308,28 @@ def _cancel(running: Iterable[Any]) -> None:
 
 
 class _Head:
-    """Notices that the cluster's head is gone, which Ray would wait for until it ends this process."""
+    """Watches the cluster's head: what is asked of Ray without it waits for a minute, and then ends this process.
+
+    Attributes:
+        seen: whether it was there when somebody last looked.
+    """
 
     def __init__(self, address: str) -> None:
-        self._address, self._seen, self._asked = address, time.monotonic(), time.monotonic()
+        self._address, self._at, self._looked, self.seen = address, time.monotonic(), time.monotonic(), True
+
+    def look(self) -> None:
+        """See whether it is there."""
+        self._looked = time.monotonic()
+        self.seen = reachable(self._address)
+        if self.seen:
+            self._at = self._looked
 
     def check(self) -> None:
-        """Raise `WorkerError` once the head has not been there for `HEAD_SECONDS`."""
-        now = time.monotonic()
-        if now - self._asked < HEAD_SECONDS / 4:
+        """Look now and then; raise `WorkerError` once it has not been there for `HEAD_SECONDS`."""
+        if time.monotonic() - self._looked < HEAD_SECONDS / 10:
             return
-        self._asked = now
-        if reachable(self._address):
-            self._seen = now
-        elif now - self._seen > HEAD_SECONDS:
+        self.look()
+        if not self.seen and self._looked - self._at > HEAD_SECONDS:
             raise WorkerError(
                 f"the head of the Ray cluster at {self._address} is gone; start the cluster again and run the same "
                 "command: finished datasets are kept"
