@@ -78,7 +78,10 @@ def test_a_gpu_that_no_node_has(tmp_path: Path, cluster: Cluster) -> None:
             device="cuda")  # fmt: skip
 
 
-def test_a_worker_with_another_version_or_without_the_package(tmp_path: Path, cluster: Cluster) -> None:
+def test_a_worker_with_another_version_or_without_the_package(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # workers find what the driver has in its own folder
     old = tmp_path / "old" / "medi_build-0.0.1.dist-info"
     old.mkdir(parents=True)
     metadata = distribution("medi-build").read_text("METADATA") or ""

@@ -1,7 +1,9 @@
 """Nodes that die while they work, and the head of the cluster: what is built is what would have been built."""
 
+import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.ray.clusters import Building, add_node, differing, kill, started
@@ -62,3 +64,38 @@ def test_after_the_head_died_the_same_command_goes_on(tmp_path: Path, local: Pat
     assert run.told.count("already built") == len(finished)
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     assert differing(run.out, local) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_driver_that_is_told_to_stop_leaves_nobody_at_work(tmp_path: Path, number: signal.Signals) -> None:
+    """The worker waits at a gate that nobody opens; it is gone with the driver, and the cluster is still there."""
+    with started(cpus=0) as cluster:
+        gate = tmp_path / "gate"
+        add_node(cluster, tmp_path / "cache-1", gate, STAGES["encoding"])
+        run = Building(
+            tmp_path / "out",
+            tmp_path / "cache",
+            "--sources",
+            SOURCES,
+            "--executor",
+            "ray",
+            "--address",
+            cluster.address,
+        )
+        run.until(gate.exists)
+        (worker,) = (one for one in psutil.process_iter() if holds(one, gate))
+        run.process.send_signal(number)
+        assert run.ended() == 128 + number
+        worker.wait(60)
+        assert f"stopped by {number.name}" in run.told
+        assert not (run.out / "manifest.json").exists()
+        assert list((run.out / ".medi").rglob("*.tmp")) == []
+        assert cluster.remaining_processes_alive()
+
+
+def holds(process: psutil.Process, gate: Path) -> bool:
+    """Whether a process is one that runs tasks on the node with this gate."""
+    try:
+        return process.environ().get("GATE") == str(gate) and process.name().startswith("ray::_task")
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
