@@ -118,6 +118,14 @@ def build_command(
         str | None,
         typer.Option(help="Of the Ray cluster: `auto` or HOST:PORT; without it Ray is started on this machine."),
     ] = None,
+    split_above: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="ROWS",
+            help="On a cluster: a dataset of more rows is encoded and searched by several workers, so many texts each.",
+        ),
+    ] = None,
     locked: Annotated[
         Path | None,
         typer.Option(help="Lock file of `medi lock`: build what it tells, or say what has moved since."),
@@ -166,6 +174,7 @@ def build_command(
         jobs=jobs,
         executor=executor.value,
         address=address,
+        split_above=split_above,
         locked=locked,
     )
     if dry_run:

@@ -42,6 +42,8 @@ class BuildOptions:
         jobs: processes that build datasets, this one among them; with several GPUs at least one for each.
         executor: "local" for this machine's processes, "ray" for the nodes of a Ray cluster.
         address: of the cluster, "auto" or "HOST:PORT"; None starts Ray on this machine.
+        split_above: on a cluster, datasets of more examples or documents than this are handed out in pieces of so many
+            texts; None: each is built by one worker.
     """
 
     out: Path
@@ -66,11 +68,12 @@ class BuildOptions:
     jobs: int = 1
     executor: Literal["local", "ray"] = "local"
     address: str | None = None
+    split_above: int | None = None
 
 
 def check_options(options: BuildOptions) -> None:
     """Raise `OptionError` for a number out of range or a cache that can be none."""
-    least = {"limit_per_dataset": 0, "seed": 0, "batch_multiple": 1, "jobs": 1}
+    least = {"limit_per_dataset": 0, "seed": 0, "batch_multiple": 1, "jobs": 1, "split_above": 1}
     for name, bound in least.items():
         value = getattr(options, name)
         if value is not None and value < bound:

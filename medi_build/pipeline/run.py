@@ -196,6 +196,7 @@ def _job(
         device=device,
         batch_multiple=options.batch_multiple,
         check_mining_loss=check_mining_loss,
+        split_above=options.split_above,
     )
 
 
@@ -255,7 +256,8 @@ class _Units:
         self._progress.finish(receipt.dataset, receipt.rows, 0.0, resumed=True)
 
     def _map(self, jobs: Iterable[UnitJob], most: int) -> None:
-        with closing(self._executor.map(partial(build_unit, watcher=self._progress), jobs, most)) as results:
+        work = partial(build_unit, watcher=self._progress, share=self._executor.share)
+        with closing(self._executor.map(work, jobs, most)) as results:
             for _, receipt, took in results:
                 self._output.commit(receipt)
                 self._receipts[receipt.task_id], self._seconds[receipt.dataset] = receipt, took

@@ -5,6 +5,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from medi_build.dataset.receipt import Receipt
 from medi_build.pipeline.unit import UnitJob
+from medi_build.share import Share
 
 Result = TypeVar("Result")
 
@@ -22,9 +23,11 @@ class Executor(Protocol):
 
     Attributes:
         jobs: datasets at a time.
+        share: does the pieces of a dataset that is split, for `build_unit`; None where none is.
     """
 
     jobs: int
+    share: Share | None
 
     def map(
         self, function: Callable[[UnitJob], Receipt], items: Iterable[UnitJob], count: int

@@ -21,6 +21,7 @@ from typing import Generic, TypeVar
 
 from medi_build.errors import WorkerError
 from medi_build.pipeline.executor.base import Finished
+from medi_build.share import Share
 from medi_build.waiting import next_of
 
 Item = TypeVar("Item")
@@ -40,6 +41,7 @@ class LocalExecutor:
 
     def __init__(self, jobs: int = 1, gpus: Sequence[int] = ()) -> None:
         self.jobs, self.gpus = jobs, gpus
+        self.share: Share | None = None
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item], count: int) -> Generator[Finished[Result]]:
         """Yield what comes of each item as it is done, in whatever order that is.

@@ -27,6 +27,7 @@ from medi_build.pipeline.executor.bring import Blocks, Wanted, blocks_of
 from medi_build.pipeline.executor.cluster import Cluster, reachable
 from medi_build.pipeline.unit import UnitJob
 from medi_build.progress import Silent
+from medi_build.share import Share
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -44,6 +45,8 @@ class RayExecutor:
 
     Attributes:
         jobs: datasets at a time: as many as there are CPUs, or GPUs where those are used.
+        share: tasks of the cluster's; None where GPUs are used: a task keeps its GPU while it waits for others, which
+            would wait for one.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class RayExecutor:
             progress: told who builds what, and of workers that died.
         """
         self.jobs = max(1, cluster.gpus if gpus else cluster.cpus)
+        self.share: Share | None = None if gpus else ray_share
         self._cluster, self._gpus, self._cache, self._urls, self._progress = cluster, gpus, cache, urls, progress
 
     def map(self, function: Build, items: Iterable[UnitJob], count: int) -> Generator[Finished[Receipt]]:
