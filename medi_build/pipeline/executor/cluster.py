@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -297,3 +297,12 @@ def _about(pipeline: Pipeline, device: str, cache: Path | None) -> list[dict[str
     from medi_build.pipeline.unit import embedders
 
     return [one.encoder.about for one in embedders(pipeline, device, (cache or cache_folder()) / "vectors")]
+
+
+def cancel(running: Iterable[Any]) -> None:
+    """End all tasks, with what they have begun on their nodes."""
+    import ray
+
+    for task in running:
+        with suppress(Exception):  # whatever Ray says of tasks and nodes that are gone
+            ray.cancel(task, force=True, recursive=True)

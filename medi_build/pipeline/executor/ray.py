@@ -6,31 +6,26 @@ attempt is there and its digests are right.
 """
 
 import secrets
-import shutil
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import replace
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from medi_build.dataset.receipt import Receipt
-from medi_build.errors import MediError, OutputError, WorkerError
-from medi_build.files import file_digest, put_in_place, write_bytes
-from medi_build.pipeline.exclude_eval import Excluded
-from medi_build.pipeline.executor.away import Begun, Block, Build, Done, Errand, build_away, files_of
+from medi_build.errors import MediError, WorkerError
+from medi_build.files import write_bytes
+from medi_build.pipeline.executor.attempt import Attempt
+from medi_build.pipeline.executor.away import Begun, Block, Build, Done, Errand, build_away
 from medi_build.pipeline.executor.base import Finished
-from medi_build.pipeline.executor.bring import Blocks, Wanted, blocks_of
-from medi_build.pipeline.executor.cluster import Cluster, reachable
+from medi_build.pipeline.executor.bring import Blocks, blocks_of
+from medi_build.pipeline.executor.cluster import Cluster, cancel, reachable
+from medi_build.pipeline.executor.ray_share import ray_share
 from medi_build.pipeline.unit import UnitJob
 from medi_build.progress import Silent
 from medi_build.share import Share
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 ATTEMPTS = 4
 """A dataset whose worker died so often is given up."""
 AHEAD = 2
@@ -41,7 +36,7 @@ HEAD_SECONDS = 20.0
 
 
 class RayExecutor:
-    """Builds datasets on a cluster; connects are the caller's.
+    """Builds datasets on a cluster; it is connected by the caller.
 
     Attributes:
         jobs: datasets at a time: as many as there are CPUs, or GPUs where those are used.
@@ -69,8 +64,8 @@ class RayExecutor:
         """As `medi_build.pipeline.executor.base.Executor.map`; however it ends, no task goes on."""
         del count
         reader = _Reader(items)
-        running: dict[Any, _Attempt] = {}
-        again: deque[_Attempt] = deque()
+        running: dict[Any, Attempt] = {}
+        again: deque[Attempt] = deque()
         watch = _Head(self._cluster.address)
         task = self._task()
         try:
@@ -96,7 +91,7 @@ class RayExecutor:
         finally:
             reader.abandoned = True
             if watch.seen:
-                _cancel(running)
+                cancel(running)
 
     def _task(self) -> Any:
         """What is asked for each attempt; made once, as Ray tells the head of each one that is made."""
@@ -104,11 +99,11 @@ class RayExecutor:
 
         return _streaming(ray.remote(_task), num_cpus=1, num_gpus=int(self._gpus))
 
-    def _errand(self, attempt: "_Attempt") -> Errand:
+    def _errand(self, attempt: Attempt) -> Errand:
         device = "cuda:0" if self._gpus else "cpu"
         return attempt.errand(self._cache, self._token(attempt.job.work), self._urls, device)
 
-    def _anew(self, attempt: "_Attempt", died: "_DiedError") -> "_Attempt":
+    def _anew(self, attempt: Attempt, died: "_DiedError") -> Attempt:
         name = attempt.job.unit.card.name
         attempt.discard()
         if attempt.number == ATTEMPTS:
@@ -117,7 +112,7 @@ class RayExecutor:
                 "short there, start nodes with fewer CPUs; then run the same command again: what is finished is kept"
             ) from died
         self._progress.say(f"{name}: its worker died ({died}); built again")
-        return _Attempt(attempt.place, attempt.job, attempt.number + 1)
+        return Attempt(attempt.place, attempt.job, attempt.number + 1)
 
     def _token(self, work: Path) -> tuple[Path, str]:
         """A file that only workers with the driver's disk find."""
@@ -126,7 +121,7 @@ class RayExecutor:
             write_bytes(path, secrets.token_hex(16).encode(), path.parent)
         return path, path.read_text(encoding="utf-8")
 
-    def _ready(self, running: dict[Any, "_Attempt"]) -> Sequence[Any]:
+    def _ready(self, running: dict[Any, Attempt]) -> Sequence[Any]:
         """Tasks that have something to tell; waits a moment for one."""
         import ray
 
@@ -148,91 +143,17 @@ def _streaming(task: Any, **options: Any) -> Any:
         return task.options(**options)
 
 
-def _next(again: "deque[_Attempt]", reader: "_Reader") -> "_Attempt | None":
+def _next(again: deque[Attempt], reader: "_Reader") -> Attempt | None:
     """What to begin now, if anything is there."""
     if again:
         return again.popleft()
     if (taken := reader.take()) is None:
         return None
-    return _Attempt(*taken, number=1)
+    return Attempt(*taken, number=1)
 
 
 class _DiedError(Exception):
     """What ran an attempt is gone, through no fault of the dataset's."""
-
-
-class _Attempt:
-    """One attempt to build one dataset, and what came of it so far."""
-
-    def __init__(self, place: int, job: UnitJob, number: int) -> None:
-        self.place, self.job, self.number = place, job, number
-        self._folder = (job.work / f"{job.unit.task_id:05d}.{number}").absolute()
-
-    def errand(self, cache: Path | None, token: tuple[Path, str], urls: Callable[[Path], str], device: str) -> Errand:
-        """What the worker is sent."""
-        given, dataset = self.job.inputs, self.job.basis.dataset
-        digests = [*dataset["rows"], *(one for _, ones in sorted(dataset["extra"].items()) for one in ones)]
-        inputs = tuple(
-            Wanted(path.absolute(), path.stat().st_size, sha256, urls(path))
-            for path, (_, sha256) in zip(files_of(given), digests, strict=True)
-        )
-        excluded = () if self.job.excluded is None else _index_files(self.job.excluded)
-        return Errand(_absolute(self.job, device), inputs, excluded, cache, token, self._folder)
-
-    def take(self, told: Begun | Block, progress: Silent) -> None:
-        """Hear what the worker tells; raises `OutputError` where its results cannot be written."""
-        if isinstance(told, Begun):
-            progress.stage(self.job.unit.card.name, f"on {told.node}")
-            return
-        path = self._folder / told.path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("ab") as file:
-                file.write(told.data)
-        except OSError as error:
-            raise _unwritable(path, error) from error
-
-    def keep(self, receipt: Receipt) -> None:
-        """Give the results their names in the output folder."""
-        for entry in (*receipt.shards, receipt.fragment):
-            arrived, path = self._folder / entry.path, self.job.out / entry.path
-            try:
-                if file_digest(arrived) != entry.sha256:
-                    raise WorkerError(
-                        f"{entry.path}: did not arrive as it was written; run the same command again, and look at the "
-                        "disk and the network if this comes back"
-                    )
-                path.parent.mkdir(parents=True, exist_ok=True)
-                put_in_place(arrived, path)
-            except OSError as error:
-                raise _unwritable(path, error) from error
-        self.discard()
-
-    def discard(self) -> None:
-        """Remove what is left of it here."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _unwritable(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"{path}: cannot be written ({error.strerror or error}); make room or choose another --out, then run the same "
-        "command again: finished datasets are kept"
-    )
-
-
-def _absolute(job: UnitJob, device: str) -> UnitJob:
-    """A job whose paths hold in any working folder."""
-    inputs = replace(
-        job.inputs,
-        rows=tuple(path.absolute() for path in job.inputs.rows),
-        extra={role: tuple(path.absolute() for path in paths) for role, paths in job.inputs.extra.items()},
-    )
-    return replace(job, inputs=inputs, out=job.out.absolute(), work=job.work.absolute(), device=device)
-
-
-def _index_files(excluded: Excluded) -> tuple[Wanted, ...]:
-    paths = sorted(path.absolute() for path in excluded.index.iterdir() if path.is_file())
-    return tuple(Wanted(path, path.stat().st_size, file_digest(path)) for path in paths)
 
 
 def _task(errand: Errand, build: Build, driver: str) -> Iterator[Begun | Block | Done]:
@@ -302,15 +223,6 @@ def _full(error: Exception) -> str:
     )
 
 
-def _cancel(running: Iterable[Any]) -> None:
-    """End all tasks, with what they have begun on their nodes."""
-    import ray
-
-    for task in running:
-        with suppress(Exception):  # whatever Ray says of tasks and nodes that are gone
-            ray.cancel(task, force=True, recursive=True)
-
-
 class _Head:
     """Watches the cluster's head: what is asked of Ray without it waits for a minute, and then ends this process.
 
@@ -368,38 +280,3 @@ class _Reader:
         if isinstance(self._end, BaseException):
             raise self._end
         return self._end and not self._waiting
-
-
-def ray_share(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Map a function over items as tasks of the cluster's, results in order; for use inside a task.
-
-    Both are picklable. The function, with all that it holds, is sent to a node once; items are taken as there is room
-    for them. A task that dies with its node is run again by Ray. Raises what the function raises.
-    """
-    import ray
-
-    run = ray.remote(_call).options(num_cpus=1, max_retries=ATTEMPTS)
-    shared = ray.put(function)
-    most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
-    waiting: deque[Any] = deque()
-    rest = iter(items)
-    try:
-        while True:
-            waiting.extend(run.remote(shared, item) for item in islice(rest, most - len(waiting)))
-            if not waiting:
-                return
-            try:
-                result: Result = ray.get(waiting[0])
-            except ray.exceptions.RayTaskError as error:
-                raise (error.cause if isinstance(error.cause, MediError) else error) from None
-            waiting.popleft()
-            yield result
-    finally:
-        _cancel(waiting)
-
-
-def _call(function: Callable[[Item], Result], item: Item) -> Result:
-    import torch
-
-    torch.set_num_threads(1)
-    return function(item)
