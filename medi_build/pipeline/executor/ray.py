@@ -30,7 +30,7 @@ ATTEMPTS = 4
 """A dataset whose worker died so often is given up."""
 AHEAD = 2
 """Tasks given out for each that can run, so that no worker waits for the next one."""
-LOOK_UP_SECONDS = 0.2
+LOOK_UP_SECONDS = 0.05
 HEAD_SECONDS = 20.0
 """A head that nobody can connect to for so long is dead."""
 
@@ -88,6 +88,8 @@ class RayExecutor:
                     else:
                         attempt.take(told, self._progress)
                 watch.check()
+        except SystemError as error:  # a signal's own exception, raised while Ray was asked
+            raise error.__cause__ or error from None
         finally:
             reader.abandoned = True
             if watch.seen:
@@ -125,12 +127,10 @@ class RayExecutor:
         """Tasks that have something to tell; waits a moment for one."""
         import ray
 
-        if not running:
-            time.sleep(LOOK_UP_SECONDS)
-            return []
-        ready, _ = ray.wait(list(running), num_returns=len(running), timeout=0.0)
+        # Ray is not let wait: its waiting turns what a signal's handler raises into an error of its own.
+        ready, _ = ray.wait(list(running), num_returns=len(running), timeout=0.0) if running else ([], [])
         if not ready:
-            ready, _ = ray.wait(list(running), num_returns=1, timeout=LOOK_UP_SECONDS)
+            time.sleep(LOOK_UP_SECONDS)
         return list(ready)
 
 
