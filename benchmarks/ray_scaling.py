@@ -38,7 +38,7 @@ from medi_build.progress import Silent
 STORE_BYTES = 80_000_000
 
 
-def simulated(job: UnitJob, seconds: float, size: int) -> Receipt:
+def simulated(job: UnitJob, seconds: float, size: int, share: object = None) -> Receipt:
     """Sleep as long as a GPU would work, and write a shard."""
     time.sleep(seconds)
     out, task, name = job.out, job.unit.task_id, job.unit.card.name
