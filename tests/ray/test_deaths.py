@@ -66,9 +66,11 @@ def test_after_the_head_died_the_same_command_goes_on(tmp_path: Path, local: Pat
     assert differing(run.out, local) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_driver_that_is_told_to_stop_leaves_nobody_at_work(tmp_path: Path, number: signal.Signals) -> None:
-    """The worker waits at a gate that nobody opens; it is gone with the driver, and the cluster is still there."""
+def test_a_driver_that_is_told_to_stop_leaves_nobody_at_work(tmp_path: Path) -> None:
+    """The worker waits at a gate that nobody opens; it is gone with the driver, and the cluster is still there.
+
+    By SIGTERM, for which Ray has a handler of its own.
+    """
     with started(cpus=0) as cluster:
         gate = tmp_path / "gate"
         add_node(cluster, tmp_path / "cache-1", gate, STAGES["encoding"])
@@ -84,10 +86,10 @@ def test_a_driver_that_is_told_to_stop_leaves_nobody_at_work(tmp_path: Path, num
         )
         run.until(gate.exists)
         (worker,) = (one for one in psutil.process_iter() if holds(one, gate))
-        run.process.send_signal(number)
-        assert run.ended() == 128 + number
+        run.process.terminate()
+        assert run.ended() == 128 + signal.SIGTERM
         worker.wait(60)
-        assert f"stopped by {number.name}" in run.told
+        assert "stopped by SIGTERM" in run.told
         assert not (run.out / "manifest.json").exists()
         assert list((run.out / ".medi").rglob("*.tmp")) == []
         assert cluster.remaining_processes_alive()

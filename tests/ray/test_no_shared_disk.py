@@ -1,4 +1,7 @@
-"""A worker that sees nothing of the driver's disk: its files are brought, its results are handed back."""
+"""A worker that sees nothing of the driver's disk: its files are brought, its results are handed back.
+
+The dataset is split there, too, into pieces that are tasks of their own.
+"""
 
 import json
 import os
@@ -65,7 +68,7 @@ def test_files_are_brought_and_results_handed_back(tmp_path: Path) -> None:
         run = Building(
             tmp_path / "driver" / "out", team.cache, "--sources", "our_team/tickets", "--pipeline", "plain",
             "--content", team.content, "--data", f"file://{team.data}", "--exclude-eval", excluded,
-            "--executor", "ray", "--address", cluster.address,
+            "--executor", "ray", "--address", cluster.address, "--split-above", 1000,
         )  # fmt: skip
         assert run.ended() == 0, run.told
     assert differing(run.out, tmp_path / "local") == []
