@@ -31,8 +31,8 @@ def on_a_cluster(
     speed = texts_per_second or (figures.speed.texts_per_second if figures.speed else None)
     if speed is None:
         raise OptionError(
-            f"{plan.pipeline.encoder.model} is not here to be timed; give --texts-per-second, of 100 tokens each, that a "
-            "node encodes"
+            f"{plan.pipeline.encoder.model} is not here to be timed; give --texts-per-second, of 100 tokens each, "
+            "that a node encodes"
         )
     if not figures.datasets:
         raise OptionError("no dataset has files here or elsewhere, so there is nothing to plan for a cluster")

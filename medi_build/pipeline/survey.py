@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 from medi_build.content.load import load_content
-from medi_build.errors import OutputError
+from medi_build.errors import OptionError, OutputError
 from medi_build.ingest.remotes import Remote, place_of
 from medi_build.ingest.sizes import ask
 from medi_build.pipeline.estimate import Estimate, estimate
@@ -43,6 +43,8 @@ def plan_of(options: BuildOptions) -> Plan:
         MediError: as `build` before any work.
     """
     check_options(options)
+    if isinstance(options.data, str):
+        raise OptionError(f"data is {options.data!r}: a plan looks at files in a folder; name one, or build at once")
     content = load_content(options.content)
     pipeline = pipeline_of(content, replace(options, allow_missing=True))
     return resolve(

@@ -134,12 +134,12 @@ def _licensed(adapted: AdaptResult, pipeline: Pipeline, ledger: Ledger) -> pa.Ta
 def opened_embedders() -> "Iterator[Callable[[Pipeline, str | None, Path], list[Embedder]]]":
     """What opens the encoders of a build in this process, each once; at the end they are closed and forgotten."""
     try:
-        yield _embedders
+        yield embedders
     finally:
         _opened.cache_clear()
 
 
-def _embedders(pipeline: Pipeline, device: str | None, vectors: Path) -> "list[Embedder]":
+def embedders(pipeline: Pipeline, device: str | None, vectors: Path) -> "list[Embedder]":
     """The encoder that mines, then the others that the pipeline's rule names, in its order."""
     return [_opened(spec, device, vectors) for spec in _specs(pipeline)]
 
@@ -207,7 +207,7 @@ def _mine(
     from medi_build.mine.run import Encoders, Run
 
     pipeline, options = job.pipeline, job.unit.card.options
-    embedder, *others = _embedders(pipeline, job.device, job.vectors)
+    embedder, *others = embedders(pipeline, job.device, job.vectors)
     for one, spec in zip((embedder, *others), _specs(pipeline), strict=True):
         one.progress = watcher.advance
         one.elsewhere = None if split is WHOLE else _elsewhere(job, spec, one, split)
