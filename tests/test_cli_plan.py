@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from medi_build.cli import app
+from medi_build.errors import OptionError
 from tests.commands import run_main
 from tests.loopback import Fault, Server, serving
 
@@ -90,6 +91,23 @@ def test_a_plan_as_json_and_a_server_that_does_not_tell(server: Server, tmp_path
     }
     assert (told["rows"], told["bytes"]["fetch"], told["files_of_unknown_size"]) == (135, sum(size.values()), 1)
     assert told["speed"] is None and told["seconds"] is None
+
+
+def test_a_plan_for_a_cluster(server: Server, tmp_path: Path) -> None:
+    ray = ("--executor", "ray", "--texts-per-second", 1, "--node-price", 3600)
+    told = plan(tmp_path, server, *ray)
+    assert "nodes    1: 0.08 h, 270.0" in told  # 135 rows of two texts
+    assert "nodes    64: 0.03 h" in told  # one dataset alone
+    found = json.loads(plan(tmp_path, server, *ray, "--split-above", 10, "--json"))["cluster"]
+    assert found["on"][-1]["hours"] == pytest.approx(270 / 3600 / 64, rel=1e-3)
+    assert json.loads(plan(tmp_path, server, "--json"))["cluster"] is None
+    for given, wrong in (
+        (("--executor", "ray"), "is not here to be timed; give --texts-per-second"),
+        (("--node-price", 2), "are for --executor ray"),
+    ):
+        done = CliRunner().invoke(app, ["plan", *map(str, [*arguments(tmp_path, server), *NO_ENCODER, *given])])
+        assert isinstance(done.exception, OptionError)
+        assert wrong in str(done.exception)
 
 
 @pytest.mark.parametrize("command", ["plan", "build"])

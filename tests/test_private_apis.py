@@ -29,6 +29,8 @@ ALLOWED = {
     # Where _load_model is not called any more, an int8 folder is refused with an error; the cap keeps that off. Without
     # _int_mm weights are expanded in every pass: tests/encode/test_int8.py.
     "medi_build.encode.int8": {"_load_model", "_int_mm"},
+    # Where it is not there any more, or not asked, Ray prints a screen of its own for each node that dies.
+    "medi_build.pipeline.executor.cluster": {"_private", "_worker_logs_enabled"},
 }
 PUBLIC = {"_replace", "_asdict", "_fields", "_make", "_exit"}
 """Documented, whatever their names look like: named tuples', and ``os._exit``."""

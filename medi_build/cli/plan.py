@@ -12,12 +12,24 @@ from urllib.parse import urlsplit
 import typer
 
 from medi_build.cli.console import CONSOLE, OUT
-from medi_build.cli.options import SAMPLES, ContentOption, DataOption, DeviceOption, Dtype, LicencePolicy, split_names
+from medi_build.cli.options import (
+    SAMPLES,
+    ContentOption,
+    DataOption,
+    DeviceOption,
+    Dtype,
+    ExecutorName,
+    LicencePolicy,
+    split_names,
+)
+from medi_build.cli.plan_cluster import lines, on_a_cluster
+from medi_build.errors import OptionError
 from medi_build.paths import cache_folder
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from medi_build.pipeline.cluster_plan import ClusterPlan, Node
     from medi_build.pipeline.estimate import DatasetEstimate, Estimate, Transfer
     from medi_build.pipeline.options import BuildOptions
     from medi_build.pipeline.plan import Plan
@@ -50,6 +62,15 @@ def plan_command(
     limit_per_dataset: Annotated[
         int | None, typer.Option(min=0, help="Most examples per dataset; 0 lifts every cap.")
     ] = None,
+    executor: Annotated[
+        ExecutorName, typer.Option(help="`ray`: tell, too, what 1 to 64 nodes like this machine would take.")
+    ] = ExecutorName.local,
+    split_above: Annotated[int | None, typer.Option(min=1, metavar="ROWS", help="As for `medi build`.")] = None,
+    texts_per_second: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Of 100 tokens, that a node encodes.  [default: what is measured here]"),
+    ] = None,
+    node_price: Annotated[float | None, typer.Option(min=0.0, help="Of a node for an hour, in any money.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="A line for each Super-NI task, too.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Everything as one JSON object.")] = False,
 ) -> None:
@@ -58,6 +79,8 @@ def plan_command(
     Servers are asked for sizes, and the encoder is timed for a few seconds if it is here. Rows are those before mining
     at most; their source is confirmed (a public reference), recalled (seen once, not at hand) or ours (our choice).
     Ends with 1 if a file cannot be had.
+
+    With --executor ray also what nodes like this machine would take, if each were as fast: hours, GB sent, disk, money.
 
     Example: `medi plan --pipeline medi --data raw`
     """
@@ -84,11 +107,16 @@ def plan_command(
     plan = plan_of(options)
     figures = timed(survey(plan, options.cache), plan, device)
     disks = rooms(figures, options.cache, options.out)
+    cluster = None
+    if executor == ExecutorName.ray:
+        cluster = on_a_cluster(figures, plan, device, texts_per_second, node_price, split_above)
+    elif split_above or texts_per_second or node_price:
+        raise OptionError("--split-above, --texts-per-second and --node-price are for --executor ray; add it")
     if json_:
-        print(_json(figures, plan, disks))
+        print(_json(figures, plan, disks, cluster))
     else:
         OUT.print(plan_table(figures, all_))
-        for line in summary(figures, plan, disks):
+        for line in [*summary(figures, plan, disks), *(lines(*cluster) if cluster else [])]:
             wrapped = fill(line, OUT.width, subsequent_indent=" " * 9, break_on_hyphens=False, break_long_words=False)
             OUT.print(wrapped, markup=False, highlight=False, soft_wrap=True)
     check_to_be_had(figures, leave_out=find_pipeline(load_content(content), pipeline).allow_missing)
@@ -102,7 +130,6 @@ def before_build(plan: "Plan", options: "BuildOptions", yes: bool) -> None:
         OutputError: the disk cannot hold what has to be fetched.
         OptionError: it is much, and nobody is there to ask.
     """
-    from medi_build.errors import OptionError
     from medi_build.pipeline.estimate import check_to_be_had
     from medi_build.pipeline.survey import check_rooms, rooms, survey, timed
 
@@ -264,7 +291,9 @@ def _gb(size: float) -> str:
     return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"
 
 
-def _json(figures: "Estimate", plan: "Plan", disks: Iterable["Room"]) -> str:
+def _json(
+    figures: "Estimate", plan: "Plan", disks: Iterable["Room"], cluster: "tuple[ClusterPlan, Node] | None"
+) -> str:
     import orjson
 
     from medi_build.encode.speed import TOKENS_PER_TEXT
@@ -311,5 +340,6 @@ def _json(figures: "Estimate", plan: "Plan", disks: Iterable["Room"]) -> str:
         "texts": figures.texts,
         "tokens_per_text_assumed": TOKENS_PER_TEXT,
         "seconds": figures.seconds,
+        "cluster": {**asdict(cluster[0]), "node": asdict(cluster[1])} if cluster else None,
     }
     return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()

@@ -85,7 +85,7 @@ class Encoder:
             "device": self.device.type,
             "engine": ENGINE_VERSION,
         }
-        self.identity = xxhash.xxh3_128_hexdigest(repr(sorted(self.about.items())).encode())
+        self.identity = identity_of(self.about)
         self._budget = Budget(self.device)
 
     @cached_property
@@ -232,3 +232,8 @@ def dtype_of(asked: str, device: torch.device) -> torch.dtype:
 def leaves_instruction_out(model: Any) -> bool:
     """Whether a model's pooling leaves the instruction out, as INSTRUCTOR's does."""
     return not all(getattr(module, "include_prompt", True) for module in model)
+
+
+def identity_of(about: dict[str, Any]) -> str:
+    """The identity that stands for what an encoder is (`Encoder.about`)."""
+    return xxhash.xxh3_128_hexdigest(repr(sorted(about.items())).encode())

@@ -59,6 +59,7 @@ class DatasetEstimate:
         transfers: what is fetched for it.
         rows: examples before mining at most; None if neither raw rows nor a cap are known.
         known: where that number comes from.
+        passages: candidates beside the rows' own, at most.
     """
 
     name: str
@@ -67,6 +68,7 @@ class DatasetEstimate:
     transfers: tuple[Transfer, ...]
     rows: int | None
     known: Known
+    passages: int = 0
 
     @property
     def own(self) -> tuple[Transfer, ...]:
@@ -183,12 +185,19 @@ def _passages(units: Sequence[Unit]) -> int:
     """
     gold, others = 0, [0]
     for unit in units:
-        options = unit.card.options
-        if options.adapter == "kilt":
-            held = _passages_held(unit)
-            gold += min(MAX_GOLD_PAGE_PASSAGES, held)
-            others.append(min(options.other_documents, held))
+        own, other = _passages_of(unit)
+        gold += own
+        others.append(other)
     return gold + max(others)
+
+
+def _passages_of(unit: Unit) -> tuple[int, int]:
+    """Passages of gold pages and of others that a dataset of KILT takes at most."""
+    options = unit.card.options
+    if options.adapter != "kilt":
+        return 0, 0
+    held = _passages_held(unit)
+    return min(MAX_GOLD_PAGE_PASSAGES, held), min(options.other_documents, held)
 
 
 def _passages_held(unit: Unit) -> int:
@@ -226,6 +235,7 @@ def _dataset(plan: Plan, unit: Unit, lacking: Sequence[Remote], transfers: Mappi
         transfers=tuple({remote.transfer: transfers[remote.transfer] for remote in lacking}.values()),
         rows=rows,
         known=known,
+        passages=sum(_passages_of(unit)),
     )
 
 

@@ -21,7 +21,8 @@ class BuildOptions:
         out: output folder; new, empty or of an earlier run of the same build.
         sources: names, globs, collections, ``all`` for what the pipeline names, ``-name`` to leave out.
         pipeline: the pipeline.
-        data: folder with ``super_ni/ kilt/ medmcqa/ embedding_training_data/`` inside.
+        data: folder with ``super_ni/ kilt/ medmcqa/ embedding_training_data/`` inside, or the URL of one, as fsspec
+            has it.
         content: folder with a team's own ``sources/ templates/ pipelines/``.
         cache: downloads, vectors and indexes; shared between builds.
         offline: never use the network.
@@ -36,15 +37,19 @@ class BuildOptions:
         limit_per_dataset: most examples per dataset; 0 lifts every cap.
         seed: in place of the pipeline's.
         batch_multiple: cut every dataset to a multiple of this many records.
-        locked: lock file, which tells everything but ``out``, ``data``, ``content``, ``cache``, ``offline``, ``device``
-            and ``jobs``; a build that would resolve to anything else is refused.
+        locked: lock file, which tells everything but ``out``, ``data``, ``content``, ``cache``, ``offline``,
+            ``device``, ``jobs``, ``executor`` and ``address``; a build that would resolve to anything else is refused.
         jobs: processes that build datasets, this one among them; with several GPUs at least one for each.
+        executor: "local" for this machine's processes, "ray" for the nodes of a Ray cluster.
+        address: of the cluster, "auto" or "HOST:PORT"; None starts Ray on this machine.
+        split_above: on a cluster, datasets of more examples or documents than this are handed out in pieces of so many
+            texts; None: each is built by one worker.
     """
 
     out: Path
     sources: tuple[str, ...] = ("all",)
     pipeline: str = "quickstart"
-    data: Path | None = None
+    data: Path | str | None = None
     content: Path | None = None
     cache: Path = field(default_factory=cache_folder)
     offline: bool = False
@@ -61,17 +66,26 @@ class BuildOptions:
     batch_multiple: int = 1
     locked: Path | None = None
     jobs: int = 1
+    executor: Literal["local", "ray"] = "local"
+    address: str | None = None
+    split_above: int | None = None
 
 
 def check_options(options: BuildOptions) -> None:
     """Raise `OptionError` for a number out of range or a cache that can be none."""
-    least = {"limit_per_dataset": 0, "seed": 0, "batch_multiple": 1, "jobs": 1}
+    least = {"limit_per_dataset": 0, "seed": 0, "batch_multiple": 1, "jobs": 1, "split_above": 1}
     for name, bound in least.items():
         value = getattr(options, name)
         if value is not None and value < bound:
             raise OptionError(f"{name} is {value}; it has to be at least {bound}")
     if options.seed is not None and options.seed > MAX_SEED:
         raise OptionError(f"seed is {options.seed}; it has to be at most {MAX_SEED}")
+    if options.executor == "local" and options.address is not None:
+        raise OptionError(f"address is {options.address!r}, which only --executor ray uses; leave one of them out")
+    if options.executor == "ray" and options.jobs != 1:
+        raise OptionError(
+            f"jobs is {options.jobs}: on Ray each CPU or GPU of the cluster builds a dataset; leave it out"
+        )
     try:
         options.cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -77,6 +77,7 @@ def resolve(
     data: Path | None,
     limit_per_dataset: int | None,
     downloads: Path,
+    listings: Listings | None = None,
 ) -> Plan:
     """Choose the datasets and find their files.
 
@@ -87,6 +88,7 @@ def resolve(
         data: the user's folder of raw files.
         limit_per_dataset: cap over all others; 0 lifts every cap.
         downloads: cache of downloads; a file in it counts as found.
+        listings: what is found in folders, where that is known already.
 
     Raises:
         ContentError: a pattern matches nothing.
@@ -102,7 +104,7 @@ def resolve(
         )
     folder = content.sample_data if pipeline.bundled_data and data is None else data
     units: list[Unit] = []
-    listings: Listings = {}
+    listings = {} if listings is None else listings
     left_out: dict[str, tuple[str, ...]] = {}
     not_commercial: dict[str, str] = {}
     for name in names:

@@ -15,7 +15,6 @@ from medi_build.dataset.folder import OutputFolder, open_output
 from medi_build.dataset.manifest import publish
 from medi_build.dataset.reader import Manifest, SidePrompts
 from medi_build.dataset.receipt import Basis, Receipt
-from medi_build.devices import devices
 from medi_build.embedding import Prompt
 from medi_build.errors import FetchError
 from medi_build.ingest.downloads import Downloads
@@ -25,7 +24,8 @@ from medi_build.ledger import Ledger
 from medi_build.pipeline import fingerprint
 from medi_build.pipeline.dedup import digests_before, drop_repeated
 from medi_build.pipeline.exclude_eval import Excluded, excluded_sets, opened_excluded
-from medi_build.pipeline.executor.local import LocalExecutor
+from medi_build.pipeline.executor.base import Executor
+from medi_build.pipeline.executor.choose import opened_executor
 from medi_build.pipeline.limits import check_something_left
 from medi_build.pipeline.lock import Lock, as_fetched
 from medi_build.pipeline.options import BuildOptions
@@ -72,21 +72,23 @@ def build(
     Raises:
         MediError: see `medi_build.errors`; the output folder never looks complete when it is not.
     """
+    from medi_build.encode.encoder import identity_of
+
     with closing(watcher or Silent()) as progress:
-        options, content, plan, lock = prepare(options)
+        options, content, plan, lock, urls = prepare(options, progress)
         pipeline = plan.pipeline
         if before:
             before(plan)
         progress.start(len(plan.units))
         with (
+            opened_executor(options, pipeline, urls, progress) as where,
             open_output(options.out) as output,
             opened_excluded(pipeline, output.work, progress) as excluded,
             opened_embedders() as opened,
             Downloads(remotes_lacking(plan), options.cache / "downloads", progress) as downloads,
         ):
-            encoders = opened(pipeline, options.device, options.cache / "vectors")
-            executor, device = _executor(options)
-            abouts = [one.encoder.about for one in encoders]
+            encoders = opened(pipeline, where.here, options.cache / "vectors")
+            abouts = where.encoders or [one.encoder.about for one in encoders]
             common = fingerprint.basis_of_build(
                 pipeline, abouts, options.batch_multiple, excluded.identity if excluded else ()
             )
@@ -96,7 +98,7 @@ def build(
                 common=common,
                 output=output,
                 options=options,
-                device=device,
+                device=where.device,
                 excluded=excluded,
                 # A card's promise is for its own pool, not for a handful of rows; a lock file tells what comes out.
                 check_mining_loss=options.limit_per_dataset is None and lock is None,
@@ -106,7 +108,9 @@ def build(
             if lock is not None:
                 lock.check({one.unit.card.name: one.basis for one in there})
                 coming = map(partial(_locked, lock), coming)
-            receipts, seconds = _Units(output, pipeline.dedup, executor, progress).build(there, coming, len(plan.units))
+            receipts, seconds = _Units(output, pipeline.dedup, where.executor, progress).build(
+                there, coming, len(plan.units)
+            )
             downloads.check()
             if pipeline.dedup:
                 receipts = drop_repeated(output, receipts, pipeline.rows_per_shard, options.batch_multiple)
@@ -114,7 +118,7 @@ def build(
             manifest = publish(
                 output,
                 pipeline,
-                encoders[0].encoder.identity,
+                identity_of(abouts[0]),
                 _prompts(pipeline, encoders),
                 receipts,
                 _cards(content, receipts, options.cache / "downloads"),
@@ -168,14 +172,6 @@ def _prompts(pipeline: Pipeline, encoders: "Sequence[Embedder]") -> dict[str, Si
     }
 
 
-def _executor(options: BuildOptions) -> tuple[LocalExecutor, str | None]:
-    """Where datasets are built, and the device that each process there uses: of several GPUs each has its own."""
-    names = devices(options.device)
-    if len(names) == 1:
-        return LocalExecutor(options.jobs), options.device
-    return LocalExecutor(max(options.jobs, len(names)), range(len(names))), "cuda:0"
-
-
 def _job(
     unit: Unit,
     pipeline: Pipeline,
@@ -200,13 +196,14 @@ def _job(
         device=device,
         batch_multiple=options.batch_multiple,
         check_mining_loss=check_mining_loss,
+        split_above=options.split_above,
     )
 
 
 class _Units:
     """The datasets of one build, of which some may have been finished by an earlier run."""
 
-    def __init__(self, output: OutputFolder, dedup: bool, executor: LocalExecutor, progress: Silent) -> None:
+    def __init__(self, output: OutputFolder, dedup: bool, executor: Executor, progress: Silent) -> None:
         self._output, self._dedup, self._executor, self._progress = output, dedup, executor, progress
         self._receipts: dict[int, Receipt] = {}
         self._seconds: dict[str, float] = {}
@@ -259,7 +256,8 @@ class _Units:
         self._progress.finish(receipt.dataset, receipt.rows, 0.0, resumed=True)
 
     def _map(self, jobs: Iterable[UnitJob], most: int) -> None:
-        with closing(self._executor.map(partial(build_unit, watcher=self._progress), jobs, most)) as results:
+        work = partial(build_unit, watcher=self._progress, share=self._executor.share)
+        with closing(self._executor.map(work, jobs, most)) as results:
             for _, receipt, took in results:
                 self._output.commit(receipt)
                 self._receipts[receipt.task_id], self._seconds[receipt.dataset] = receipt, took

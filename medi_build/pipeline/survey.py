@@ -1,19 +1,21 @@
 """What a build is expected to take here: the servers are asked, the encoder is timed, the disks are looked at."""
 
 import shutil
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
 from medi_build.content.load import load_content
-from medi_build.errors import OutputError
+from medi_build.errors import OptionError, OutputError
 from medi_build.ingest.remotes import Remote, place_of
 from medi_build.ingest.sizes import ask
 from medi_build.pipeline.estimate import Estimate, estimate
 from medi_build.pipeline.options import BuildOptions, check_options, pipeline_of
 from medi_build.pipeline.plan import Plan, remotes_lacking, resolve
 
+_TIMED_QUERIES, _TIMED_CORPUS = 2048, 32768
 _UNFINISHED = ("*.part", "*.incomplete")
 
 
@@ -41,6 +43,8 @@ def plan_of(options: BuildOptions) -> Plan:
         MediError: as `build` before any work.
     """
     check_options(options)
+    if isinstance(options.data, str):
+        raise OptionError(f"data is {options.data!r}: a plan looks at files in a folder; name one, or build at once")
     content = load_content(options.content)
     pipeline = pipeline_of(content, replace(options, allow_missing=True))
     return resolve(
@@ -75,6 +79,27 @@ def timed(figures: Estimate, plan: Plan, device: str | None) -> Estimate:
     from medi_build.encode.speed import measure
 
     return replace(figures, speed=measure(plan.pipeline.encoder, device))
+
+
+def scores_per_second(dimension: int, device: str | None) -> float:
+    """How many inner products an exact search for the 10 best makes in a second here: the better of two.
+
+    Raises:
+        OptionError: there is no such device.
+    """
+    import numpy as np
+
+    from medi_build.devices import devices
+    from medi_build.search.dense import topk
+
+    drawn = np.random.default_rng(0).standard_normal((_TIMED_CORPUS, dimension), dtype=np.float32)
+    corpus = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float16)
+    took = []
+    for _ in range(2):
+        begin = time.perf_counter()
+        topk(corpus[:_TIMED_QUERIES], corpus, 10, device=devices(device)[0])
+        took.append(time.perf_counter() - begin)
+    return _TIMED_QUERIES * _TIMED_CORPUS / min(took)
 
 
 def rooms(figures: Estimate, cache: Path, out: Path) -> list[Room]:

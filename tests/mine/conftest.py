@@ -12,6 +12,7 @@ from medi_build.embedding import Embedded
 from medi_build.ledger import Ledger
 from medi_build.mine.by_kind import mine
 from medi_build.mine.run import Encoders, Run
+from medi_build.share import WHOLE
 
 DIMENSIONS = 64
 
@@ -48,9 +49,9 @@ def documents(rows):
     return pa.table({"id": list(ids), "text": list(texts), "groups": list(groups)}, schema=DOCUMENTS)
 
 
-def mined(*tables, kind, rule, embed, seed, ledger, others=None, instructions=(None, None), device="cpu", **options):
+def mined(*tables, kind, rule, embed, seed, ledger, others=None, instructions=(None, None), split=WHOLE, **options):
     """What `mine` finds in examples and documents."""
-    encoders, run = Encoders(embed, others or {}, instructions), Run(rule, seed, ledger, device)
+    encoders, run = Encoders(embed, others or {}, instructions), Run(rule, seed, ledger, split=split)
     return mine(*tables, kind=kind, encoders=encoders, run=run, **options)
 
 

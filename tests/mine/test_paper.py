@@ -8,20 +8,22 @@ from hypothesis import strategies as st
 from medi_build.content.mining_rule import MiningRule
 from medi_build.dataset.schema import MINED
 from medi_build.ledger import Ledger
+from medi_build.share import WHOLE, Split
 from tests.mine import reference
 from tests.mine.conftest import embed, examples, mined_table
 
 WORDS = ["red fox", "red box", "blue fox", "blue sea", "green tea", "green sea", "a fox", "tea"]
 PAPER = MiningRule(preset="paper")
+SPLITS = [WHOLE, Split(map, 1), Split(map, 5)]
 
 texts = st.sampled_from([f"{a} and {b}" for a in WORDS for b in WORDS[:3]])
 labelled = st.fixed_dictionaries({"query": texts, "labels": st.lists(st.sampled_from("ABC"), max_size=2, unique=True)})
 answered = st.fixed_dictionaries({"query": texts, "answers": st.lists(st.sampled_from(WORDS), max_size=2, unique=True)})
 
 
-def run(rows, kind, rule=PAPER, seed=1):
+def run(rows, kind, rule=PAPER, seed=1, split=WHOLE):
     ledger = Ledger("toy", read=len(rows), adapted=len(rows))
-    table = mined_table(examples(rows), None, kind=kind, rule=rule, embed=embed, seed=seed, ledger=ledger)
+    table = mined_table(examples(rows), None, kind=kind, rule=rule, embed=embed, seed=seed, ledger=ledger, split=split)
     assert table.schema == MINED
     ledger.written = table.num_rows
     ledger.check()
@@ -36,16 +38,16 @@ def check_against(expected, table, ledger):
 
 
 @settings(max_examples=60)
-@given(st.lists(labelled, max_size=12))
-def test_labels_equal_the_plain_version(rows):
-    table, ledger = run(rows, "classification")
+@given(st.lists(labelled, max_size=12), st.sampled_from(SPLITS))
+def test_labels_equal_the_plain_version(rows, split):
+    table, ledger = run(rows, "classification", split=split)
     check_against(reference.by_label(rows, embed), table, ledger)
 
 
 @settings(max_examples=60)
-@given(st.lists(answered, max_size=12))
-def test_outputs_equal_the_plain_version(rows):
-    table, ledger = run(rows, "text2text")
+@given(st.lists(answered, max_size=12), st.sampled_from(SPLITS))
+def test_outputs_equal_the_plain_version(rows, split):
+    table, ledger = run(rows, "text2text", split=split)
     check_against(reference.by_output(rows, embed), table, ledger)
 
 

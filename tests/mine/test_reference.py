@@ -12,7 +12,9 @@ from medi_build.content.mining_rule import MiningRule
 from medi_build.embedding import Embedded
 from medi_build.ledger import Ledger
 from medi_build.mine import negatives, ranker
+from medi_build.search import parts
 from medi_build.search.ranking import Ranking
+from medi_build.share import Split
 from tests.mine import reference
 from tests.mine.conftest import documents, examples, mined_table, text_id
 
@@ -114,12 +116,13 @@ def knobs(draw):
     return {**chosen, "cross_encoder": "judge"} if JUDGED & chosen.keys() else chosen
 
 
-def both(rows, docs, rule, instructions, symmetric, verified, seed):
-    """What mining finds and what the plain version finds: rows, drops and notes of each."""
+def both(rows, docs, rule, instructions, symmetric, verified, seed, part):
+    """What mining finds, by parts of so many candidates, and what the plain version finds: rows, drops and notes."""
     ledger, seen = Ledger("toy", read=len(rows), adapted=len(rows)), []
     options = {"instructions": instructions, "symmetric": symmetric, "verified_negatives": verified, "seed": seed}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(negatives, "ROWS_AT_ONCE", 5)
+        patch.setattr(parts, "QUERIES_AT_ONCE", 7)
         patch.setattr(negatives, "load_cross_encoder", lambda name: judged)
         patch.setattr(negatives, "build_ranker", lambda context: seen.append(ranker.build_ranker(context)) or seen[0])
         table = mined_table(
@@ -130,6 +133,7 @@ def both(rows, docs, rule, instructions, symmetric, verified, seed):
             embed=ENCODERS[""],
             others=ENCODERS,
             ledger=ledger,
+            split=Split(map, part),
             **options,
         ).to_pylist()
     ledger.written = len(table)
@@ -166,14 +170,17 @@ def both(rows, docs, rule, instructions, symmetric, verified, seed):
     instructions=st.sampled_from([(None, None), ("Q: ", "D: "), ("Q: ", None)]),
     symmetric=st.booleans(),
     verified=st.booleans(),
+    part=st.sampled_from([1, 3, 8, 1000]),
 )
-def test_all_knobs_together_equal_the_plain_version(chosen, seed, size, beside, instructions, symmetric, verified):
+def test_all_knobs_together_equal_the_plain_version(
+    chosen, seed, size, beside, instructions, symmetric, verified, part
+):
     try:
         rule = MiningRule(**chosen)
     except ValueError:
         assume(False)
     rows, docs = collection(seed, size, beside)
-    (table, ledger), (wanted, plain) = both(rows, docs, rule, instructions, symmetric, verified, seed % 7)
+    (table, ledger), (wanted, plain) = both(rows, docs, rule, instructions, symmetric, verified, seed % 7, part)
     found = [
         (
             row["row"],

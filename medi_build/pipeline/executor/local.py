@@ -17,23 +17,17 @@ from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.queues import SimpleQueue
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from medi_build.errors import WorkerError
+from medi_build.pipeline.executor.base import Finished
+from medi_build.share import Share
 from medi_build.waiting import next_of
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 AHEAD = 2
 """Items that each other process has been given and not given back, so that it never waits for the next one."""
-
-
-class Finished(NamedTuple, Generic[Result]):
-    """One item that is done: its place among the items, what came of it, and the seconds that it took."""
-
-    place: int
-    result: Result
-    seconds: float
 
 
 class LocalExecutor:
@@ -47,6 +41,7 @@ class LocalExecutor:
 
     def __init__(self, jobs: int = 1, gpus: Sequence[int] = ()) -> None:
         self.jobs, self.gpus = jobs, gpus
+        self.share: Share | None = None
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item], count: int) -> Generator[Finished[Result]]:
         """Yield what comes of each item as it is done, in whatever order that is.

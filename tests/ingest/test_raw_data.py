@@ -1,0 +1,116 @@
+"""Raw files by URL: what a build needs is fetched, once, and again only what has changed there."""
+
+import os
+import shutil
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from medi_build.errors import FetchError, MediError, MissingInputError, OptionError
+from medi_build.ingest.raw_data import raw_data
+from medi_build.pipeline.options import BuildOptions
+from medi_build.pipeline.run import build
+from medi_build.progress import Silent
+from tests.conftest import ROOT
+
+SAMPLES = ROOT / "sources" / "sample_data"
+SOURCES = ("embedding_training_data/sample_faq", "embedding_training_data/sample_search")
+
+
+def built(out: Path, data: Path | str) -> dict[str, bytes]:
+    cache = out.parent / "cache"
+    build(BuildOptions(out, SOURCES, data=data, cache=cache, offline=True))
+    return {path.name: path.read_bytes() for path in sorted(out.rglob("*.*")) if path.is_file()}
+
+
+def test_a_url_gives_what_the_folder_gives(tmp_path: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.put(f"{SAMPLES}/", "/raw/", recursive=True)
+    try:
+        assert built(tmp_path / "url", "memory://raw") == built(tmp_path / "folder", SAMPLES)
+    finally:
+        memory.rm("/raw", recursive=True)
+    fetched = [path.name for path in (tmp_path / "cache" / "data").rglob("*") if path.is_file()]
+    assert sorted(fetched) == [".fetched.json", "sample_faq.jsonl", "sample_search.jsonl"]
+
+
+class Counting(Silent):
+    """Hears how many bytes came."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def downloaded(self, done: int, total: int) -> None:
+        self.bytes = done
+
+
+def fetched(url: Path, cache: Path, *names: str) -> tuple[Path, int]:
+    """The folder, and the bytes that had to be fetched of some files in it."""
+    counting = Counting()
+    raw = raw_data(f"file://{url}", cache, ["source"], counting)
+    assert raw.folder is not None
+    found = [path for ones in raw.listings[raw.folder / "source"].values() for _, path in ones if path.name in names]
+    raw.fetch(found)
+    return raw.folder / "source", counting.bytes
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Path:
+    folder = tmp_path / "store" / "source"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a.jsonl").write_text("first")
+    (folder / "deep" / "b.jsonl").write_text("second")
+    (folder / ".hidden.jsonl").write_text("no")
+    return folder.parent
+
+
+def test_only_what_is_new_or_changed_is_fetched(tmp_path: Path, url: Path) -> None:
+    cache = tmp_path / "cache"
+    folder, count = fetched(url, cache, "a.jsonl", ".hidden.jsonl")
+    assert (count, [path.name for path in folder.iterdir()]) == (5, ["a.jsonl"])
+    assert fetched(url, cache, "a.jsonl", "b.jsonl")[1] == 6
+    assert (folder / "deep" / "b.jsonl").read_text() == "second"
+    (url / "source" / "a.jsonl").write_text("other")
+    os.utime(url / "source" / "a.jsonl", (1, 1))
+    assert fetched(url, cache, "a.jsonl", "b.jsonl")[1] == 5
+    assert (folder / "a.jsonl").read_text() == "other"
+    shutil.rmtree(url / "source" / "deep")
+    fetched(url, cache)
+    assert not (folder / "deep" / "b.jsonl").exists()
+
+
+def test_a_broken_transfer_leaves_what_was_there(tmp_path: Path, url: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = fetched(url, tmp_path / "cache", "a.jsonl")
+    (url / "source" / "a.jsonl").write_text("changed")
+
+    def break_off(self: object, source: str, target: str) -> None:
+        Path(target).write_text("chan")
+        raise ConnectionResetError("the line is dead")
+
+    monkeypatch.setattr("fsspec.implementations.local.LocalFileSystem.get_file", break_off)
+    with pytest.raises(FetchError, match=r"source/a\.jsonl: cannot be read .*the line is dead"):
+        fetched(url, tmp_path / "cache", "a.jsonl")
+    assert (folder / "a.jsonl").read_text() == "first"
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "message"),
+    [
+        ("file:///nowhere/at/all", FetchError, "cannot be read .*FileNotFoundError"),
+        ("nosuch://bucket/raw", FetchError, "cannot be read .*nosuch"),
+        ("https://me:geheim123@host/raw", OptionError, "holds a user name or a password"),
+        ("http://127.0.0.1:9/raw?token=geheim123", FetchError, "cannot be read"),
+    ],
+)
+def test_a_url_that_gives_nothing_is_one_error(tmp_path: Path, url: str, error: type[MediError], message: str) -> None:
+    with pytest.raises(error, match=message) as caught:
+        build(BuildOptions(tmp_path / "out", SOURCES, data=url, cache=tmp_path / "cache"))
+    assert "geheim" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    with pytest.raises(MissingInputError, match="holds no file"):
+        raw_data(f"file://{tmp_path / 'raw'}", tmp_path / "cache", [], Silent())

@@ -1,0 +1,88 @@
+"""Files brought to a node: each once, whole, and under the names that they have on the driver."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from medi_build.errors import InputError
+from medi_build.files import file_digest
+from medi_build.pipeline.executor.bring import Wanted, blocks_of, seen_here
+
+
+def wanted(path: Path, text: str, url: str = "") -> Wanted:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return Wanted(path, path.stat().st_size, file_digest(path), url)
+
+
+class Driver:
+    """Hands over files that were moved away from where they were."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.asked = root, list[str]()
+
+    def __call__(self, path: str) -> Iterator[bytes]:
+        self.asked.append(path)
+        return blocks_of(str(self.root / path.lstrip("/")))
+
+
+def moved(one: Wanted, root: Path) -> None:
+    target = root / str(one.path).lstrip("/")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    one.path.rename(target)
+
+
+def test_what_is_there_is_taken_where_it_is(tmp_path: Path) -> None:
+    driver, one = Driver(tmp_path), wanted(tmp_path / "raw" / "a.jsonl", "[]")
+    assert seen_here([one], tmp_path / "cache", driver) == (tmp_path / "raw", tmp_path / "raw")
+    assert driver.asked == []
+
+
+def test_what_is_not_there_is_brought_once(tmp_path: Path) -> None:
+    driver, raw = Driver(tmp_path / "driver"), tmp_path / "raw"
+    files = [wanted(raw / "x" / "a.jsonl", "a"), wanted(raw / "y" / "a.jsonl", "b"), wanted(raw / "z.json", "c")]
+    moved(files[0], driver.root)
+    moved(files[1], driver.root)
+    for _ in range(2):
+        top, seen = seen_here(files, tmp_path / "cache", driver)
+        assert top == raw
+        assert [(seen / one.path.relative_to(top)).read_text() for one in files] == ["a", "b", "c"]
+    assert driver.asked == [str(files[0].path), str(files[1].path)]
+
+
+def test_another_file_of_that_name_and_size_is_not_taken(tmp_path: Path) -> None:
+    driver, one = Driver(tmp_path / "driver"), wanted(tmp_path / "raw" / "a.jsonl", "right")
+    moved(one, driver.root)
+    one.path.write_text("wrong")
+    _, seen = seen_here([one], tmp_path / "cache", driver)
+    assert (seen / "a.jsonl").read_text() == "right"
+
+
+def test_damage_in_the_cache_is_brought_anew(tmp_path: Path) -> None:
+    driver, one = Driver(tmp_path / "driver"), wanted(tmp_path / "raw" / "a.jsonl", "right")
+    moved(one, driver.root)
+    seen_here([one], tmp_path / "cache", driver)
+    (tmp_path / "cache" / "files" / one.sha256).write_text("wrong")
+    _, seen = seen_here([one], tmp_path / "cache", driver)
+    assert (seen / "a.jsonl").read_text() == "right"
+
+
+@pytest.mark.parametrize("content", ["right", "wrong"])
+def test_the_url_comes_first_if_it_gives_what_was_to_come(tmp_path: Path, content: str) -> None:
+    (tmp_path / "store.jsonl").write_text(content)
+    one = wanted(tmp_path / "raw" / "a.jsonl", "right", f"file://{tmp_path / 'store.jsonl'}")
+    driver = Driver(tmp_path / "driver")
+    moved(one, driver.root)
+    _, seen = seen_here([one], tmp_path / "cache", driver)
+    assert (seen / "a.jsonl").read_text() == "right"
+    assert driver.asked == ([] if content == "right" else [str(one.path)])
+
+
+def test_what_changed_meanwhile_is_no_input(tmp_path: Path) -> None:
+    driver, one = Driver(tmp_path / "driver"), wanted(tmp_path / "raw" / "a.jsonl", "right")
+    moved(one, driver.root)
+    (driver.root / str(one.path).lstrip("/")).write_text("wrong")
+    with pytest.raises(InputError, match=r"raw/a.jsonl: was changed while the build runs"):
+        seen_here([one], tmp_path / "cache", driver)
+    assert [path for path in (tmp_path / "cache" / "files").iterdir() if path.suffix != ".lock"] == []

@@ -1,0 +1,79 @@
+"""A worker that sees nothing of the driver's disk: its files are brought, its results are handed back.
+
+The dataset is split there, too, into pieces that are tasks of their own.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import xxhash
+from ray.cluster_utils import Cluster
+
+from medi_build.files import file_digest
+from medi_build.pipeline.options import BuildOptions
+from medi_build.pipeline.run import build
+from tests.bad_input.team import Team
+from tests.ray.clusters import STORE_BYTES, Building, differing, environment, started
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode != 0,
+        reason="only root may hide a folder from a process",
+    ),
+]
+
+
+@contextmanager
+def node_without(hidden: Path, cluster: Cluster, cache: Path) -> Iterator[None]:
+    """A node that has an empty folder in place of one of the driver's."""
+    start = (
+        f"{sys.executable} -m ray.scripts.scripts start --block --address={cluster.address} --num-cpus=1 "
+        f"--object-store-memory={STORE_BYTES}"
+    )
+    command = f"mount -t tmpfs none {hidden} && exec {start}"
+    node = subprocess.Popen(
+        ["unshare", "-m", "sh", "-c", command],
+        env={**os.environ, **environment(MEDI_CACHE=str(cache))},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while len(cluster.global_state.node_table()) < 2:
+            assert node.poll() is None
+            time.sleep(0.1)
+        yield
+    finally:
+        node.terminate()
+        node.wait(60)
+
+
+def test_files_are_brought_and_results_handed_back(tmp_path: Path) -> None:
+    """Rows enough for files of several hundred kB; texts of an evaluation stay out."""
+    team = Team(tmp_path / "driver", tmp_path / "driver" / "cache")
+    rows = [[f"what is part {i}", f"part {i} is number {xxhash.xxh32_intdigest(str(i).encode())}"] for i in range(3000)]
+    (team.folder / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    excluded = tmp_path / "driver" / "evaluation.txt"
+    excluded.write_text("what is part 17\nwhat is part 170\n")
+    options = {"sources": ("our_team/tickets",), "pipeline": "plain", "content": team.content}
+    build(BuildOptions(tmp_path / "local", data=team.data, cache=team.cache, exclude_eval=(str(excluded),), **options))
+    with started(cpus=0) as cluster, node_without(tmp_path / "driver", cluster, tmp_path / "cache"):
+        run = Building(
+            tmp_path / "driver" / "out", team.cache, "--sources", "our_team/tickets", "--pipeline", "plain",
+            "--content", team.content, "--data", f"file://{team.data}", "--exclude-eval", excluded,
+            "--executor", "ray", "--address", cluster.address, "--split-above", 1000,
+        )  # fmt: skip
+        assert run.ended() == 0, run.told
+    assert differing(run.out, tmp_path / "local") == []
+    brought = {path.name for path in (tmp_path / "cache" / "ray" / "files").iterdir() if path.name[0] != "."}
+    assert file_digest(team.folder / "t.jsonl") in brought
+    assert len(brought) > 1  # the index of evaluation texts
+    assert list((tmp_path / "cache" / "ray" / "attempts").iterdir()) == []
+    assert max(path.stat().st_size for path in (run.out / ".medi" / "json").iterdir()) > 200_000
