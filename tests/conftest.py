@@ -23,7 +23,7 @@ def _has_gpu() -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, and say so, what needs a GPU, or the development data, where it is absent; in CI the data has to be there."""
+    """Skip, and say so, what needs a GPU or the development data where it is absent; CI has to have the data."""
     for item in items:
         if "gpu" in item.keywords and not _has_gpu():
             item.add_marker(pytest.mark.skipif(True, reason="needs a GPU"))

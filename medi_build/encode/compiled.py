@@ -42,7 +42,7 @@ class Compiled:
         rows, width = features["input_ids"].shape
         self._left -= self._operations * rows * width
         # One row, one token, and as many of one as of the other would each be compiled for themselves.
-        if self._left > 0 or rows == 1 or width == 1 or rows == width:
+        if self._left > 0 or rows == 1 or width in (1, rows):
             return self._as_it_is(features)
         try:
             if self._compiled is None:
@@ -53,11 +53,8 @@ class Compiled:
             raise
         except Exception as error:
             self._compiled, self._left = None, float("inf")
-            said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-            warnings.warn(
-                f"the encoder cannot be compiled here ({type(error).__name__}: {said}) and goes on as it is, more slowly",
-                stacklevel=2,
-            )
+            said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            warnings.warn(f"the encoder cannot be compiled here ({said}) and goes on as it is, slower", stacklevel=2)
         return self._as_it_is(features)
 
     def _as_it_is(self, features: dict[str, Any]) -> dict[str, Any]:

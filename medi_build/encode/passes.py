@@ -2,7 +2,7 @@
 
 On the CPU two rules make a text's vector independent of its companions. The padded width follows from the text's own
 length alone, and, where ``fixed`` is asked for, every pass of one width has the same number of rows, so that the same
-kernels run on the same shapes whatever else is being encoded. On a GPU passes are large and of one length (`plan_equal`).
+kernels run on the same shapes whatever else is being encoded. On a GPU passes are of one length (`plan_equal`).
 """
 
 from collections.abc import Generator

