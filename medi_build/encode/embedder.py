@@ -14,9 +14,12 @@ from medi_build.encode.engine import Progress
 from medi_build.encode.pair_tokens import TRUNCATED, UNALIGNED
 from medi_build.encode.segments import Keys
 from medi_build.encode.store import Lookup, VectorStore, keys_of
+from medi_build.encode.writing import writing
 
 CHUNK_TEXTS = 20_000
-"""Texts encoded between two commits to the store: what a kill can lose."""
+"""Texts encoded between two commits to the store: what a kill can lose, with what is being written."""
+CHUNK_TEXTS_CUDA = 200_000
+"""The same on a GPU, a minute or two of a large model: among so many there are enough texts of each length."""
 
 
 class Embedder:
@@ -54,13 +57,11 @@ class Embedder:
         missing = np.flatnonzero(~known.mask)
         if len(missing):
             known = self._widen(known)
-            for rows, encoded in self._encode(texts, first, missing, instruction, route):
-                known.vectors[rows], known.flags[rows] = encoded.vectors, encoded.flags
-                self.encoded += len(rows)
-                if self._store:
-                    self._store.put(
-                        self.encoder.identity, self.encoder.about, keys[rows], known.vectors[rows], known.flags[rows]
-                    )
+            with writing(self._store) as put:
+                for rows, encoded in self._encode(texts, first, missing, instruction, route):
+                    known.vectors[rows], known.flags[rows] = encoded.vectors, encoded.flags
+                    self.encoded += len(rows)
+                    put(self.encoder.identity, self.encoder.about, keys[rows], known.vectors[rows], known.flags[rows])
         flags = known.flags[inverse]
         return Embedded(
             known.vectors if len(keys) == len(texts) else known.vectors[inverse],
@@ -76,7 +77,8 @@ class Embedder:
         Yields:
             The chunk's part of ``missing``, and its vectors.
         """
-        chunks = [missing[start : start + CHUNK_TEXTS] for start in range(0, len(missing), CHUNK_TEXTS)]
+        size = CHUNK_TEXTS_CUDA if self.encoder.device.type == "cuda" else CHUNK_TEXTS
+        chunks = [missing[start : start + size] for start in range(0, len(missing), size)]
         chosen = [[texts[i] for i in first[chunk]] for chunk in chunks]
         start = 0
         with ThreadPoolExecutor(1) as ahead:
