@@ -61,10 +61,19 @@ class Mean(nn.Module):
 
 
 def transformer(shape: Shape, device: str) -> Transformer:
-    """Random weights, the same on every device; bfloat16 layers on a GPU."""
+    """Random weights, the same on every device unless the network is large; bfloat16 layers on a GPU."""
     torch.manual_seed(0)
+    with torch.device(device if shape.width > 512 else "cpu"):
+        made = Transformer(network(shape).eval()).to(device)
+    if torch.device(device).type == "cuda":
+        narrow_linears(made, torch.bfloat16, torch.device(device))
+    return made
+
+
+def network(shape: Shape) -> Any:
+    """A network of transformers."""
     if shape.kind == "t5":
-        network: Any = T5EncoderModel(
+        return T5EncoderModel(
             T5Config(
                 vocab_size=shape.words,
                 d_model=shape.width,
@@ -74,22 +83,17 @@ def transformer(shape: Shape, device: str) -> Transformer:
                 num_heads=shape.heads,
             )
         )
-    else:
-        network = BertModel(
-            BertConfig(
-                vocab_size=shape.words,
-                hidden_size=shape.width,
-                num_hidden_layers=shape.layers,
-                num_attention_heads=shape.heads,
-                intermediate_size=shape.inner,
-                max_position_embeddings=WINDOW,
-            ),
-            add_pooling_layer=False,
-        )
-    made = Transformer(network.eval()).to(device)
-    if torch.device(device).type == "cuda":
-        narrow_linears(made, torch.bfloat16, torch.device(device))
-    return made
+    return BertModel(
+        BertConfig(
+            vocab_size=shape.words,
+            hidden_size=shape.width,
+            num_hidden_layers=shape.layers,
+            num_attention_heads=shape.heads,
+            intermediate_size=shape.inner,
+            max_position_embeddings=WINDOW,
+        ),
+        add_pooling_layer=False,
+    )
 
 
 def replica(made: Transformer, bare: Any = None) -> Replica:

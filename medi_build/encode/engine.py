@@ -97,7 +97,7 @@ def run(
         EncoderError: a single text does not fit in a device's memory.
     """
     kind = replicas[0].device
-    if kind.type == "cpu" and not replicas[0].bare:
+    if kind.type == "cpu" and replicas[0].bare is None:
         passes = plan(tokens.lengths, how.window, budget.tokens, fixed=True)
     else:
         passes = plan_equal(tokens.lengths, how.window, budget.tokens)
@@ -204,7 +204,7 @@ def _forward(replica: Replica, how: Arithmetic, padded: _Padded, *, bare: bool) 
     mask = torch.from_numpy(padded.mask).to(device)
     features: Features = {"input_ids": torch.from_numpy(padded.ids).to(device)}
     with torch.autocast(device.type, how.dtype, enabled=narrow):
-        if bare and replica.bare:
+        if bare and replica.bare is not None:
             features = replica.bare(features)
         else:
             features = transformer({**features, "attention_mask": mask})
