@@ -102,7 +102,7 @@ def _lines(part: Part, device: str, small: bool, end: float) -> Iterator[Line]:
     """What a part measures, from a process of its own; what ends it too early is a line of its own."""
     begin = time.monotonic()
     stop = min(begin + part.budget, end)
-    context = multiprocessing.get_context("spawn")  # no copy of this process, so that nothing of CUDA is shared
+    context = _context(device)
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=_run, args=(part.name, device, small, send))
     process.start()
@@ -120,6 +120,15 @@ def _lines(part: Part, device: str, small: bool, end: float) -> Iterator[Line]:
         process.kill()
         process.join()
     yield {"what": "the whole part", "value": time.monotonic() - begin, "unit": "s"}
+
+
+def _context(device: str) -> Any:
+    """Processes that share nothing of CUDA with this one; on the CPU some that have the slow imports already."""
+    if device == "cuda" or "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch._dynamo", "benchmarks.gpu_parts.networks"])
+    return context
 
 
 def _run(name: str, device: str, small: bool, send: Connection) -> None:
