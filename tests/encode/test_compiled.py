@@ -12,10 +12,13 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from medi_build.content.pipelines import EncoderSpec
+from medi_build.encode import embedder as embedder_module
 from medi_build.encode import engine
 from medi_build.encode.compiled import PAYS_FROM, Compiled, is_free_of_masks, layers_of
+from medi_build.encode.embedder import open_embedder
 from medi_build.encode.encoder import Encoder
 from medi_build.encode.engine import Arithmetic, Budget, Replica
+from medi_build.encode.instructor import Instructor
 from medi_build.encode.linears import refuse_int8
 from medi_build.encode.passes import EQUAL_FROM
 from medi_build.errors import EncoderError
@@ -72,6 +75,7 @@ def test_a_transformer_is_one_graph_for_all_shapes(saved: Callable[[str], nn.Mod
     assert len(graphs) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["T5", "Bert", "MPNet"])
 def test_compiled_layers_give_what_the_transformer_gives_and_leave_it_alone(
     saved: Callable[[str], nn.Module], kind: str
@@ -88,6 +92,7 @@ def test_compiled_layers_give_what_the_transformer_gives_and_leave_it_alone(
     assert all(layer._compiled_call_impl is None for layer in layers_of(transformer))
 
 
+@pytest.mark.slow
 def test_the_layers_of_a_deep_network_share_their_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CONFIGS, "Bert", {**CONFIGS["Bert"], "num_hidden_layers": 12})
     network, _ = network_of("Bert", 0)
@@ -136,6 +141,7 @@ def test_it_is_compiled_only_after_work_enough() -> None:
         assert (seconds * 400e12 > PAYS_FROM) == (seconds == 100)
 
 
+@pytest.mark.slow
 def test_where_compiling_fails_it_says_so_once_and_goes_on() -> None:
     torch._dynamo.reset()
     transformer = Features(network_of("Bert", 0)[0].eval())
@@ -167,6 +173,7 @@ def test_out_of_memory_is_not_taken_for_a_failed_compile() -> None:
             embedded(compiled, 4, 9)
 
 
+@pytest.mark.slow
 def test_the_passes_of_a_gpu_give_the_vectors_of_the_cpus(tiny_t5: Path) -> None:
     torch._dynamo.reset()
     encoder = Encoder(EncoderSpec(model=str(tiny_t5), dtype="float32"), "cpu")
@@ -210,6 +217,51 @@ def test_int8_layers_of_torch_ao_are_refused_on_a_gpu(tiny_t5: Path) -> None:
         EncoderError, match=r"tiny: has int8 layers of torch\.ao .*the device is 'cuda:1'; pass device='cpu'"
     ):
         refuse_int8(model, torch.device("cuda:1"), "tiny")
+
+
+class OnGpu(Instructor):
+    """One that says that it is on a GPU."""
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cuda")
+
+
+def test_they_are_refused_before_anything_is_computed(tiny_t5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = torch.ao.quantization.quantize_dynamic(
+            SentenceTransformer(str(tiny_t5), device="cpu"), {nn.Linear}, torch.qint8
+        )
+    monkeypatch.setattr("medi_build.encode.encoder.load_any", lambda *_, **__: model)
+    encoder = Encoder(EncoderSpec(model=str(tiny_t5), dtype="float32"), "cpu")
+    encoder.device = torch.device("cuda")
+    on_gpu = OnGpu(modules=list(model), device="cpu")
+    for encode in (encoder.encode, on_gpu.encode, on_gpu.encode_counted):
+        with pytest.raises(EncoderError, match=r"int8 layers of torch\.ao .* the device is 'cuda'"):
+            encode([("", "text")] if encode == on_gpu.encode_counted else ["text"])
+
+
+@pytest.mark.slow
+def test_an_embedder_does_all_that_it_does_on_a_gpu(
+    tiny_t5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CPU in the place of the GPU: large chunks, passes of one length, layers compiled after some work."""
+    torch._dynamo.reset()
+    texts = [f"crate {number % 1000:03}" for number in range(1000)] + [f"{number} boats" * 3 for number in range(100)]
+    wanted = open_embedder(EncoderSpec(model=str(tiny_t5), dtype="float32"), "cpu")(texts).vectors
+    monkeypatch.setattr(embedder_module, "CHUNK_TEXTS", 1)
+    monkeypatch.setattr(embedder_module, "CHUNK_TEXTS_CUDA", 900)
+    embed = open_embedder(EncoderSpec(model=str(tiny_t5), dtype="float32"), "cpu", tmp_path)
+    assert isinstance(embed.encoder.model, SentenceTransformer)
+    _ = embed.encoder._replicas
+    embed.encoder.device = torch.device("cuda")
+    (replica,) = embed.encoder._engines
+    assert isinstance(replica.bare, Compiled)
+    replica.bare._backend, replica.bare._left = "eager", 1.0
+    assert np.abs(embed(texts).vectors.astype(np.float32) - wanted).max() < 1e-3
+    assert replica.bare._compiled is not None
+    assert len(list(tmp_path.glob("*/*.arrow"))) == 2
 
 
 @pytest.mark.gpu
