@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from medi_build.arrays import Ints
+from medi_build.arrays import Ints, Vectors
 from medi_build.content.pipelines import EncoderSpec
 from medi_build.embedding import Embedded, Prompt, Side
 from medi_build.encode.encoder import Encoded, Encoder
@@ -57,11 +58,11 @@ class Embedder:
         missing = np.flatnonzero(~known.mask)
         if len(missing):
             known = self._widen(known)
-            with writing(self._store) as put:
+            with writing(self._keep) as keep:
                 for rows, encoded in self._encode(texts, first, missing, instruction, route):
                     known.vectors[rows], known.flags[rows] = encoded.vectors, encoded.flags
                     self.encoded += len(rows)
-                    put(self.encoder.identity, self.encoder.about, keys[rows], known.vectors[rows], known.flags[rows])
+                    keep(keys[rows], known.vectors[rows], known.flags[rows])
         flags = known.flags[inverse]
         return Embedded(
             known.vectors if len(keys) == len(texts) else known.vectors[inverse],
@@ -88,6 +89,11 @@ class Embedder:
                 tokens, upcoming = upcoming.result(), next(jobs, upcoming)
                 yield chunk, self.encoder.encode_tokens(tokens, part, progress=self._shifted(start, len(missing)))
                 start += len(chunk)
+
+    def _keep(self, keys: Keys, vectors: Vectors, flags: npt.NDArray[np.uint8]) -> None:
+        """Put vectors into the store, if there is one."""
+        if self._store:
+            self._store.put(self.encoder.identity, self.encoder.about, keys, vectors, flags)
 
     def _look_up(self, keys: Keys) -> Lookup:
         if self._store:

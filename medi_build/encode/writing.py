@@ -1,4 +1,4 @@
-"""Vectors written to a store while the next ones are made."""
+"""What was made is written by a thread of its own, while the next is made."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -6,35 +6,28 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from medi_build.encode.store import VectorStore
-
 _WAITING = 2
-"""Puts that are under way or wait; one more waits for the first of them, so that memory stays bounded."""
+"""Calls that are under way or wait; one more waits for the first of them, so that memory stays bounded."""
 
 
 @contextmanager
-def writing(store: VectorStore | None) -> Iterator[Callable[..., None]]:
-    """Yield what takes the arguments of `VectorStore.put` and puts them in a thread of its own, in order.
+def writing(write: Callable[..., None]) -> Iterator[Callable[..., None]]:
+    """Yield what takes the arguments of ``write`` and calls it in a thread of its own, one call after the other.
 
-    The arrays must not change any more. At the end of the block everything is on disk, also where the block failed.
-
-    Args:
-        store: None keeps nothing.
+    What it is given must not change any more. At the end of the block all calls have been made, also where the block
+    failed.
 
     Raises:
-        StoreError: of an earlier put, by a later one or at the end; after it nothing more is written.
+        Exception: that of an earlier call, by a later one or at the end; those after it are not made.
     """
-    if store is None:
-        yield lambda *_: None
-        return
     waiting: deque[Future[None]] = deque()
 
-    def put(*what: Any) -> None:
+    def later(*what: Any, **how: Any) -> None:
         _wait(waiting, _WAITING - 1)
-        waiting.append(thread.submit(store.put, *what))
+        waiting.append(thread.submit(write, *what, **how))
 
     with ThreadPoolExecutor(1, "medi-store") as thread:  # which waits for what is left where the block failed
-        yield put
+        yield later
         _wait(waiting, 0)
 
 

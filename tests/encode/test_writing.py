@@ -39,7 +39,7 @@ def one(number: int) -> tuple[str, dict[str, str], np.ndarray, np.ndarray, np.nd
 
 def test_puts_are_made_in_order_behind_the_caller_who_waits_only_for_all_but_two(tmp_path: Path) -> None:
     store = Held(tmp_path / "store")
-    with writing(store) as put:
+    with writing(store.put) as put:
         put(*one(1))
         put(*one(2))
         assert store.done == []
@@ -72,7 +72,7 @@ class Failing(VectorStore):
 def test_an_error_of_a_put_reaches_the_caller(tmp_path: Path, puts: int) -> None:
     store = Failing(tmp_path / "store", fails=2)
     made = 0
-    with pytest.raises(StoreError, match="the disk is full"), writing(store) as put:
+    with pytest.raises(StoreError, match="the disk is full"), writing(store.put) as put:
         for number in range(puts):
             put(*one(number))
             made += 1
@@ -82,16 +82,11 @@ def test_an_error_of_a_put_reaches_the_caller(tmp_path: Path, puts: int) -> None
 
 def test_what_was_put_before_an_error_of_the_caller_is_kept(tmp_path: Path) -> None:
     store = VectorStore(tmp_path / "store")
-    with pytest.raises(KeyboardInterrupt), writing(store) as put:
+    with pytest.raises(KeyboardInterrupt), writing(store.put) as put:
         put(*one(1))
         put(*one(2))
         raise KeyboardInterrupt
     assert store.get("ab", np.array([[1, 0], [2, 0], [3, 0]], np.uint64)).mask.tolist() == [True, True, False]
-
-
-def test_without_a_store_nothing_is_kept() -> None:
-    with writing(None) as put:
-        put(*one(1))
 
 
 KILLED = """
