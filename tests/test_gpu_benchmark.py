@@ -111,7 +111,7 @@ def test_a_part_that_fails_dies_or_hangs_is_told_and_the_others_go_on(tmp_path: 
     (tmp_path / "benchmarks" / "gpu.py").write_text(script)
     command = [sys.executable, str(tmp_path / "benchmarks" / "gpu.py"), "--small", "--json", str(tmp_path / "gpu.json")]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     lines = lines_of(tmp_path / "gpu.json")
     assert [line["part"] for line in lines if line["what"] == "first"] == list(bodies)
