@@ -16,11 +16,14 @@ from medi_build.encode.engine import Progress
 from medi_build.encode.pair_tokens import TRUNCATED, UNALIGNED
 from medi_build.encode.segments import Keys
 from medi_build.encode.store import Lookup, VectorStore, keys_of
+from medi_build.encode.writing import writing
 from medi_build.errors import EncoderError
 from medi_build.share import Split
 
 CHUNK_TEXTS = 20_000
-"""Texts encoded between two commits to the store: what a kill can lose."""
+"""Texts encoded between two commits to the store: what a kill can lose, with what is being written."""
+CHUNK_TEXTS_CUDA = 200_000
+"""The same on a GPU, a minute or two of a large model: among so many there are enough texts of each length."""
 
 
 class Block(NamedTuple):
@@ -122,7 +125,8 @@ class Embedder:
         keys, first, inverse = _distinct(keys_of(identity, f"{route}\0{instruction}" if route else instruction, texts))
         known = self._look_up(keys)
         missing = np.flatnonzero(~known.mask)
-        size = CHUNK_TEXTS if elsewhere is None else min(CHUNK_TEXTS, elsewhere.split.rows)
+        size = CHUNK_TEXTS_CUDA if self.encoder.device.type == "cuda" else CHUNK_TEXTS
+        size = size if elsewhere is None else min(size, elsewhere.split.rows)
         chunks = [missing[start : start + size] for start in range(0, len(missing), size)]
         chosen = ([texts[i] for i in first[chunk]] for chunk in chunks)
         if elsewhere is None:
@@ -130,11 +134,12 @@ class Embedder:
         else:
             blocks = (Block(part, instruction, route, identity) for part in chosen)
             made = self._told(elsewhere.split.share(elsewhere.encode, blocks), len(missing))
-        for rows, encoded in zip(chunks, made, strict=True):
-            known = self._widen(known, encoded.vectors.shape[1])
-            known.vectors[rows], known.flags[rows] = encoded.vectors, encoded.flags
-            self.encoded += len(rows)
-            self._keep(keys[rows], known.vectors[rows], known.flags[rows], shared=elsewhere is not None)
+        with writing(self._keep) as keep:
+            for rows, encoded in zip(chunks, made, strict=True):
+                known = self._widen(known, encoded.vectors.shape[1])
+                known.vectors[rows], known.flags[rows] = encoded.vectors, encoded.flags
+                self.encoded += len(rows)
+                keep(keys[rows], known.vectors[rows], known.flags[rows], shared=elsewhere is not None)
         whole = len(keys) == len(texts)
         return Known(known.vectors if whole else known.vectors[inverse], known.flags[inverse])
 
