@@ -62,7 +62,11 @@ class ErrorBound:
     def with_block(self, block: Any) -> Any:
         """The bound, float64 [q], for all texts so far and those of a block, float16 [n, d]."""
         norms, losses = _norms(block, self._dtype)
-        self._norm, self._lost = max(self._norm, float(norms.max())), max(self._lost, float(losses.max()))
+        return self.with_norm(float(norms.max()), float(losses.max()))
+
+    def with_norm(self, norm: float, lost: float = 0.0) -> Any:
+        """The same for texts of at most such a norm, and of at most such a norm of what they lose in the format."""
+        self._norm, self._lost = max(self._norm, norm), max(self._lost, lost)
         of_text = self._lost + self._summing * (self._norm + self._lost)
         error = self._query_lost * self._norm + (self._query_norm + self._query_lost) * of_text + _least(self._dtype)
         return error.double()
