@@ -30,9 +30,10 @@ from medi_build.arrays import Floats32, Floats64, Ints, Vectors
 from medi_build.devices import Device
 from medi_build.mine.likeness import nearest_positive
 from medi_build.search.bm25 import BM25
-from medi_build.search.dense import topk
 from medi_build.search.exclusions import BoolMatrix, Exclusions, incidence
+from medi_build.search.parts import topk
 from medi_build.search.ranking import NOTHING, Ranking
+from medi_build.share import WHOLE, Split
 
 PROBES = 20_000
 """Queries from which the signs are taken and the weights are fitted, drawn by the seed where there are more."""
@@ -62,6 +63,7 @@ class SignInputs:
         positives: int64 [q], one known positive of each query, -1 where it has none.
         positive_scores: float32 [q], its cosine.
         device: where to search.
+        split: how searches are handed out.
     """
 
     queries: Vectors
@@ -73,6 +75,7 @@ class SignInputs:
     positives: Ints
     positive_scores: Floats32
     device: Device = "cpu"
+    split: Split = WHOLE
 
 
 @dataclass(frozen=True)
@@ -134,12 +137,13 @@ class FalseNegativeModel:
     weights: Floats64
     ranking_probability: Floats64
 
-    def ranked(self, queries: Ints) -> tuple[Ranking, Floats64] | None:
-        """Rankings of the queries and the probabilities in them, if all of them are probes; known from the fit."""
-        probes = self.probes.queries
-        places = np.minimum(np.searchsorted(probes, queries), len(probes) - 1)
-        if not np.array_equal(probes[places], queries):
-            return None
+    def knows(self, queries: Ints) -> bool:
+        """Whether all of them are probes."""
+        return bool(np.isin(queries, self.probes.queries).all())
+
+    def ranked(self, queries: Ints) -> tuple[Ranking, Floats64]:
+        """Rankings of probes and the probabilities in them, known from the fit."""
+        places = np.searchsorted(self.probes.queries, queries)
         return self.probes.ranking.rows(places), self.ranking_probability[places]
 
     def probability(self, queries: Ints, ids: Ints, scores: Floats32, ranking: Ranking) -> Floats64:
@@ -191,7 +195,7 @@ def _probes(inputs: SignInputs, length: int, seed: int) -> _Probes:
     generator = np.random.default_rng(seed)
     queries = np.sort(generator.choice(with_positive, min(PROBES, len(with_positive)), replace=False))
     vectors, exclusions = inputs.queries[queries], Exclusions(inputs.excluded[queries])
-    ranking = topk(vectors, inputs.corpus[: inputs.pool], length, exclusions, device=inputs.device)
+    ranking = topk(vectors, inputs.corpus[: inputs.pool], length, exclusions, device=inputs.device, split=inputs.split)
     present = ranking.ids != NOTHING
     return _Probes(queries, vectors, ranking, _Lists.of(ranking.ids[present], ranking.scores[present]))
 
@@ -225,7 +229,9 @@ def _view(inputs: SignInputs, probes: _Probes, queries: Ints, ranking: Ranking) 
     places = np.minimum(np.searchsorted(probes.queries, queries), len(probes.queries) - 1)
     itself = np.flatnonzero(probes.queries[places] == queries)
     not_itself = Exclusions(incidence(itself, places[itself], (len(queries), len(probes.queries))))
-    near = topk(inputs.queries[queries], probes.vectors, NEAR_QUERIES, not_itself, device=inputs.device)
+    near = topk(
+        inputs.queries[queries], probes.vectors, NEAR_QUERIES, not_itself, device=inputs.device, split=inputs.split
+    )
     nothing = near.ids == NOTHING
     return _View(
         ranking,

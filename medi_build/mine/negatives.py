@@ -12,7 +12,7 @@ from medi_build.mine.cross_encoder import PairScorer, cross_scores, first_allowe
 from medi_build.mine.filters import Block, Ready, filtered, ready_filters
 from medi_build.mine.pair_texts import Pairs, load
 from medi_build.mine.positives import choose_positives, inconsistent
-from medi_build.mine.ranker import Ranker, build_ranker
+from medi_build.mine.ranker import Ranked, Ranker, build_ranker
 from medi_build.mine.result import MinedRows, empty, join
 from medi_build.mine.run import Encoders, Run
 from medi_build.mine.select import GIVEN, Candidates, draw_keys, pick, reject, side_by_side, window
@@ -61,11 +61,10 @@ def mine_pairs(
         text_keys=draw_keys(pairs.unique_texts, pairs.documents, rule, run.seed),
     )
     by_query = np.argsort(pairs.query_of_row[rows], kind="stable")
-    parts = [empty(selection.miner(), rule)]
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        part = by_query[start : start + ROWS_AT_ONCE]
-        parts.append(selection.mined(rows[part], chosen[part]))
-    return join(parts), pairs.unique_texts
+    blocks = [by_query[start : start + ROWS_AT_ONCE] for start in range(0, len(rows), ROWS_AT_ONCE)]
+    ranked = selection.ranker.ranked([np.unique(pairs.query_of_row[rows[block]]) for block in blocks])
+    parts = [selection.mined(rows[block], chosen[block], found) for block, found in zip(blocks, ranked, strict=True)]
+    return join([empty(selection.miner(), rule), *parts]), pairs.unique_texts
 
 
 def _usable_given(pairs: Pairs, rows: Ints, ledger: Ledger) -> Grouped:
@@ -109,15 +108,14 @@ class Selection:
         rule = self.context.run.rule
         return "+".join(["dense"] * (1 + len(rule.encoders)) + ["bm25"] * rule.lexical)
 
-    def mined(self, rows: Ints, chosen: Ints) -> MinedRows:
+    def mined(self, rows: Ints, chosen: Ints, of_queries: Ranked) -> MinedRows:
         """The negatives of some rows [r] of the examples, whose positives have the places [r] in ``pairs.positives``.
 
-        The pool is ranked once for each distinct query among them, then every row filters and picks on its own.
+        The pool was ranked once for each distinct query among them, now every row filters and picks on its own.
         """
         pairs, run = self.context.pairs, self.context.run
         of_row, positives = pairs.query_of_row[rows], pairs.positives[chosen, 1]
         queries, local = np.unique(of_row, return_inverse=True)
-        of_queries = self.ranker.ranked(queries)
         possible = self._possible_false_negatives(queries, of_queries.dense)[local]
         run.ledger.note("possible_in_batch_false_negatives", int(np.count_nonzero((possible != NOTHING).any(axis=1))))
 

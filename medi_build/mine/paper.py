@@ -23,8 +23,8 @@ from medi_build.mine.result import MinedRows, empty
 from medi_build.mine.run import Encoders, Run
 from medi_build.mine.select import Candidates, draw_keys, pick, reject, window
 from medi_build.mine.texts import Flat, TextColumn, Texts, UniqueTexts, codes, column, flatten, seeded_hash
-from medi_build.search.dense import topk
 from medi_build.search.exclusions import BoolMatrix, Exclusions, Labels, incidence, label_bits
+from medi_build.search.parts import topk
 from medi_build.search.ranking import NOTHING, Ranking
 
 KNOBS = {"preset", "num_negatives", "range_min", "range_max", "sampling_strategy", "max_length_ratio"}
@@ -60,9 +60,9 @@ def by_label(examples: pa.Table, encoders: Encoders, run: Run) -> tuple[MinedRow
     label_codes, firsts = codes(inputs.values.values)
     bits = label_bits(inputs.text_of_row[inputs.values.rows], label_codes, len(unique_texts), len(firsts))
     vectors, own = _both_sides(unique_texts, encoders, run), _diagonal(len(unique_texts))
-    positives = topk(*vectors, 1, Exclusions(own, Labels(bits, bits, "share")), device=run.device)
+    positives = topk(*vectors, 1, Exclusions(own, Labels(bits, bits, "share")), device=run.device, split=run.split)
     disjoint = Exclusions(own, Labels(bits, bits, "disjoint"))
-    negatives = topk(*vectors, depth(run.rule), disjoint, device=run.device)
+    negatives = topk(*vectors, depth(run.rule), disjoint, device=run.device, split=run.split)
     chosen = _pick(negatives, positives.ids[:, 0], unique_texts, run)
     return _per_row(inputs, positives, chosen, "label", run.ledger), unique_texts
 
@@ -91,13 +91,15 @@ def by_output(examples: pa.Table, encoders: Encoders, run: Run) -> tuple[MinedRo
 
     corpus = np.concatenate([x.corpus, y], axis=1)
     own = _diagonal(count)
-    positives = topk(np.concatenate([x.queries, y], axis=1), corpus, 1, Exclusions(own), device=run.device)
+    positives = topk(
+        np.concatenate([x.queries, y], axis=1), corpus, 1, Exclusions(own), device=run.device, split=run.split
+    )
     has = incidence(inputs.text_of_row[outputs.rows], output_codes, (count, len(firsts)))
     found = np.flatnonzero(positives.ids[:, 0] != NOTHING)
     chosen_positive = incidence(found, positives.ids[found, 0], (count, count))
     exclusions = Exclusions((own + chosen_positive + has @ has.T).tocsr())
     different = np.concatenate([x.queries, -y], axis=1)
-    negatives = topk(different, corpus, depth(run.rule), exclusions, device=run.device)
+    negatives = topk(different, corpus, depth(run.rule), exclusions, device=run.device, split=run.split)
     positives, negatives = (
         Ranking(found.ids, x.cosines(np.arange(count), found.ids)) for found in (positives, negatives)
     )

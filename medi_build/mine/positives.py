@@ -6,8 +6,8 @@ from medi_build.arrays import Bools, Hashes, Ints
 from medi_build.ledger import Ledger
 from medi_build.mine.context import MiningContext
 from medi_build.mine.pair_texts import Pairs
-from medi_build.search.dense import topk
 from medi_build.search.exclusions import Exclusions
+from medi_build.search.parts import topk
 
 
 def choose_positives(pairs: Pairs, keys: Hashes, given_rows: Ints, ledger: Ledger) -> tuple[Ints, Ints]:
@@ -52,14 +52,23 @@ def inconsistent(context: MiningContext, rows: Ints, chosen: Ints) -> Bools:
     if rule.consistency_top is not None:
         sample = _sample(generator, pairs.pool, rule.consistency_pool)
         excluded = pairs.excluded[:, sample]
-        best = topk(queries, corpus[sample], rule.consistency_top, Exclusions(excluded), device=run.device)
+        best = topk(
+            queries, corpus[sample], rule.consistency_top, Exclusions(excluded), device=run.device, split=run.split
+        )
         bad |= scores < best.scores[of_query, -1]
         run.ledger.drop("mine", "inconsistent_positive", int(bad.sum()))
     if rule.round_trip_top is not None:
         sample = _sample(generator, len(queries), rule.consistency_pool)
         wanted, local = np.unique(texts, return_inverse=True)
         excluded = pairs.excluded[sample].tocsc()[:, wanted].T.tocsr()
-        best = topk(corpus[wanted], queries[sample], rule.round_trip_top, Exclusions(excluded), device=run.device)
+        best = topk(
+            corpus[wanted],
+            queries[sample],
+            rule.round_trip_top,
+            Exclusions(excluded),
+            device=run.device,
+            split=run.split,
+        )
         lost = (scores < best.scores[local, -1]) & ~bad
         run.ledger.drop("mine", "positive_fails_round_trip", int(lost.sum()))
         bad |= lost

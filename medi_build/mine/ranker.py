@@ -1,6 +1,8 @@
 """Where candidates come from: the pool ranked for a query, and how likely each is a positive that nobody marked."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -13,9 +15,9 @@ from medi_build.mine.false_negatives import PRIOR_WORTH, FalseNegativeModel, Sig
 from medi_build.mine.filters import depth
 from medi_build.mine.select import Candidates
 from medi_build.search.bm25 import BM25, tokenize
-from medi_build.search.dense import topk
 from medi_build.search.exclusions import Exclusions
 from medi_build.search.fusion import fuse
+from medi_build.search.parts import queries_at_once, topk_of_blocks
 from medi_build.search.ranking import NOTHING, Ranking
 
 
@@ -67,16 +69,34 @@ class Ranker:
     lexical: Lexical | None
     model: FalseNegativeModel | None
 
-    def ranked(self, queries: Ints) -> Ranked:
-        """The pool ranked for some of the distinct queries."""
-        known = None if self.model is None or self.context.run.rule.fuses else self.model.ranked(queries)
-        if known is not None:
-            ranking, probability = known
+    def ranked(self, blocks: Sequence[Ints]) -> Iterator[Ranked]:
+        """The pool ranked for some of the distinct queries at a time, int64 [r] ascending each, as it is asked for.
+
+        Where searches are handed out the pool is searched for several blocks together.
+        """
+        run = self.context.run
+        stretches = _stretches(blocks, queries_at_once(depth(run.rule), self.context.pairs.pool, run.split))
+        together = [np.unique(np.concatenate(stretch)) for stretch in stretches]
+        rankings = zip(*self._searched([queries for queries in together if not self._knows(queries)]), strict=True)
+        for stretch, queries in zip(stretches, together, strict=True):
+            searched = () if self._knows(queries) else next(rankings)
+            for block in stretch:
+                places = np.searchsorted(queries, block)
+                yield self._ranked(block, [ranking.rows(places) for ranking in searched])
+
+    def _ranked(self, queries: Ints, searched: Sequence[Ranking]) -> Ranked:
+        """The pool ranked for some queries, by the rankings of the encoders, the first one's first."""
+        if self.model is not None and self._knows(queries):
+            ranking, probability = self.model.ranked(queries)
             return Ranked(ranking, ranking, probability)
-        ranking, dense = self._searched(queries)
+        ranking, dense = self._fused(queries, searched), searched[0]
         if self.model is None:
             return Ranked(ranking, dense, None)
         return Ranked(ranking, dense, self.model.probability(queries, ranking.ids, ranking.scores, dense))
+
+    def _knows(self, queries: Ints) -> bool:
+        """Whether the model has ranked the pool for all of these, when it was fitted, as the rule says."""
+        return self.model is not None and not self.context.run.rule.fuses and self.model.knows(queries)
 
     def probability(self, queries: Ints, given: Candidates, ranked: Ranked) -> Floats64 | None:
         """How likely false negatives are what was given [r, g] and, behind it, what the rank window holds.
@@ -94,21 +114,37 @@ class Ranker:
         of_given = self.model.probability(queries, given.ids, given.scores, ranked.dense)
         return np.concatenate([of_given, ranked.probability[:, self.context.run.rule.range_min :]], axis=1)
 
-    def _searched(self, queries: Ints) -> tuple[Ranking, Ranking]:
-        """The pool ranked as the rule says, and by the first encoder alone; scores are that one's cosines in both."""
-        context, length = self.context, depth(self.context.run.rule)
-        excluded, pool = context.pairs.excluded[queries], context.pairs.pool
-        rankings = [
-            topk(side.queries[queries], side.corpus[:pool], length, Exclusions(excluded), device=context.run.device)
-            for side in (context.vectors, *self.further)
-        ]
+    def _searched(self, wanted: Sequence[Ints]) -> list[Iterator[Ranking]]:
+        """For each encoder the pool ranked for each array of queries, as it is asked for."""
+        context, run = self.context, self.context.run
+        pairs = context.pairs
+
+        def by(side: Sides) -> Iterator[Ranking]:
+            blocks = ((side.queries[queries], Exclusions(pairs.excluded[queries])) for queries in wanted)
+            corpus = side.corpus[: pairs.pool]
+            return topk_of_blocks(blocks, corpus, depth(run.rule), device=run.device, split=run.split)
+
+        return [by(side) for side in (context.vectors, *self.further)]
+
+    def _fused(self, queries: Ints, rankings: Sequence[Ranking]) -> Ranking:
+        """The pool ranked as the rule says; scores are the first encoder's cosines."""
+        length, all_rankings = depth(self.context.run.rule), list(rankings)
         if self.lexical is not None:
-            rankings.append(self.lexical.bm25.topk(self.lexical.queries.gather(queries), length, excluded))
-        if len(rankings) == 1:
-            return rankings[0], rankings[0]
-        fused = fuse(rankings, length)
-        cosines = np.where(fused.ids == NOTHING, -np.inf, context.vectors.cosines(queries, fused.ids))
-        return Ranking(fused.ids, cosines), rankings[0]
+            excluded = self.context.pairs.excluded[queries]
+            all_rankings.append(self.lexical.bm25.topk(self.lexical.queries.gather(queries), length, excluded))
+        if len(all_rankings) == 1:
+            return all_rankings[0]
+        fused = fuse(all_rankings, length)
+        cosines = np.where(fused.ids == NOTHING, -np.inf, self.context.vectors.cosines(queries, fused.ids))
+        return Ranking(fused.ids, cosines)
+
+
+def _stretches(blocks: Sequence[Ints], most: int | None) -> list[list[Ints]]:
+    """The blocks, of which some that follow each other have about ``most`` queries together; None: each alone."""
+    ends = accumulate(len(block) for block in blocks)
+    numbers = [place if most is None else (end - 1) // most for place, end in enumerate(ends)]
+    grouped = groupby(zip(numbers, blocks, strict=True), key=lambda one: one[0])
+    return [[block for _, block in stretch] for _, stretch in grouped]
 
 
 def build_ranker(context: MiningContext) -> Ranker:
@@ -144,6 +180,7 @@ def _false_negative_model(context: MiningContext, lexical: Lexical) -> FalseNega
         positives=positives,
         positive_scores=scores,
         device=run.device,
+        split=run.split,
     )
     model = fit(inputs, run.rule.range_max, run.seed)
     if model is not None and model.learned_from < PRIOR_WORTH:

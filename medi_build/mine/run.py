@@ -8,6 +8,7 @@ from medi_build.devices import Device
 from medi_build.embedding import Embed, Prompt, both_sides
 from medi_build.errors import MiningError
 from medi_build.ledger import Ledger
+from medi_build.share import WHOLE, Split
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,11 @@ class Run:
         seed: for every choice that is not by score.
         ledger: dropped rows are counted in stage "mine", rejected candidates in notes ``rejected_{reason}``.
         device: where to search; the result is the same everywhere.
+        split: how searches are handed out; the result is the same however that is.
     """
 
     rule: MiningRule
     seed: int
     ledger: Ledger
     device: Device = "cpu"
+    split: Split = WHOLE

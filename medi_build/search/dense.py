@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from medi_build.arrays import Bools, Floats32, Ints, Vectors
+from medi_build.arrays import Bools, Floats32, Floats64, Ints, Vectors
 from medi_build.devices import Device, devices, has_fast_bfloat16
 from medi_build.errors import MiningError
 from medi_build.search.dense_lists import Blocks, SearchPass, relative_rounding
 from medi_build.search.dense_pass import candidate_lists, to_device
 from medi_build.search.dense_small import small_topk
 from medi_build.search.exclusions import Exclusions
-from medi_build.search.ranking import NOTHING, Ranking, nothing_ranked
+from medi_build.search.ranking import NOTHING, Exact, Ranking, nothing_found
 
 RESCORE_BYTES = 64 << 20
 RESIDENT_CELLS = 1 << 23
@@ -60,14 +60,26 @@ def topk(
         MiningError: k below 1, an empty corpus, shapes that do not fit, or vectors with NaN or infinity.
         OptionError: there is no such device.
     """
+    return exact_topk(queries, corpus, k, exclusions or Exclusions(), device=device, blocks=blocks).rounded()
+
+
+def exact_topk(
+    queries: Vectors,
+    corpus: Vectors,
+    k: int,
+    exclusions: Exclusions,
+    *,
+    device: Device = "cpu",
+    blocks: Blocks | None = None,
+) -> Exact:
+    """What `topk` gives, before scores are rounded to float32."""
     _check(queries, corpus, k)
-    exclusions = exclusions or Exclusions()
     exclusions.check(len(queries), len(corpus))
     names = devices(device)
     if len(queries) and _is_small(len(queries), len(corpus), k):
         return small_topk(queries, corpus, k, exclusions)
     blocks = blocks or (Blocks() if names == ["cpu"] else Blocks(8192, 65536))
-    search = _Search(queries, corpus, exclusions, nothing_ranked(len(queries), k))
+    search = _Search(queries, corpus, exclusions, nothing_found(len(queries), k))
     passes = _passes(k, len(corpus), names[0], blocks)
     open_rows = np.arange(len(queries))
     with _settings():
@@ -90,7 +102,7 @@ class _Search:
     queries: Vectors
     corpus: Vectors
     exclusions: Exclusions
-    ranking: Ranking
+    ranking: Exact
 
     def on_devices(self, names: Sequence[Device], rows: Ints, plan: SearchPass) -> Ints:
         """Rank some queries, dealt out to the devices; gives those that are not proven to be exact.
@@ -195,7 +207,7 @@ def _has_fast_half(device: Device) -> bool:
     return device != "cpu" or has_fast_bfloat16()
 
 
-def _search(queries: Any, corpus: Vectors, exclusions: Exclusions, plan: SearchPass) -> tuple[Ranking, Bools]:
+def _search(queries: Any, corpus: Vectors, exclusions: Exclusions, plan: SearchPass) -> tuple[Exact, Bools]:
     """One pass: the rankings of the queries, float16 [q, d] on a device, and which are proven to be exact."""
     import torch
 
@@ -214,7 +226,7 @@ def _search(queries: Any, corpus: Vectors, exclusions: Exclusions, plan: SearchP
     proven = lists.cut == -torch.inf  # nothing was left out
     if exact.shape[1] == plan.k:  # or nothing that could have taken the last place
         proven |= exact[:, -1] > lists.cut + relative_rounding(plan.dtype) * lists.cut.abs() + error
-    return _padded(ids.cpu().numpy(), exact.float().cpu().numpy(), plan.k), proven.cpu().numpy()
+    return _padded(ids.cpu().numpy(), exact.cpu().numpy(), plan.k), proven.cpu().numpy()
 
 
 def _exact_scores(queries: Any, corpus: Vectors, ids: Any, wanted: Any) -> Any:
@@ -254,7 +266,7 @@ def _products(left: Any, right: Any, row: Any, column: Any) -> Any:
     return torch.sparse.sampled_addmm(sample, left, right.T, beta=0.0).values()
 
 
-def _padded(ids: Ints, scores: Floats32, k: int) -> Ranking:
+def _padded(ids: Ints, scores: Floats64, k: int) -> Exact:
     """As wide as k, where fewer candidates were found."""
     missing = ((0, 0), (0, max(0, k - ids.shape[1])))
-    return Ranking(np.pad(ids, missing, constant_values=NOTHING), np.pad(scores, missing, constant_values=-np.inf))
+    return Exact(np.pad(ids, missing, constant_values=NOTHING), np.pad(scores, missing, constant_values=-np.inf))

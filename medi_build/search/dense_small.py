@@ -8,14 +8,14 @@ import numpy as np
 from medi_build.arrays import Floats64, Vectors
 from medi_build.errors import MiningError
 from medi_build.search.exclusions import Exclusions, forbidden
-from medi_build.search.ranking import Ranking, best_per_row
+from medi_build.search.ranking import Exact, best_per_row
 
 CELLS = 1 << 20
 """Scores held at a time."""
 
 
-def small_topk(queries: Vectors, corpus: Vectors, k: int, exclusions: Exclusions) -> Ranking:
-    """What `medi_build.search.dense.topk` gives, with all scores of a block of queries in memory.
+def small_topk(queries: Vectors, corpus: Vectors, k: int, exclusions: Exclusions) -> Exact:
+    """What `medi_build.search.dense.exact_topk` gives, with all scores of a block of queries in memory.
 
     Raises:
         MiningError: a vector holds NaN or infinity.
@@ -38,7 +38,7 @@ def small_topk(queries: Vectors, corpus: Vectors, k: int, exclusions: Exclusions
         limits = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k] if k < len(corpus) else -np.inf
         row, column = np.nonzero((scores >= limits) & (scores > -np.inf))
         parts.append(best_per_row(row, column, scores[row, column], len(rows), k))
-    return Ranking(np.concatenate([part.ids for part in parts]), np.concatenate([part.scores for part in parts]))
+    return Exact(np.concatenate([part.ids for part in parts]), np.concatenate([part.scores for part in parts]))
 
 
 def _float64(vectors: Vectors, name: str, first_row: int = 0) -> Floats64:

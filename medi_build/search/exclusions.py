@@ -54,6 +54,11 @@ class Exclusions:
         labels = self.labels and Labels(self.labels.query[index], self.labels.corpus, self.labels.mode)
         return Exclusions(None if self.pairs is None else self.pairs[index], labels)
 
+    def columns(self, part: slice) -> "Exclusions":
+        """The exclusions for some of the candidates, a run of them."""
+        labels = self.labels and Labels(self.labels.query, self.labels.corpus[part], self.labels.mode)
+        return Exclusions(None if self.pairs is None else self.pairs[:, part], labels)
+
     def check(self, queries: int, candidates: int) -> None:
         """Raise `MiningError` unless the shapes fit ``queries`` and ``candidates``."""
         if self.pairs is not None and (self.pairs.shape[0] != queries or self.pairs.shape[1] < candidates):

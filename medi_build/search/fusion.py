@@ -34,4 +34,4 @@ def fuse(rankings: Sequence[Ranking], k: int, constant: float = 60.0) -> Ranking
     span = int(ids.max(initial=0)) + 1
     pairs, which = np.unique(rows[present] * span + ids[present], return_inverse=True)
     scores = np.bincount(which, gain[present], len(pairs)).astype(np.float64)
-    return best_per_row(pairs // span, pairs % span, scores, count, k)
+    return best_per_row(pairs // span, pairs % span, scores, count, k).rounded()
