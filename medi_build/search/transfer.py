@@ -6,20 +6,22 @@ On the CPU the same is done without pinned memory and streams, so that what is b
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import dataclass
 from threading import Event
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from medi_build.arrays import Ints, Vectors
 from medi_build.devices import Device
-from medi_build.errors import MiningError
+from medi_build.search.dense_pass import refuse
 
 STAGING_BYTES = 16 << 20
 """Of each of the two pinned buffers that vectors pass through: pinning takes long, so they are small."""
 
 
-class Block(NamedTuple):
+@dataclass(frozen=True)
+class Block:
     """Vectors on the device.
 
     Attributes:
@@ -60,9 +62,10 @@ class Upload:
         self._device, self._stopped = torch.device(device), Event()
         padded = -(-len(rows) // multiple) * multiple
         self._tensor = torch.empty((padded, vectors.shape[1]), dtype=torch.float16, device=self._device)
-        self._side, self._staging = None, ()
+        self._side: Any = None
+        self._staging: tuple[_Staging, ...] = ()
         if self._device.type == "cuda":
-            self._side = torch.cuda.Stream(self._device)
+            self._side = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
             self._side.wait_stream(torch.cuda.current_stream(self._device))  # what used this memory before
             self._tensor.record_stream(self._side)
             self._staging = tuple(_Staging(vectors.shape[1]) for _ in range(2))
@@ -75,9 +78,18 @@ class Upload:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the thread, whatever is still to come."""
+        """Close it."""
+        self.close()
+
+    def __len__(self) -> int:
+        """How many vectors there are."""
+        return len(self._rows)
+
+    def close(self) -> None:
+        """End the thread, whatever is still to come, and let the memory go."""
         self._stopped.set()
         self._thread.shutdown(wait=True, cancel_futures=True)
+        self._blocks, self._tensor = [], self._tensor[:0].clone()
 
     def __iter__(self) -> Iterator[Block]:
         """The blocks, each as soon as it is there.
@@ -89,7 +101,11 @@ class Upload:
             yield block.result()
 
     def whole(self) -> Any:
-        """All vectors, float16 [n, d], once they are there."""
+        """All vectors, float16 [n, d], once they are there.
+
+        Raises:
+            MiningError: a vector holds NaN or infinity.
+        """
         for _ in self:
             pass
         return self._tensor[: len(self._rows)]
@@ -106,7 +122,7 @@ class Upload:
             lengths = torch.linalg.vector_norm(target, dim=1, dtype=torch.float32)
             norm = 1.001 * float(lengths.max())  # enlarged for its own rounding; waits for the stream
             if not np.isfinite(norm):
-                self._refuse(first, target[:count])
+                refuse(target[:count], self._name, self._rows[first : first + count])
         return Block(first, count, target, norm)
 
     def _copy(self, first: int, target: Any) -> None:
@@ -120,15 +136,6 @@ class Upload:
                 return
             self._staging[turn % 2].send(self._vectors, numbers[start : start + step], target[start : start + step])
 
-    def _refuse(self, first: int, target: Any) -> None:
-        import torch
-
-        bad = torch.nonzero(~torch.isfinite(target).all(dim=1))
-        raise MiningError(
-            f"vector {self._rows[first + int(bad[0])]} of the {self._name} holds NaN or infinity ({len(bad)} such rows "
-            "here); the encoder gave unusable vectors, try dtype float32"
-        )
-
 
 class _Staging:
     """A pinned buffer, and when it may be filled again."""
@@ -138,7 +145,7 @@ class _Staging:
 
         count = max(1, STAGING_BYTES // (2 * dimensions))
         self._tensor = torch.empty((count, dimensions), dtype=torch.float16, pin_memory=True)
-        self._sent = torch.cuda.Event()
+        self._sent: Any = torch.cuda.Event()  # type: ignore[no-untyped-call]
         self.rows = self._tensor.numpy()
 
     def send(self, vectors: Vectors, numbers: Ints, target: Any) -> None:
@@ -160,8 +167,9 @@ class Fetched:
 
         device = tensors[0].device
         self._tensors = [tensor.to("cpu", non_blocking=True) for tensor in tensors]
-        self._there = torch.cuda.Event() if device.type == "cuda" else None
-        if self._there is not None:
+        self._there: Any = None
+        if device.type == "cuda":
+            self._there = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._there.record(torch.cuda.current_stream(device))
 
     def arrays(self) -> list[Any]:
