@@ -1,12 +1,14 @@
 """Encoder and store together: each distinct text is encoded once, now or in an earlier build."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from medi_build.arrays import Ints
+from medi_build.arrays import Ints, Vectors
 from medi_build.content.pipelines import EncoderSpec
 from medi_build.embedding import Embedded, Prompt, Side
 from medi_build.encode.encoder import Encoded, Encoder
@@ -14,25 +16,69 @@ from medi_build.encode.engine import Progress
 from medi_build.encode.pair_tokens import TRUNCATED, UNALIGNED
 from medi_build.encode.segments import Keys
 from medi_build.encode.store import Lookup, VectorStore, keys_of
+from medi_build.errors import EncoderError
+from medi_build.share import Split
 
 CHUNK_TEXTS = 20_000
 """Texts encoded between two commits to the store: what a kill can lose."""
+
+
+class Block(NamedTuple):
+    """Texts to encode, as they go to another process.
+
+    Attributes:
+        texts: n distinct texts.
+        instruction: what stands in front of each.
+        route: through a model that has several.
+        identity: of the encoder that is meant.
+    """
+
+    texts: Sequence[str]
+    instruction: str
+    route: Side | None
+    identity: str
+
+
+class Known(NamedTuple):
+    """What is known of n texts.
+
+    Attributes:
+        vectors: float16 [n, d], L2-normalised.
+        flags: uint8 [n], see `Encoded`.
+    """
+
+    vectors: Vectors
+    flags: npt.NDArray[np.uint8]
+
+
+class Elsewhere(NamedTuple):
+    """Where texts are encoded that the store lacks, if not here.
+
+    Attributes:
+        split: how blocks of them are handed out.
+        encode: what is done with one; it can be pickled and calls `Embedder.block`.
+    """
+
+    split: Split
+    encode: Callable[[Block], Known]
 
 
 class Embedder:
     """Encodes texts through a store, or without one. Satisfies `medi_build.embedding.Embed`.
 
     Attributes:
-        encoder: the encoder; it loads its model only when a text is missing.
-        encoded: texts that went through the model so far.
+        encoder: the encoder; it loads its model only when it has to encode.
+        encoded: texts that the store lacked so far.
         progress: called with (texts done, texts to encode) of the call under way, from worker threads, or None.
+        elsewhere: where these are encoded; None for here.
     """
 
     def __init__(self, encoder: Encoder, store: VectorStore | None = None, progress: Progress | None = None) -> None:
         self.encoder = encoder
         self.encoded = 0
-        self._store = store
         self.progress = progress
+        self.elsewhere: Elsewhere | None = None
+        self._store = store
 
     def __call__(self, texts: Sequence[str], instruction: str | None = None, side: Side | None = None) -> Embedded:
         """Return one vector per text, in order; only texts that the store lacks go through the model.
@@ -48,44 +94,80 @@ class Embedder:
         """
         instruction = self.encoder.prompts.text(Prompt(instruction, side))
         route = side if self.encoder.routed else None
-        in_front = f"{route}\0{instruction}" if route else instruction
-        keys, first, inverse = _distinct(keys_of(self.encoder.identity, in_front, texts))
-        known = self._look_up(keys)
-        missing = np.flatnonzero(~known.mask)
-        if len(missing):
-            known = self._widen(known)
-            for rows, encoded in self._encode(texts, first, missing, instruction, route):
-                known.vectors[rows], known.flags[rows] = encoded.vectors, encoded.flags
-                self.encoded += len(rows)
-                if self._store:
-                    self._store.put(
-                        self.encoder.identity, self.encoder.about, keys[rows], known.vectors[rows], known.flags[rows]
-                    )
-        flags = known.flags[inverse]
+        vectors, flags = self._known(texts, instruction, route, self.elsewhere)
         return Embedded(
-            known.vectors if len(keys) == len(texts) else known.vectors[inverse],
+            vectors,
             truncated=int(np.count_nonzero(flags & TRUNCATED)),
             unaligned=int(np.count_nonzero(flags & UNALIGNED)),
         )
 
-    def _encode(
-        self, texts: Sequence[str], first: Ints, missing: Ints, instruction: str, route: Side | None
-    ) -> Iterator[tuple[Ints, Encoded]]:
-        """Encode the missing texts chunk by chunk; the next chunk is tokenised while the model has this one.
+    def block(self, block: Block) -> Known:
+        """Do a block of another process: by this store and this encoder.
 
-        Yields:
-            The chunk's part of ``missing``, and its vectors.
+        Raises:
+            EncoderError: the encoder that is meant has another identity; else as `__call__`.
+            StoreError: as `__call__`.
         """
-        chunks = [missing[start : start + CHUNK_TEXTS] for start in range(0, len(missing), CHUNK_TEXTS)]
-        chosen = [[texts[i] for i in first[chunk]] for chunk in chunks]
-        start = 0
+        if block.identity != self.encoder.identity:
+            told = ", ".join(f"{name} {value}" for name, value in self.encoder.about.items())
+            raise EncoderError(
+                f"a worker's encoder would give other vectors than the one of this build; it has {told}. Give all "
+                "workers the same model files, the same medi and one kind of device, and name a dtype if it is auto"
+            )
+        return self._known(block.texts, block.instruction, block.route, None)
+
+    def _known(self, texts: Sequence[str], instruction: str, route: Side | None, elsewhere: Elsewhere | None) -> Known:
+        """Vectors and flags of texts, in order; those that had to be made are in the store then, chunk by chunk."""
+        identity = self.encoder.identity
+        keys, first, inverse = _distinct(keys_of(identity, f"{route}\0{instruction}" if route else instruction, texts))
+        known = self._look_up(keys)
+        missing = np.flatnonzero(~known.mask)
+        size = CHUNK_TEXTS if elsewhere is None else min(CHUNK_TEXTS, elsewhere.split.rows)
+        chunks = [missing[start : start + size] for start in range(0, len(missing), size)]
+        chosen = ([texts[i] for i in first[chunk]] for chunk in chunks)
+        if elsewhere is None:
+            made: Iterator[Encoded | Known] = self._encode(chosen, instruction, route, len(missing))
+        else:
+            blocks = (Block(part, instruction, route, identity) for part in chosen)
+            made = self._told(elsewhere.split.share(elsewhere.encode, blocks), len(missing))
+        for rows, encoded in zip(chunks, made, strict=True):
+            known = self._widen(known, encoded.vectors.shape[1])
+            known.vectors[rows], known.flags[rows] = encoded.vectors, encoded.flags
+            self.encoded += len(rows)
+            self._keep(keys[rows], known.vectors[rows], known.flags[rows], shared=elsewhere is not None)
+        whole = len(keys) == len(texts)
+        return Known(known.vectors if whole else known.vectors[inverse], known.flags[inverse])
+
+    def _encode(
+        self, chunks: Iterable[Sequence[str]], instruction: str, route: Side | None, total: int
+    ) -> Iterator[Encoded]:
+        """Encode texts chunk by chunk; the next chunk is tokenised while the model has this one."""
+        done = 0
         with ThreadPoolExecutor(1) as ahead:
-            jobs = (ahead.submit(self.encoder.tokenise, part, instruction, route) for part in chosen)
-            upcoming = next(jobs)
-            for chunk, part in zip(chunks, chosen, strict=True):
-                tokens, upcoming = upcoming.result(), next(jobs, upcoming)
-                yield chunk, self.encoder.encode_tokens(tokens, part, progress=self._shifted(start, len(missing)))
-                start += len(chunk)
+            jobs = ((texts, ahead.submit(self.encoder.tokenise, texts, instruction, route)) for texts in chunks)
+            upcoming = next(jobs, None)
+            while upcoming is not None:
+                texts, tokens = upcoming[0], upcoming[1].result()
+                upcoming = next(jobs, None)
+                yield self.encoder.encode_tokens(tokens, texts, progress=self._shifted(done, total))
+                done += len(texts)
+
+    def _told(self, blocks: Iterator[Known], total: int) -> Iterator[Known]:
+        """Blocks that others did, and the progress told of them."""
+        done = 0
+        for block in blocks:
+            yield block
+            done += len(block.flags)
+            if self.progress:
+                self.progress(done, total)
+
+    def _keep(self, keys: Keys, vectors: Vectors, flags: npt.NDArray[np.uint8], *, shared: bool) -> None:
+        """Put vectors into the store; where it may be ``shared`` with who made them, those that it lacks."""
+        if self._store is None:
+            return
+        identity = self.encoder.identity
+        new = ~self._store.holds(identity, keys) if shared else slice(None)
+        self._store.put(identity, self.encoder.about, keys[new], vectors[new], flags[new])
 
     def _look_up(self, keys: Keys) -> Lookup:
         if self._store:
@@ -93,9 +175,9 @@ class Embedder:
         count = len(keys)
         return Lookup(np.zeros(count, np.bool_), np.zeros((count, 0), np.float16), np.zeros(count, np.uint8))
 
-    def _widen(self, known: Lookup) -> Lookup:
+    def _widen(self, known: Lookup, dimension: int) -> Lookup:
         """The same, with room for vectors where the store was empty."""
-        dimension, count = self.encoder.dimension, len(known.mask)
+        count = len(known.mask)
         if known.vectors.shape[1] == dimension:
             return known
         room = self._store.room(count, dimension) if self._store else np.zeros((count, dimension), np.float16)

@@ -137,6 +137,13 @@ class VectorStore:
             self._touch(identity)
         return Lookup(mask, vectors, flags)
 
+    def holds(self, identity: str, keys: Keys) -> npt.NDArray[np.bool_]:
+        """Which keys are known, bool [n], without a look at their vectors."""
+        known = np.zeros(len(keys), dtype=bool)
+        for segment in self._segments(identity):
+            known |= find(segment.high, segment.low, keys) >= 0
+        return known
+
     def put(
         self,
         identity: str,

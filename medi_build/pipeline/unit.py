@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +23,10 @@ from medi_build.pipeline.exclude_eval import Excluded, without_evaluation_texts
 from medi_build.pipeline.limits import check_loss
 from medi_build.pipeline.plan import Unit
 from medi_build.progress import Silent
+from medi_build.share import WHOLE, Share, Split
 
 if TYPE_CHECKING:
-    from medi_build.encode.embedder import Embedder
+    from medi_build.encode.embedder import Block, Elsewhere, Embedder, Known
     from medi_build.mine.result import Mined
 
 
@@ -45,6 +46,8 @@ class UnitJob:
         device: where to encode and search; None for the GPUs if there are any.
         batch_multiple: the records are cut to a multiple of this.
         check_mining_loss: whether ``max_loss`` of the card covers mining, too.
+        split_above: of more examples, or more documents, than this the work is handed out in pieces of so many texts,
+            where there is a share to do them; None: never.
     """
 
     unit: Unit
@@ -58,14 +61,17 @@ class UnitJob:
     device: str | None = None
     batch_multiple: int = 1
     check_mining_loss: bool = True
+    split_above: int | None = None
 
 
-def build_unit(job: UnitJob, watcher: Silent) -> Receipt:
+def build_unit(job: UnitJob, watcher: Silent, share: Share | None = None) -> Receipt:
     """Build one dataset; its files are in the output folder when this returns, its receipt is not.
 
     Args:
         job: what to build.
         watcher: told of the stages.
+        share: does the pieces of a dataset that is too large for one process: blocks of texts are encoded and parts of
+            the candidates searched by it, all else is done here. The bytes are the same.
 
     Raises:
         MediError: see `medi_build.errors`.
@@ -81,7 +87,8 @@ def build_unit(job: UnitJob, watcher: Silent) -> Receipt:
     if job.excluded is not None:
         examples, documents = without_evaluation_texts(examples, documents, job.excluded, ledger)
     try:
-        mined = _mine(job, adapted, (examples, documents), phrasings[0], ledger, watcher)
+        split = _split(job, max(len(examples), len(documents)), share)
+        mined = _mine(job, adapted, (examples, documents), phrasings[0], ledger, watcher, split)
     except MiningError as error:
         raise MiningError(f"{name}: {error}") from error
     if job.check_mining_loss:
@@ -134,9 +141,13 @@ def opened_embedders() -> "Iterator[Callable[[Pipeline, str | None, Path], list[
 
 def _embedders(pipeline: Pipeline, device: str | None, vectors: Path) -> "list[Embedder]":
     """The encoder that mines, then the others that the pipeline's rule names, in its order."""
+    return [_opened(spec, device, vectors) for spec in _specs(pipeline)]
+
+
+def _specs(pipeline: Pipeline) -> list[EncoderSpec]:
     trust = pipeline.encoder.trust_remote_code
     others = (EncoderSpec(model=name, trust_remote_code=trust) for name in pipeline.mining.others)
-    return [_opened(spec, device, vectors) for spec in (pipeline.encoder, *others)]
+    return [pipeline.encoder, *others]
 
 
 @cache
@@ -145,6 +156,25 @@ def _opened(spec: EncoderSpec, device: str | None, vectors: Path) -> "Embedder":
     from medi_build.encode.embedder import open_embedder
 
     return open_embedder(spec, device, vectors)
+
+
+def _split(job: UnitJob, texts: int, share: Share | None) -> Split:
+    """How a dataset with so many examples or documents is handed out."""
+    if share is None or job.split_above is None or texts <= job.split_above:
+        return WHOLE
+    return Split(share, job.split_above)
+
+
+def _elsewhere(job: UnitJob, spec: EncoderSpec, embedder: "Embedder", split: Split) -> "Elsewhere":
+    """How others encode as an embedder does here, on a device of the same type."""
+    from medi_build.encode.embedder import Elsewhere
+
+    return Elsewhere(split, partial(_encoded, spec, embedder.encoder.device.type, job.vectors))
+
+
+def _encoded(spec: EncoderSpec, device: str, vectors: Path, block: "Block") -> "Known":
+    """A block of another process, encoded in this one and kept in the store that is here."""
+    return _opened(spec, device, vectors).block(block)
 
 
 def _phrasings(job: UnitJob, adapted: AdaptResult, ledger: Ledger) -> Sequence[Instructions]:
@@ -170,6 +200,7 @@ def _mine(
     instructions: Instructions,
     ledger: Ledger,
     watcher: Silent,
+    split: Split,
 ) -> "Mined":
     """Positives and negatives of ``(examples, documents)``, cut to a multiple of the user's batch size."""
     from medi_build.mine.by_kind import mine
@@ -177,8 +208,9 @@ def _mine(
 
     pipeline, options = job.pipeline, job.unit.card.options
     embedder, *others = _embedders(pipeline, job.device, job.vectors)
-    for one in (embedder, *others):
+    for one, spec in zip((embedder, *others), _specs(pipeline), strict=True):
         one.progress = watcher.advance
+        one.elsewhere = None if split is WHOLE else _elsewhere(job, spec, one, split)
     mined = mine(
         *texts,
         kind=adapted.kind,
@@ -187,7 +219,7 @@ def _mine(
             others=dict(zip(pipeline.mining.others, others, strict=True)),
             instructions=instructions if pipeline.mine_with_instructions else (None, None),
         ),
-        run=Run(pipeline.mining, pipeline.seed, ledger, job.device or embedder.encoder.device.type),
+        run=Run(pipeline.mining, pipeline.seed, ledger, job.device or embedder.encoder.device.type, split),
         symmetric=options.adapter == "pairs" and options.symmetric,
         verified_negatives=job.unit.card.verified_negatives,
     )
