@@ -1,8 +1,12 @@
 """Arrays by what they hold; their shapes stand in the docstrings of those who use them. And rows of a table."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -19,11 +23,13 @@ def places_within(lengths: Ints) -> Ints:
     return np.arange(int(lengths.sum()), dtype=np.int64) - np.repeat(starts, lengths)
 
 
-def take_rows(table: pa.Table, rows: Ints) -> pa.Table:
+def take_rows(table: "pa.Table", rows: Ints) -> "pa.Table":
     """The rows of a table with these numbers, which ascend.
 
     pyarrow's own ``take`` joins the chunks of a column first, and fails where that makes more than 2 GiB of text.
     """
+    import pyarrow as pa  # here, so that what knows arrays alone runs without it
+
     if not len(rows):
         return table.slice(0, 0)
     first = int(rows[0])

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,18 @@ settings.register_profile("medi", deadline=None)  # a busy machine is no fault o
 settings.load_profile("medi")
 
 
+@cache
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, and say so, what needs the development data where it is absent; in CI it has to be there."""
+    """Skip, and say so, what needs a GPU, or the development data, where it is absent; in CI the data has to be there."""
+    for item in items:
+        if "gpu" in item.keywords and not _has_gpu():
+            item.add_marker(pytest.mark.skipif(True, reason="needs a GPU"))
     if SHARED.is_dir() or os.environ.get("CI") == "true":
         return
     for item in items:

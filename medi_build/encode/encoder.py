@@ -13,9 +13,10 @@ import xxhash
 from medi_build.content.pipelines import EncoderSpec
 from medi_build.devices import devices, has_fast_bfloat16
 from medi_build.encode import engine
+from medi_build.encode.compiled import Compiled, is_free_of_masks
 from medi_build.encode.engine import Arithmetic, Budget, Features, Progress, Replica
 from medi_build.encode.int8 import multiplies_in_int8
-from medi_build.encode.linears import narrow_linears, scales_by_pass
+from medi_build.encode.linears import narrow_linears, refuse_int8, scales_by_pass
 from medi_build.encode.load import is_plain, load_any
 from medi_build.encode.model_files import ModelFiles, find_model
 from medi_build.encode.pair_tokens import Tokens, tokenise
@@ -100,6 +101,7 @@ class Encoder:
             set_window(model, self._files.name, self._spec.max_tokens)
         elif self.dtype != torch.float32:
             narrow_linears(model[0], self.dtype, self.device)
+        refuse_int8(model, self.device, self._files.name)
         if scales_by_pass(model):
             self._budget.tokens = 1  # so that each text has a pass of its own
         return model.to(self.device)
@@ -109,6 +111,14 @@ class Encoder:
         """The model on each device."""
         others = [(copy.deepcopy(self.model).to(device), device) for device in self._devices[1:]]
         return [(self.model, self.device), *others]
+
+    @cached_property
+    def _engines(self) -> list[Replica]:
+        """The same for `engine`; on GPUs the transformer is compiled once that pays."""
+        compiles = self.device.type == "cuda" and is_free_of_masks(self.model[0])
+        return [
+            Replica(list(model), device, Compiled(model[0]) if compiles else None) for model, device in self._replicas
+        ]
 
     @cached_property
     def _plain(self) -> bool:
@@ -199,9 +209,8 @@ class Encoder:
         progress: Progress | None = None,
     ) -> None:
         """Send tokens through the model's replicas: `engine.run`, with features in float32."""
-        replicas = [Replica(list(model), device) for model, device in self._replicas]
         how = Arithmetic(self.window, self.dtype, self.model.truncate_dim)
-        engine.run(replicas, tokens, keep, how, self._budget, progress)
+        engine.run(self._engines, tokens, keep, how, self._budget, progress)
 
 
 def as_int8_can(files: ModelFiles, dtype: str, device: str | None) -> tuple[str, str | None]:

@@ -6,6 +6,7 @@ for another inside a kernel. Nothing of the model is kept between two runs.
 """
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from torch import nn
 
 from medi_build.arrays import Ints
 from medi_build.encode.pair_tokens import Tokens
-from medi_build.encode.passes import ForwardPass, plan
+from medi_build.encode.passes import ForwardPass, plan, plan_equal
 from medi_build.errors import EncoderError
 
 CPU_BUDGET = 1024
@@ -32,10 +33,18 @@ Keep = Callable[[Ints, Features], None]
 
 
 class Replica(NamedTuple):
-    """The modules of a model, the transformer first, and the device that all of them are on."""
+    """A model on a device.
+
+    Attributes:
+        modules: its modules, the transformer first.
+        device: the one that all of them are on.
+        bare: on GPUs the transformer, compiled perhaps, asked with ``input_ids`` alone where no place is padded;
+            None on the CPU, and where it needs a mask in any case.
+    """
 
     modules: Sequence[nn.Module]
     device: torch.device
+    bare: Callable[[Features], Features] | None = None
 
 
 class Budget:
@@ -88,7 +97,10 @@ def run(
         EncoderError: a single text does not fit in a device's memory.
     """
     kind = replicas[0].device
-    passes = plan(tokens.lengths, how.window, budget.tokens, fixed=kind.type == "cpu")
+    if kind.type == "cpu" and not replicas[0].bare:
+        passes = plan(tokens.lengths, how.window, budget.tokens, fixed=True)
+    else:
+        passes = plan_equal(tokens.lengths, how.window, budget.tokens)
     lock = threading.Lock()
     done = 0
 
@@ -142,7 +154,8 @@ def _passes(
         rows = planned.rows[start : start + capacity]
         features: Features | None = None
         try:
-            features = _forward(replica, how, _pad(tokens, rows, planned.width, capacity))
+            padded = _pad(tokens, rows, planned.width, capacity)
+            features = _forward(replica, how, padded, bare=planned.equal)
         except torch.OutOfMemoryError as error:
             if capacity == 1:
                 raise EncoderError(
@@ -151,6 +164,11 @@ def _passes(
                 ) from error
         if features is None:  # outside the handler, whose traceback keeps the failed pass's tensors alive
             budget.tokens = min(budget.tokens, capacity * planned.width) // 2
+            warnings.warn(
+                f"{replica.device} ran out of memory with {capacity} texts of {planned.width} tokens at once; from now "
+                f"on at most {max(budget.tokens, planned.width):,} tokens at once",
+                stacklevel=2,
+            )
             torch.cuda.empty_cache()
             continue
         yield rows, {name: value[: len(rows)] for name, value in features.items()}
@@ -175,14 +193,21 @@ def _pad(tokens: Tokens, rows: Ints, width: int, capacity: int) -> _Padded:
 
 
 @torch.inference_mode()
-def _forward(replica: Replica, how: Arithmetic, padded: _Padded) -> Features:
-    """Transformer in ``how.dtype``; pooling and what follows in fp32 (bf16 pooling costs two digits of the cosine)."""
-    (transformer, *later), device = replica
+def _forward(replica: Replica, how: Arithmetic, padded: _Padded, *, bare: bool) -> Features:
+    """Transformer in ``how.dtype``; pooling and what follows in fp32 (bf16 pooling costs two digits of the cosine).
+
+    ``bare`` passes have no padded place. Without a mask attention takes kernels that need none, and T5's bias by
+    places is one for all texts; with one it would be written out for each.
+    """
+    (transformer, *later), device = replica.modules, replica.device
     narrow = how.dtype != torch.float32
     mask = torch.from_numpy(padded.mask).to(device)
-    features: Features = {"input_ids": torch.from_numpy(padded.ids).to(device), "attention_mask": mask}
+    features: Features = {"input_ids": torch.from_numpy(padded.ids).to(device)}
     with torch.autocast(device.type, how.dtype, enabled=narrow):
-        features = transformer(features)
+        if bare and replica.bare:
+            features = replica.bare(features)
+        else:
+            features = transformer({**features, "attention_mask": mask})
     places = torch.arange(mask.shape[1], device=device)
     pooled = mask * (places >= torch.from_numpy(padded.skip).to(device)[:, None])
     found = features["token_embeddings"]

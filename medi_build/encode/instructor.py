@@ -14,10 +14,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from medi_build.arrays import Floats32, Ints
+from medi_build.encode.compiled import is_free_of_masks
 from medi_build.encode.encoder import dtype_of, leaves_instruction_out
 from medi_build.encode.engine import Arithmetic, Budget, Features, Keep, Progress, Replica, run
 from medi_build.encode.instructor_options import Dtype, load_as_asked, single_device
-from medi_build.encode.linears import can_narrow, has_int8, narrowed
+from medi_build.encode.linears import can_narrow, has_int8, narrowed, refuse_int8
 from medi_build.encode.load import is_plain
 from medi_build.encode.pair_tokens import TRUNCATED, Tokens, tokenise
 from medi_build.encode.sentences import Pair, are_pairs, read_sentences
@@ -271,6 +272,7 @@ class Instructor(SentenceTransformer):  # type: ignore[misc]  # to mypy that cla
         self, inputs: list[Any], prompt: str | None, output_value: str | None, kwargs: dict[str, Any]
     ) -> Any:
         """sentence-transformers' own inference; pairs of one instruction at a time, which is their prompt."""
+        refuse_int8(self, self.device, "the model")
         by_prompt: dict[str | None, list[int]] = {}
         texts = list(inputs)
         if are_pairs(inputs):
@@ -309,6 +311,7 @@ class Instructor(SentenceTransformer):  # type: ignore[misc]  # to mypy that cla
             )
 
     def _run(self, tokens: Tokens, keep: Keep, numbers: int | None, progress: Progress | None) -> None:
+        refuse_int8(self, self.device, "the model")
         modules, dtype, window = list(self), torch.float32, self._window
         if self.arithmetic != dtype and can_narrow(self):
             dtype = self.arithmetic
@@ -316,7 +319,8 @@ class Instructor(SentenceTransformer):  # type: ignore[misc]  # to mypy that cla
         if window == NO_WINDOW:
             window = int(tokens.lengths.max(initial=0)) + 1
         how, device = Arithmetic(window, dtype, numbers), self.device
-        run([Replica(modules, device)], tokens, keep, how, Budget(device), progress)
+        bare = modules[0] if device.type == "cuda" and is_free_of_masks(modules[0]) else None
+        run([Replica(modules, device, bare)], tokens, keep, how, Budget(device), progress)
 
     def _vectors(self, tokens: Tokens, *, normalise: bool, numbers: int | None, progress: Progress | None) -> Tensor:
         """Vectors [n, d] on the CPU."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from medi_build.encode.int8 import Int8Embedding, Int8Linear
+from medi_build.errors import EncoderError
 
 ROWS = 1024
 """Rows of a usual pass, for which the order is chosen."""
@@ -42,10 +43,29 @@ def narrowed(transformer: Any, dtype: torch.dtype, device: torch.device) -> Any:
 
     The given one stays as it is. Copying costs what one pass spends on casting its weights.
     """
-    shared = [*chain(transformer.parameters(), transformer.buffers()), transformer.processor, transformer.config]
-    copied = copy.deepcopy(transformer, {id(one): one for one in shared})
+    copied = sharing_copy(transformer)
     narrow_linears(copied, dtype, device)
     return copied
+
+
+def sharing_copy(transformer: Any) -> Any:
+    """A copy of a Transformer in which modules can be replaced; it shares all that is large."""
+    shared = [*chain(transformer.parameters(), transformer.buffers()), transformer.processor, transformer.config]
+    return copy.deepcopy(transformer, {id(one): one for one in shared})
+
+
+def refuse_int8(model: nn.Module, device: torch.device, name: str) -> None:
+    """Refuse layers that torch.ao made int8 on any device but the CPU.
+
+    Raises:
+        EncoderError: the model has such layers, and the device is another.
+    """
+    if device.type != "cpu" and scales_by_pass(model):
+        raise EncoderError(
+            f"{name}: has int8 layers of torch.ao (torch.quantization.quantize_dynamic), which compute on the CPU "
+            f"alone, and the device is '{device}'; pass device='cpu', or take the model as it was before it was "
+            "quantized, which a GPU computes faster in bfloat16"
+        )
 
 
 def can_narrow(model: nn.Module) -> bool:

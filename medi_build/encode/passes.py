@@ -1,8 +1,8 @@
 """Which texts share a forward pass: pure planning over lengths, no model in sight.
 
-Two rules make a text's vector independent of its companions. The padded width follows from the text's own length alone,
-and, where ``fixed`` is asked for, every pass of one width has the same number of rows, so that the same kernels run on
-the same shapes whatever else is being encoded.
+On the CPU two rules make a text's vector independent of its companions. The padded width follows from the text's own
+length alone, and, where ``fixed`` is asked for, every pass of one width has the same number of rows, so that the same
+kernels run on the same shapes whatever else is being encoded. On a GPU passes are large and of one length (`plan_equal`).
 """
 
 from collections.abc import Generator
@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+EQUAL_FROM = 4096
+"""Tokens of one length from which its texts get passes of their own: with fewer a GPU waits for the next kernel."""
 
 
 class ForwardPass(NamedTuple):
@@ -19,11 +22,13 @@ class ForwardPass(NamedTuple):
         rows: int64 [k], indices of the texts, longest first.
         width: tokens each is padded to.
         capacity: rows of the pass, ``k <= capacity``; the missing ones are filler.
+        equal: whether all texts are exactly ``width`` tokens long and there is no filler.
     """
 
     rows: npt.NDArray[np.int64]
     width: int
     capacity: int
+    equal: bool = False
 
 
 def widths(window: int) -> npt.NDArray[np.int64]:
@@ -71,3 +76,31 @@ def plan(lengths: npt.NDArray[np.int64], window: int, budget: int, *, fixed: boo
         for start in range(0, len(members), capacity):
             rows = members[start : start + capacity]
             yield ForwardPass(rows, row_width, capacity if fixed else len(rows))
+
+
+def plan_equal(
+    lengths: npt.NDArray[np.int64], window: int, budget: int, enough: int = EQUAL_FROM
+) -> Generator[ForwardPass]:
+    """Cover every text once, as far as possible with passes of one exact length: no padded place, and no mask.
+
+    Args:
+        lengths: int64 [n], as in `plan`.
+        window: as in `plan`.
+        budget: as in `plan`.
+        enough: tokens of one length from which its texts are kept among themselves; the others are planned by `plan`.
+
+    Yields:
+        The passes of one length, widest first and as even as can be; then the others.
+    """
+    tokens = lengths * np.bincount(lengths)[lengths]
+    many = tokens >= max(1, enough)
+    members = np.flatnonzero(many)
+    members = members[np.argsort(-lengths[members], kind="stable")]
+    for same in np.split(members, np.flatnonzero(np.diff(lengths[members])) + 1):
+        if len(same):
+            width = int(lengths[same[0]])
+            for rows in np.array_split(same, -(-len(same) // max(1, budget // width))):
+                yield ForwardPass(rows, width, len(rows), equal=True)
+    few = np.flatnonzero(~many)
+    for planned in plan(lengths[few], window, budget, fixed=False):
+        yield planned._replace(rows=few[planned.rows])

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medi_build.encode.passes import padded_width, plan, widths
+from medi_build.encode.passes import padded_width, plan, plan_equal, widths
 
 windows = st.integers(8, 700)
 
@@ -64,3 +64,29 @@ def test_ragged_batches_have_no_filler():
 @pytest.mark.parametrize("fixed", [True, False])
 def test_no_texts_no_batches(fixed):
     assert list(plan(np.empty(0, dtype=np.int64), 512, 512, fixed=fixed)) == []
+
+
+@given(texts(), st.integers(1, 3000), st.integers(0, 200))
+def test_passes_of_one_length_hold_every_length_that_has_enough_of_it(given_texts, budget, enough):
+    lengths, window = given_texts
+    passes = list(plan_equal(lengths, window, budget, enough))
+    rows = np.concatenate([one.rows for one in passes]) if passes else np.empty(0, dtype=np.int64)
+    assert sorted(rows.tolist()) == list(range(len(lengths)))
+    for one in passes:
+        own = lengths[one.rows]
+        assert len(own) == one.capacity
+        assert one.capacity * one.width <= budget or one.capacity == 1
+        assert own.max() <= one.width
+        plenty = [length * np.count_nonzero(lengths == length) >= max(1, enough) for length in own]
+        assert plenty == [one.equal] * len(own)
+        if one.equal:
+            assert (own == one.width).all()
+    assert [one.equal for one in passes] == sorted((one.equal for one in passes), reverse=True)
+
+
+def test_passes_of_one_length_are_even():
+    lengths = np.array([20] * 11 + [30, 7], dtype=np.int64)
+    passes = list(plan_equal(lengths, 64, 100, enough=100))
+    assert [(len(one.rows), one.width, one.equal) for one in passes] == [
+        (4, 20, True), (4, 20, True), (3, 20, True), (1, 32, False), (1, 8, False)
+    ]  # fmt: skip
