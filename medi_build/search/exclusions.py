@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy import sparse
 
 from medi_build.arrays import Bools, Ints
 from medi_build.errors import MiningError
@@ -78,6 +77,8 @@ class Exclusions:
 
 def incidence(rows: Ints, columns: Ints, shape: tuple[int, int]) -> BoolMatrix:
     """A bool CSR matrix with True at each (row, column), repeats allowed."""
+    from scipy import sparse  # here, as a search without exclusions does not need it
+
     ones = np.ones(len(rows), dtype=bool)
     matrix = sparse.coo_matrix((ones, (rows, columns)), shape=shape).tocsr()
     matrix.sum_duplicates()
