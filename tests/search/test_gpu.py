@@ -13,8 +13,10 @@ from medi_build.search.dense_cuda import Sizes, sizes_for
 from medi_build.search.dense_lists import GROUP, Blocks, Lists, SearchPass
 from medi_build.search.dense_pass import Excluded
 from medi_build.search.fixed_lists import ROOM, FixedLists
+from medi_build.search.parts import queries_at_once
 from medi_build.search.settle import wanted
 from medi_build.search.transfer import Upload
+from medi_build.share import WHOLE
 from tests.search.test_dense import as_on_a_gpu, unit
 from tests.search.test_devices import a_search, same
 
@@ -131,6 +133,12 @@ def test_a_candidate_without_a_place_is_remembered_by_its_score():
     assert int(lists._filled[0]) == ROOM * 2
     missing = set(range(2 * GROUP)) - set(lists.ids[0].tolist())
     assert float(lists.cut[0]) == pytest.approx(max(missing) / 1000)
+
+
+def test_a_corpus_is_sent_to_a_gpu_for_many_queries_at_a_time():
+    assert queries_at_once(100, 10**6, "cuda", WHOLE) >= 64_000
+    assert queries_at_once(100, 10**6, "cpu", WHOLE) is None
+    assert queries_at_once(10**9, 10**6, "cuda", WHOLE) == 1
 
 
 @needs_gpu
