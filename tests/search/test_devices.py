@@ -129,7 +129,7 @@ def test_a_device_that_is_not_there_is_an_error(kind):
         mined(kind, "abacus")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("kind", KINDS)
 def test_mining_on_a_gpu_gives_the_same_records(kind):
     assert mined(kind, "cuda").equals(mined(kind, "cpu"))

@@ -21,7 +21,6 @@ from tests.search.test_dense import as_on_a_gpu, unit
 from tests.search.test_devices import a_search, same
 
 GB = 10**9
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 @pytest.mark.parametrize("free", [3 * GB, 8 * GB, 24 * GB, 80 * GB, 190 * GB])
@@ -141,7 +140,7 @@ def test_a_corpus_is_sent_to_a_gpu_for_many_queries_at_a_time():
     assert queries_at_once(10**9, 10**6, "cuda", WHOLE) == 1
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("in_parts", [False, True])
 @pytest.mark.parametrize("tile", [Blocks(7, 64), Blocks(64, 1024), Blocks(8192, 65536)])
@@ -157,7 +156,7 @@ def test_a_gpu_ranks_as_the_cpu_does(monkeypatch, fast, in_parts, tile):
     same(topk(*a_search(), device="cuda:0"), topk(*a_search()))
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_a_gpu_ranks_near_ties_and_copies_as_the_cpu_does(monkeypatch):
     """Scores closer than float16 can tell, which deeper passes settle, and texts that are there many times."""
     rng = np.random.default_rng(7)
@@ -167,14 +166,14 @@ def test_a_gpu_ranks_near_ties_and_copies_as_the_cpu_does(monkeypatch):
     same(topk(near[:200], near, 12, device="cuda:0"), topk(near[:200], near, 12))
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_a_gpu_ranks_as_the_cpu_does_by_its_own_sizes():
     rng = np.random.default_rng(8)
     queries, corpus = unit(rng, 9000, 96), unit(rng, 140_000, 96)
     same(topk(queries, corpus, 30, device="cuda:0"), topk(queries, corpus, 30))
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_a_tile_makes_the_host_wait_for_nothing_but_what_it_fetches(monkeypatch):
     queries, corpus, k, exclusions = a_search()
     plan = SearchPass(k, 56, torch.float16, Blocks(100, 256))
@@ -194,7 +193,7 @@ def test_a_tile_makes_the_host_wait_for_nothing_but_what_it_fetches(monkeypatch)
     np.testing.assert_array_equal(exact.float().cpu().numpy(), expected.scores)
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_a_gpu_that_is_full_is_told_before_the_search():
     with pytest.raises(MiningError, match="too little to search"):
         sizes_for(dense_cuda.free_memory("cuda:0") // 1000, 1000, 768, 0)
