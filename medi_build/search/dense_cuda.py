@@ -239,6 +239,15 @@ def _best_of_tile(
     Returns:
         As `settled`.
     """
+    lists, error = _lists_of_tile(queries, texts, excluded, start, plan)
+    exact = _exact_scores(queries, texts.whole(), lists.ids, wanted(lists))
+    return settled(lists, lists.ids[:, : exact.shape[1]], exact, error, plan)
+
+
+def _lists_of_tile(
+    queries: Any, texts: Upload, excluded: Excluded, start: int, plan: SearchPass
+) -> tuple[FixedLists, Any]:
+    """The lists of some queries, sorted, and a bound, float64 [rows], of the error of their scores."""
     bound, coarse = ErrorBound(queries, plan.dtype), queries.to(plan.dtype)
     lists = FixedLists(len(queries), len(texts), plan, queries.device)
     look, error = None, None
@@ -253,9 +262,7 @@ def _best_of_tile(
     assert look is not None
     lists.take(look, error)
     lists.keep_best(error)
-    chosen = wanted(lists)
-    exact = _exact_scores(queries, texts.whole(), lists.ids, chosen)
-    return settled(lists, lists.ids[:, : exact.shape[1]], exact, error, plan)
+    return lists, error
 
 
 def _exact_scores(queries: Any, texts: Any, ids: Any, chosen: Any) -> Any:
@@ -276,7 +283,7 @@ def _exact_scores(queries: Any, texts: Any, ids: Any, chosen: Any) -> Any:
 
 def _bytes_per_query(depth: int, texts: int) -> int:
     """Bytes of a tile by its queries: two tiles of float32 scores, what is looked at in them, and the lists."""
-    return 10 * texts + 600 * min(depth, texts) + 40 * ROOM * depth
+    return 10 * texts + 1000 * min(depth, texts) + 40 * ROOM * depth
 
 
 def _round_up(texts: int) -> int:

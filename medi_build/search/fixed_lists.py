@@ -11,6 +11,8 @@ from medi_build.search.transfer import Fetched
 
 ROOM = 4
 """Places of a list for each of those that it keeps when it is sorted."""
+SPARE = 4096
+"""Places for what a tile adds, beyond two for each group."""
 
 
 class Look(NamedTuple):
@@ -90,30 +92,43 @@ class FixedLists(Lists):
             self._raise_by_groups(rows, largest[rows], error[rows])
             near[rows] = largest[rows] >= self.limit[rows, None]
         # So many are near at most: the last of these may be none, and are told by -1.
-        found = torch.nonzero_static(near, size=groups + crowded * self._most_groups(largest))
-        row, group = found.unbind(1)
-        self._put(look, torch.where(row < 0, len(self.cut) - 1, row), group, row >= 0)
+        most = groups + crowded * self._most_groups(largest)
+        if most:
+            row, group = torch.nonzero_static(near, size=most).unbind(1)
+            self._put(look, torch.where(row < 0, len(self.cut) - 1, row), group, row >= 0)
 
     def _put(self, look: Look, row: Any, group: Any, real: Any) -> None:
-        """Put the members of groups, sorted by row, that reach the limit at the ends of the lists."""
+        """Put the members of groups, sorted by row, that reach the limit at the ends of the lists.
+
+        How many do the host does not know: hardly more than one of each group, so that a first pass, which is made in
+        16 bits, has room for two of each. Later ones have room for all.
+        """
         import torch
 
-        groups = look.largest.shape[1]
+        groups, every = look.largest.shape[1], GROUP * len(row)
+        room = every if self._plan.dtype == torch.float32 else min(every, 2 * len(row) + SPARE)
         members = look.tile.unflatten(1, (GROUP, groups))[row, :, group]  # [groups near, GROUP]
         good = (members >= self.limit[row, None]) & real[:, None]
-        within = good.cumsum(dim=1)
-        of_group = within[:, -1]
+        of_group = good.sum(dim=1)
         of_row = torch.zeros_like(self._filled).index_add_(0, row, of_group)
-        before = of_group.cumsum(0) - of_group - (of_row.cumsum(0) - of_row)[row]  # of the same row
-        place = (self._filled[row] + before)[:, None] + within - 1
-        fits = good & (place < self._width)
-        target = torch.where(fits, row[:, None] * self._width + place, (len(self.cut) * self._width + row)[:, None])
-        texts = look.first + torch.arange(GROUP, device=row.device) * groups + group[:, None]
-        self._scores[target] = members.float()
-        self._ids[target] = texts
+        one, member = torch.nonzero_static(good, size=room).unbind(1)
+        there = one >= 0
+        one, member = one.clamp_min(0), member.clamp_min(0)
+        scores, of = members[one, member].float(), row[one]
+        place = self._filled[of] + torch.arange(room, device=row.device) - (of_row.cumsum(0) - of_row)[of]
+        fits = there & (place < self._width)
+        target = torch.where(fits, of * self._width + place, len(self.cut) * self._width + of)
+        self._scores[target] = scores
+        self._ids[target] = look.first + member * groups + group[one]
         self._filled = (self._filled + of_row).clamp_max(self._width)
-        lost = torch.where(good & ~fits, members.double(), -torch.inf).amax(dim=1)
-        self.cut.scatter_reduce_(0, row, lost, "amax")
+        self._remember(of, scores, there & ~fits)
+        self._remember(row, look.largest[row, group], of_group.cumsum(0) > room)
+
+    def _remember(self, rows: Any, scores: Any, lost: Any) -> None:
+        """Take those of the scores that were left out into `cut`."""
+        import torch
+
+        self.cut.scatter_reduce_(0, rows, torch.where(lost, scores.double(), -torch.inf), "amax")
 
     def keep_best(self, error: Any) -> None:
         """As `Lists.keep_best`; the places are those that they were."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from medi_build.errors import MiningError
-from medi_build.search import dense, dense_cuda
+from medi_build.search import dense, dense_cuda, fixed_lists
 from medi_build.search.dense import topk
 from medi_build.search.dense_cuda import Sizes, sizes_for
 from medi_build.search.dense_lists import GROUP, Blocks, Lists, SearchPass
@@ -138,6 +138,22 @@ def test_a_corpus_is_sent_to_a_gpu_for_many_queries_at_a_time():
     assert queries_at_once(100, 10**6, "cuda", WHOLE) >= 64_000
     assert queries_at_once(100, 10**6, "cpu", WHOLE) is None
     assert queries_at_once(10**9, 10**6, "cuda", WHOLE) == 1
+
+
+@pytest.mark.parametrize("spare", [0, 5, 40])
+def test_what_a_tile_adds_beyond_the_room_for_it_is_searched_for_again(monkeypatch, spare):
+    """Whole groups of equal texts near the limit: 16 candidates where there is room for two."""
+    monkeypatch.setattr(fixed_lists, "SPARE", spare)
+    as_on_a_gpu(monkeypatch, in_parts=False)
+    monkeypatch.setattr(dense, "SMALL_CELLS", 0)
+    monkeypatch.setattr(dense, "_has_fast_half", lambda device: True)
+    rng = np.random.default_rng(spare)
+    corpus = np.tile(unit(rng, 40, 32), (20, 1))  # a tile is a multiple of 40 wide: members of a group are alike
+    monkeypatch.setattr(dense, "sizes_for", lambda *_: Sizes(len(corpus), Blocks(7, 640), 10**9))
+    found = topk(corpus[:40], corpus, 30)
+    scores = corpus[:40].astype(np.float64) @ corpus.astype(np.float64).T
+    wanted = np.argsort(-scores, axis=1, kind="stable")[:, :30]
+    np.testing.assert_array_equal(found.ids, wanted)
 
 
 @pytest.mark.gpu
