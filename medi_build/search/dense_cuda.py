@@ -141,6 +141,8 @@ class _Search(NamedTuple):
                 exclusions = self.exclusions if len(parts) == 1 else self.exclusions.columns(slice(first, end))
                 for some, block in _one_ahead(blocks, self._queries):
                     self._search_block(some, block.whole(), texts, exclusions.rows(some), first)
+            if torch.device(self.device).type == "cuda":
+                torch.cuda.empty_cache()  # the encoder, or another process, wants it next
         except torch.OutOfMemoryError as error:
             raise MiningError(
                 f"{self.device} ran out of memory in a search over {len(self.corpus):,} vectors; end what else runs on "
