@@ -78,14 +78,16 @@ def processes() -> Processes:
     return Processes(count, rank)
 
 
-def has_fast_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 faster than float32.
+def has_fast_bfloat16(device: Device = "cpu") -> bool:
+    """Whether a device multiplies bfloat16 faster than float32: GPUs that do it natively, and some processors.
 
-    By AMX it does, and by AVX512-BF16 on AMD's. An Intel Xeon whose virtual machine hides AMX has AVX512-BF16, too,
+    By AMX these do, and by AVX512-BF16 on AMD's. An Intel Xeon whose virtual machine hides AMX has AVX512-BF16, too,
     and took 1.45 times as long for bfloat16 as for float32 (docs/performance.md).
     """
     import torch
 
+    if device != "cpu":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     able = torch.cpu.get_capabilities()
     intel = "Intel" in str(able.get("cpu_name", ""))
     return bool(able.get("amx_tile") or (able.get("avx512_bf16") and not intel))

@@ -14,6 +14,7 @@ from medi_build.devices import processes
 class Precision(StrEnum):
     """Arithmetic of the forward passes."""
 
+    auto = "auto"
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
@@ -66,7 +67,10 @@ def train_command(
     cached: Annotated[
         bool, typer.Option("--cached", help="Gradient caching, for large batches in little memory.")
     ] = False,
-    precision: Annotated[Precision, typer.Option(help="Of the forward passes.")] = Precision.float32,
+    precision: Annotated[
+        Precision,
+        typer.Option(help="Of the forward passes; auto is bfloat16 on a GPU that is fast in it, else float32."),
+    ] = Precision.auto,
     eval_steps: Annotated[int, typer.Option(min=1, help="Steps between evaluations and checkpoints.")] = 500,
     eval_sets: Annotated[
         list[str] | None,

@@ -234,8 +234,7 @@ def dtype_of(asked: str, device: torch.device) -> torch.dtype:
     """The dtype of the transformer; "auto" is bfloat16 where the hardware multiplies it natively."""
     if asked != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[asked]
-    native = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else has_fast_bfloat16()
-    return torch.bfloat16 if native else torch.float32
+    return torch.bfloat16 if has_fast_bfloat16(device.type) else torch.float32
 
 
 def leaves_instruction_out(model: Any) -> bool:

@@ -54,7 +54,7 @@ def mine_pairs(
         context=context,
         ranker=build_ranker(context),
         filters=ready_filters(context),
-        cross_encoder=None if rule.cross_encoder is None else load_cross_encoder(rule.cross_encoder),
+        cross_encoder=None if rule.cross_encoder is None else load_cross_encoder(rule.cross_encoder, run.device),
         given=_usable_given(pairs, rows, run.ledger),
         verified_negatives=verified_negatives,
         row_keys=row_keys,

@@ -72,10 +72,11 @@ class Ranker:
     def ranked(self, blocks: Sequence[Ints]) -> Iterator[Ranked]:
         """The pool ranked for some of the distinct queries at a time, int64 [r] ascending each, as it is asked for.
 
-        Where searches are handed out the pool is searched for several blocks together.
+        Where searches are handed out, or made on a GPU, the pool is searched for several blocks together.
         """
         run = self.context.run
-        stretches = _stretches(blocks, queries_at_once(depth(run.rule), self.context.pairs.pool, run.split))
+        most = queries_at_once(depth(run.rule), self.context.pairs.pool, run.device, run.split)
+        stretches = _stretches(blocks, most)
         together = [np.unique(np.concatenate(stretch)) for stretch in stretches]
         rankings = zip(*self._searched([queries for queries in together if not self._knows(queries)]), strict=True)
         for stretch, queries in zip(stretches, together, strict=True):

@@ -10,10 +10,8 @@ more finely and deeper. Where there is little to search it is multiplied in floa
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,11 +19,13 @@ import numpy as np
 from medi_build.arrays import Bools, Floats32, Floats64, Ints, Vectors
 from medi_build.devices import Device, devices, has_fast_bfloat16
 from medi_build.errors import MiningError
-from medi_build.search.dense_lists import Blocks, SearchPass, relative_rounding
-from medi_build.search.dense_pass import candidate_lists, to_device
+from medi_build.search.dense_cuda import free_memory, search, sizes_for
+from medi_build.search.dense_lists import Blocks, SearchPass
+from medi_build.search.dense_pass import candidate_lists, to_tensor
 from medi_build.search.dense_small import small_topk
 from medi_build.search.exclusions import Exclusions
 from medi_build.search.ranking import NOTHING, Exact, Ranking, nothing_found
+from medi_build.search.settle import settled, wanted
 
 RESCORE_BYTES = 64 << 20
 RESIDENT_CELLS = 1 << 23
@@ -35,6 +35,13 @@ EXACT_FROM_START = 8
 """Below so many candidates per place of the list, a float64 product is cheaper than scoring candidates again."""
 SMALL_CELLS = 1 << 20
 """Below so many scores in all, it is cheaper as well."""
+_FULL_PRECISION = {
+    "allow_fp16_accumulation": False,
+    "allow_fp16_reduced_precision_reduction": False,
+    "allow_bf16_reduced_precision_reduction": False,
+    "fp32_precision": "ieee",
+}
+"""Of torch's matrix products on GPUs."""
 
 
 def topk(
@@ -54,7 +61,7 @@ def topk(
         k: length of the lists; where fewer candidates are allowed, the rest is -1 and -inf.
         exclusions: pairs that must not be ranked, shapes [q, n].
         device: "cpu", "cuda" (the queries are dealt out to all GPUs) or "cuda:1".
-        blocks: tile sizes; the default suits the device.
+        blocks: tile sizes on the CPU.
 
     Raises:
         MiningError: k below 1, an empty corpus, shapes that do not fit, or vectors with NaN or infinity.
@@ -76,56 +83,35 @@ def exact_topk(
     _check(queries, corpus, k)
     exclusions.check(len(queries), len(corpus))
     names = devices(device)
-    if len(queries) and _is_small(len(queries), len(corpus), k):
+    found = nothing_found(len(queries), k)
+    if not len(queries):
+        return found
+    if _is_small(len(queries), len(corpus), k, on_gpu=_on_gpu(names[0])):
         return small_topk(queries, corpus, k, exclusions)
-    blocks = blocks or (Blocks() if names == ["cpu"] else Blocks(8192, 65536))
-    search = _Search(queries, corpus, exclusions, nothing_found(len(queries), k))
-    passes = _passes(k, len(corpus), names[0], blocks)
-    open_rows = np.arange(len(queries))
     with _settings():
+        if _on_gpu(names[0]):
+            words = 0 if exclusions.labels is None else exclusions.labels.corpus.shape[1]
+            given = [(name, sizes_for(free_memory(name), len(corpus), corpus.shape[1], words)) for name in names]
+            search(queries, corpus, exclusions, found, given, lambda count, tile: _passes(k, count, names[0], tile))
+            return found
+        passes, open_rows = _passes(k, len(corpus), "cpu", blocks or Blocks()), np.arange(len(queries))
         while len(open_rows):
-            open_rows = search.on_devices(names, open_rows, next(passes))
-    return search.ranking
+            open_rows = _search_rows(open_rows, queries, corpus, exclusions, found, next(passes))
+    return found
 
 
-@dataclass(frozen=True)
-class _Search:
-    """What is searched, and what has been found so far.
-
-    Attributes:
-        queries: float16 [q, d].
-        corpus: float16 [n, d].
-        exclusions: of all queries.
-        ranking: of all queries; rows are written once they have been searched.
-    """
-
-    queries: Vectors
-    corpus: Vectors
-    exclusions: Exclusions
-    ranking: Exact
-
-    def on_devices(self, names: Sequence[Device], rows: Ints, plan: SearchPass) -> Ints:
-        """Rank some queries, dealt out to the devices; gives those that are not proven to be exact.
-
-        A device gets no more at a time than its memory holds, and where there are several, each its share.
-        """
-        at_once = min(RESIDENT_ROWS, max(1, RESIDENT_CELLS // plan.depth), -(-len(rows) // len(names)))
-        parts = [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
-        if len(names) == 1:  # the calling thread has its own number of kernel threads
-            return self.settle(names[0], parts, plan)
-        hands = [parts[start :: len(names)] for start in range(len(names))]
-        with ThreadPoolExecutor(len(names)) as threads:
-            return np.concatenate([*threads.map(lambda name, hand: self.settle(name, hand, plan), names, hands)])
-
-    def settle(self, device: Device, parts: Sequence[Ints], plan: SearchPass) -> Ints:
-        """Rank some queries on one device, part by part; gives those that are not proven to be exact."""
-        open_parts = [np.empty(0, dtype=np.int64)]
-        for rows in parts:
-            queries = to_device(self.queries[rows], device, "queries", rows)
-            found, proven = _search(queries, self.corpus, self.exclusions.rows(rows), plan)
-            self.ranking.ids[rows], self.ranking.scores[rows] = found
-            open_parts.append(rows[~proven])
-        return np.concatenate(open_parts)
+def _search_rows(
+    rows: Ints, queries: Vectors, corpus: Vectors, exclusions: Exclusions, found: Exact, plan: SearchPass
+) -> Ints:
+    """Rank some queries, as many at a time as memory holds; gives those that are not proven to be exact."""
+    at_once = min(RESIDENT_ROWS, max(1, RESIDENT_CELLS // plan.depth))
+    open_parts = []
+    for start in range(0, len(rows), at_once):
+        some = rows[start : start + at_once]
+        tensor = to_tensor(queries[some], "queries", some)
+        (found.ids[some], found.scores[some]), proven = _search(tensor, corpus, exclusions.rows(some), plan)
+        open_parts.append(some[~proven])
+    return np.concatenate(open_parts)
 
 
 @contextmanager
@@ -138,14 +124,16 @@ def _settings() -> Iterator[None]:
     import torch
 
     matmul = torch.backends.cuda.matmul
-    before = matmul.allow_fp16_reduced_precision_reduction, matmul.fp32_precision
-    matmul.allow_fp16_reduced_precision_reduction, matmul.fp32_precision = False, "ieee"
+    before = {name: getattr(matmul, name) for name in _FULL_PRECISION}
     try:
+        for name, value in _FULL_PRECISION.items():
+            setattr(matmul, name, value)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Sparse CSR tensor support", category=UserWarning)
             yield
     finally:
-        matmul.allow_fp16_reduced_precision_reduction, matmul.fp32_precision = before
+        for name, value in before.items():
+            setattr(matmul, name, value)
 
 
 def pair_scores(left: Vectors, right: Vectors, left_rows: Ints, right_rows: Ints) -> Floats32:
@@ -177,8 +165,13 @@ def _check(queries: Vectors, corpus: Vectors, k: int) -> None:
         )
 
 
-def _is_small(queries: int, candidates: int, k: int) -> bool:
-    return candidates <= EXACT_FROM_START * _first_depth(k) or queries * candidates <= SMALL_CELLS
+def _on_gpu(device: Device) -> bool:
+    return device != "cpu"
+
+
+def _is_small(queries: int, candidates: int, k: int, *, on_gpu: bool) -> bool:
+    few = not on_gpu and candidates <= EXACT_FROM_START * _first_depth(k)
+    return few or queries * candidates <= SMALL_CELLS
 
 
 def _first_depth(k: int) -> int:
@@ -194,7 +187,7 @@ def _passes(k: int, candidates: int, device: Device, blocks: Blocks) -> Iterator
     import torch
 
     if _has_fast_half(device):
-        half = torch.bfloat16 if device == "cpu" else torch.float16
+        half = torch.float16 if _on_gpu(device) else torch.bfloat16
         yield SearchPass(k, min(candidates, _first_depth(k)), half, blocks)
     depth = k + max(16, k // 4)
     while True:
@@ -204,29 +197,18 @@ def _passes(k: int, candidates: int, device: Device, blocks: Blocks) -> Iterator
 
 def _has_fast_half(device: Device) -> bool:
     """Whether the device multiplies a 16-bit format natively: any GPU, and CPUs with AVX512-BF16 or AMX."""
-    return device != "cpu" or has_fast_bfloat16()
+    return _on_gpu(device) or has_fast_bfloat16()
 
 
 def _search(queries: Any, corpus: Vectors, exclusions: Exclusions, plan: SearchPass) -> tuple[Exact, Bools]:
-    """One pass: the rankings of the queries, float16 [q, d] on a device, and which are proven to be exact."""
-    import torch
-
+    """One pass: the rankings of the queries, float16 [q, d], and which are proven to be exact."""
     lists, error = candidate_lists(queries, corpus, exclusions, plan)
-    wanted = (lists.ids != NOTHING) & (lists.scores >= lists.limit[:, None])
-    width = int(wanted.sum(dim=1).max())  # scores fall from left to right: what is wanted stands in the first columns
-    ids, wanted = lists.ids[:, :width], wanted[:, :width]
-    exact = _exact_scores(queries, corpus, ids, wanted)
-
-    by_id = torch.sort(ids, dim=1).indices
-    ids, exact = ids.gather(1, by_id), exact.gather(1, by_id)
-    by_score = torch.sort(exact, dim=1, descending=True, stable=True).indices[:, : plan.k]
-    ids, exact = ids.gather(1, by_score), exact.gather(1, by_score)
-    ids[exact == -torch.inf] = NOTHING
-
-    proven = lists.cut == -torch.inf  # nothing was left out
-    if exact.shape[1] == plan.k:  # or nothing that could have taken the last place
-        proven |= exact[:, -1] > lists.cut + relative_rounding(plan.dtype) * lists.cut.abs() + error
-    return _padded(ids.cpu().numpy(), exact.cpu().numpy(), plan.k), proven.cpu().numpy()
+    chosen = wanted(lists)
+    width = int(chosen.sum(dim=1).max())
+    ids, chosen = lists.ids[:, :width], chosen[:, :width]
+    exact = _exact_scores(queries, corpus, ids, chosen)
+    best, exact, proven = settled(lists, ids, exact, error, plan)
+    return _padded(best.cpu().numpy(), exact.cpu().numpy(), plan.k), proven.cpu().numpy()
 
 
 def _exact_scores(queries: Any, corpus: Vectors, ids: Any, wanted: Any) -> Any:

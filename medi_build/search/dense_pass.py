@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -13,12 +13,15 @@ from medi_build.errors import MiningError
 from medi_build.search.dense_lists import GROUP, Joined, Lists, SearchPass, joined
 from medi_build.search.exclusions import Exclusions, TiledPairs, forbidden
 
+LABEL_CELLS = 1 << 25
+"""Pairs whose labels are compared at a time; each takes nine bytes."""
+
 
 def candidate_lists(queries: Any, corpus: Vectors, exclusions: Exclusions, plan: SearchPass) -> tuple[Joined, Any]:
     """The candidates of all queries that a pass leaves, and a bound, float64 [q], of the error of their scores.
 
     Args:
-        queries: float16 [q, d], q at least 1, on the device that searches.
+        queries: float16 [q, d], q at least 1.
         corpus: float16 [n, d], n at least 1; read in blocks.
         exclusions: of these queries.
         plan: how the pass is made.
@@ -29,11 +32,11 @@ def candidate_lists(queries: Any, corpus: Vectors, exclusions: Exclusions, plan:
     import torch
 
     bound, coarse = ErrorBound(queries, plan.dtype), queries.to(plan.dtype)
-    excluded = _Excluded(exclusions, len(corpus), plan, queries.device)
+    excluded = Excluded(exclusions, len(corpus), plan, queries.device)
     height = plan.blocks.queries
     tiles = [slice(start, min(start + height, len(queries))) for start in range(0, len(queries), height)]
     lists = [Lists(rows.stop - rows.start, plan, queries.device) for rows in tiles]
-    for first, block in _blocks(corpus, plan.blocks.corpus, queries.device):
+    for first, block in _blocks(corpus, plan.blocks.corpus):
         error = bound.with_block(block)
         texts = torch.nn.functional.pad(block.to(plan.dtype), (0, 0, 0, -len(block) % GROUP))
         for rows, running in zip(tiles, lists, strict=True):
@@ -62,19 +65,26 @@ class ErrorBound:
     def with_block(self, block: Any) -> Any:
         """The bound, float64 [q], for all texts so far and those of a block, float16 [n, d]."""
         norms, losses = _norms(block, self._dtype)
-        self._norm, self._lost = max(self._norm, float(norms.max())), max(self._lost, float(losses.max()))
+        return self.with_norm(float(norms.max()), float(losses.max()))
+
+    def with_norm(self, norm: float, lost: float = 0.0) -> Any:
+        """The same for texts of at most such a norm, and of at most such a norm of what they lose in the format."""
+        self._norm, self._lost = max(self._norm, norm), max(self._lost, lost)
         of_text = self._lost + self._summing * (self._norm + self._lost)
         error = self._query_lost * self._norm + (self._query_norm + self._query_lost) * of_text + _least(self._dtype)
         return error.double()
 
 
-class _Excluded:
+class Excluded:
     """Takes excluded pairs out of tiles of scores."""
 
     def __init__(self, exclusions: Exclusions, candidates: int, plan: SearchPass, device: Any) -> None:
         import torch
 
         self._pairs = TiledPairs(exclusions.pairs, candidates, *plan.blocks)
+        self._rows, self._columns = (
+            torch.from_numpy(part).to(device, torch.int64) for part in (self._pairs.rows, self._pairs.columns)
+        )
         self._labels = exclusions.labels
         if exclusions.labels is not None:
             sides = (exclusions.labels.query, exclusions.labels.corpus)
@@ -85,33 +95,43 @@ class _Excluded:
         import torch
 
         if self._labels is not None:
-            texts = self._corpus_bits[first : first + scores.shape[1]]
-            scores.masked_fill_(forbidden(self._query_bits[rows], texts, self._labels.mode), -torch.inf)
-        row, column = (torch.from_numpy(part).to(scores.device) for part in self._pairs.tile(rows.start, first))
-        scores[row, column] = -torch.inf
+            texts, queries = self._corpus_bits[first : first + scores.shape[1]], self._query_bits[rows]
+            step = max(1, LABEL_CELLS // len(texts))
+            for start in range(0, len(queries), step):
+                some = slice(start, start + step)
+                scores[some].masked_fill_(forbidden(queries[some], texts, self._labels.mode), -torch.inf)
+        pairs = self._pairs.span(rows.start, first)
+        if pairs.start < pairs.stop:
+            scores[self._rows[pairs] - rows.start, self._columns[pairs] - first] = -torch.inf
 
 
-def _blocks(corpus: Vectors, rows: int, device: Any) -> Iterator[tuple[int, Any]]:
-    """The corpus block by block: the number of the first text, and the vectors on the device."""
+def _blocks(corpus: Vectors, rows: int) -> Iterator[tuple[int, Any]]:
+    """The corpus block by block: the number of the first text, and the vectors."""
     for first in range(0, len(corpus), rows):
         block = corpus[first : first + rows]
-        yield first, to_device(block, device, "corpus", np.arange(first, first + len(block)))
+        yield first, to_tensor(block, "corpus", np.arange(first, first + len(block)))
 
 
-def to_device(vectors: Vectors, device: Any, name: str, numbers: Ints) -> Any:
-    """Rows, which have these numbers, as a float16 tensor on the device; refuses NaN and infinity."""
+def to_tensor(vectors: Vectors, name: str, numbers: Ints) -> Any:
+    """Rows, which have these numbers, as a float16 tensor; refuses NaN and infinity."""
     import torch
 
-    # Never a view: a memory map is read-only, and torch would warn or write through it.
-    tensor = torch.from_numpy(np.array(vectors)).to(device)
+    tensor = torch.from_numpy(np.array(vectors))  # no view: a memory map is read-only, and torch would warn
     # A sum of squares in float32 is finite if and only if all of its float16 terms are.
-    bad = torch.nonzero(~torch.isfinite(tensor.float().square_().sum(dim=1)))
-    if len(bad):
-        raise MiningError(
-            f"vector {numbers[int(bad[0])]} of the {name} holds NaN or infinity ({len(bad)} such rows here); "
-            "the encoder gave unusable vectors, try dtype float32"
-        )
+    if not torch.isfinite(tensor.float().square_().sum(dim=1)).all():
+        refuse(tensor, name, numbers)
     return tensor
+
+
+def refuse(vectors: Any, name: str, numbers: Ints) -> NoReturn:
+    """Raise `MiningError` about the rows, which have these numbers, that hold NaN or infinity."""
+    import torch
+
+    bad = torch.nonzero(~torch.isfinite(vectors).all(dim=1))
+    raise MiningError(
+        f"vector {numbers[int(bad[0])]} of the {name} holds NaN or infinity ({len(bad)} such rows here); "
+        "the encoder gave unusable vectors, try dtype float32"
+    )
 
 
 def _least(dtype: Any) -> float:

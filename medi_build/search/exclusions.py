@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy import sparse
 
 from medi_build.arrays import Bools, Ints
 from medi_build.errors import MiningError
@@ -78,6 +77,8 @@ class Exclusions:
 
 def incidence(rows: Ints, columns: Ints, shape: tuple[int, int]) -> BoolMatrix:
     """A bool CSR matrix with True at each (row, column), repeats allowed."""
+    from scipy import sparse  # here, as a search without exclusions does not need it
+
     ones = np.ones(len(rows), dtype=bool)
     matrix = sparse.coo_matrix((ones, (rows, columns)), shape=shape).tocsr()
     matrix.sum_duplicates()
@@ -121,7 +122,7 @@ class TiledPairs:
         self._height, self._width = height, width
         self._across = -(-candidates // width)
         if pairs is None or pairs.nnz == 0:
-            self._keys = np.empty(0, dtype=np.int64)
+            self._keys = self.rows = self.columns = np.empty(0, dtype=np.int64)
             return
         rows = np.repeat(np.arange(pairs.shape[0]), np.diff(pairs.indptr))
         columns = pairs.indices
@@ -129,12 +130,15 @@ class TiledPairs:
         rows, columns = rows[inside], columns[inside]
         keys = rows // height * self._across + columns // width
         order = np.argsort(keys, kind="stable")
-        self._keys, self._rows, self._columns = keys[order], rows[order], columns[order]
+        self._keys, self.rows, self.columns = keys[order], rows[order], columns[order]
 
     def tile(self, row: int, column: int) -> tuple[Ints, Ints]:
         """Excluded (row, column) within the tile that starts at the given row and column."""
-        if not len(self._keys):
-            return self._keys, self._keys
+        span = self.span(row, column)
+        return self.rows[span] - row, self.columns[span].astype(np.int64) - column
+
+    def span(self, row: int, column: int) -> slice:
+        """Where the pairs of the tile that starts at the given row and column stand in `rows` and `columns`."""
         key = row // self._height * self._across + column // self._width
         low, high = np.searchsorted(self._keys, (key, key + 1))
-        return self._rows[low:high] - row, self._columns[low:high].astype(np.int64) - column
+        return slice(int(low), int(high))

@@ -20,6 +20,8 @@ from medi_build.share import WHOLE, Split
 
 LIST_CELLS = 1 << 24
 """Places of the lists that one part gives at most, 16 bytes each."""
+GPU_LIST_CELLS = 1 << 26
+"""The same where the whole corpus is searched on the GPUs of this machine."""
 QUERIES_AT_ONCE = 1 << 17
 """Queries that are searched in one part at most."""
 
@@ -44,13 +46,13 @@ class Search(NamedTuple):
     device: Device
 
 
-def queries_at_once(k: int, candidates: int, split: Split) -> int | None:
+def queries_at_once(k: int, candidates: int, device: Device, split: Split) -> int | None:
     """Queries for which a corpus should be searched at a time, so that its parts are sent seldom; None for any.
 
-    It is any where the corpus is one part, which is sent nowhere.
+    It is any where the corpus is one part, which is sent nowhere, not even to a GPU.
     """
     if candidates <= split.rows:
-        return None
+        return None if device == "cpu" else max(1, GPU_LIST_CELLS // k)
     return max(1, min(QUERIES_AT_ONCE, LIST_CELLS // k))
 
 
@@ -66,7 +68,7 @@ def topk(
     """What `medi_build.search.dense.topk` gives, by parts of the corpus."""
     exclusions = exclusions or Exclusions()
     exclusions.check(len(queries), len(corpus))
-    step = queries_at_once(k, len(corpus), split) or max(1, len(queries))
+    step = queries_at_once(k, len(corpus), device, split) or max(1, len(queries))
     blocks = (np.arange(start, min(start + step, len(queries))) for start in range(0, max(1, len(queries)), step))
     asked = ((queries[rows], exclusions.rows(rows)) for rows in blocks)
     found = list(topk_of_blocks(asked, corpus, k, device=device, split=split))

@@ -8,6 +8,7 @@ from sentence_transformers import SentenceTransformerTrainingArguments
 from transformers import Trainer, get_scheduler
 
 from medi_build.errors import TrainError
+from medi_build.train.hardware import WORKERS, precision_for
 from medi_build.train.holdout import ACCURACY
 from medi_build.train.settings import REPLACED, TrainSettings
 
@@ -21,15 +22,17 @@ def make_arguments(settings: TrainSettings) -> SentenceTransformerTrainingArgume
         TrainError: the trainer does not take them, or they cannot work on this machine.
     """
     given: Mapping[str, Any] = settings.extra
+    on_gpu = torch.cuda.is_available() and not given.get("use_cpu")
+    precision = precision_for(settings)
     defaults: dict[str, Any] = {
         "report_to": "none",
         "use_cpu": not torch.accelerator.is_available(),  # else bf16 on a machine without a GPU is refused
-        "dataloader_num_workers": 0,
-        "dataloader_pin_memory": torch.cuda.is_available(),
+        "dataloader_num_workers": WORKERS if on_gpu else 0,
+        "dataloader_pin_memory": on_gpu,
         "save_total_limit": 2,
         "logging_nan_inf_filter": False,
-        "bf16": settings.precision == "bfloat16",
-        "fp16": settings.precision == "float16",
+        "bf16": precision == "bfloat16",
+        "fp16": precision == "float16",
     }
     ours: dict[str, Any] = {
         "output_dir": str(settings.output_dir),
@@ -38,6 +41,7 @@ def make_arguments(settings: TrainSettings) -> SentenceTransformerTrainingArgume
         "warmup_steps": settings.warmup_ratio,
         "weight_decay": settings.weight_decay,
         "seed": settings.seed,
+        "full_determinism": False,  # ours does without CUDA_LAUNCH_BLOCKING, and is taken back
         "logging_steps": settings.logging_steps,
         "save_strategy": "steps",
         "save_steps": settings.eval_steps,

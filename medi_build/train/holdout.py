@@ -21,10 +21,18 @@ _ROWS_PER_STEP = 128
 class TripletEvaluator(BaseEvaluator):  # type: ignore[misc]
     """Accuracy of every task over its held-out rows, and their mean over the tasks (so that none outweighs)."""
 
-    def __init__(self, data: TrainingData, rows: Ints, collator: TripletCollator, tokens_per_forward: int) -> None:
+    def __init__(
+        self,
+        data: TrainingData,
+        rows: Ints,
+        collator: TripletCollator,
+        tokens_per_forward: int,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        """Set up; ``precision`` is that of the training's forward passes, which all evaluations are made in."""
         super().__init__()
         self.data, self.rows, self.collator = data, rows, collator
-        self.tokens_per_forward = tokens_per_forward
+        self.tokens_per_forward, self.precision = tokens_per_forward, precision
         self.primary_metric = ACCURACY
         self.tasks = data.keys.task[rows]
 
@@ -32,7 +40,9 @@ class TripletEvaluator(BaseEvaluator):  # type: ignore[misc]
         self, model: Any, output_path: str | None = None, epoch: float = -1, steps: int = -1
     ) -> dict[str, float]:
         """Evaluate; ``{"triplet_accuracy": mean, "triplet_accuracy_task_7": ...}``. A tie counts as wrong."""
-        margins = triplet_margins(model, self.data, self.rows, self.collator, self.tokens_per_forward)
+        narrow = self.precision != torch.float32
+        with torch.autocast(model.device.type, self.precision, enabled=narrow):
+            margins = triplet_margins(model, self.data, self.rows, self.collator, self.tokens_per_forward)
         accuracy = {int(task): float((margins[self.tasks == task] > 0).mean()) for task in np.unique(self.tasks)}
         by_task = {f"{ACCURACY}_task_{task}": value for task, value in accuracy.items()}
         return {ACCURACY: float(np.mean(list(accuracy.values()))), **by_task}

@@ -1,5 +1,6 @@
 """sentence-transformers' trainer over planned batches, and what it calls on the way: receipts, lines for the user."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,8 @@ class PlannedTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """This process's slices of the planned batches."""
+        if self.args.dataloader_num_workers:  # each tokenises in one thread: those of this process are lost in a fork
+            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         sampler: Any = PlannedSampler(self.plan, self.args.process_index, self.args.world_size)
         return DataLoader(
             self.data,  # type: ignore[arg-type]

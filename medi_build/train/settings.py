@@ -25,7 +25,7 @@ LOSSES = (
 """Our objective, and sentence-transformers' losses over (anchor, positive, negative), by their class names."""
 
 Form = Literal["sentence-transformers", "instructor"]
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,10 @@ class TrainSettings:
         task_cap: see `BatchSettings`.
         task_temperature: see `BatchSettings`.
         classes: see `Classes`; losses that need in-batch negatives read "own-negative" as "apart".
-        precision: of the forward passes (autocast); the weights stay float32.
+        precision: of the forward passes (autocast); the weights stay float32. "auto" is bfloat16 on a GPU that
+            multiplies it natively, and float32 elsewhere.
+        full_determinism: have torch take all sums in one order, also where a GPU is faster without one: a run, resumed
+            or not, then gives the same bits each time on one kind of GPU. On the CPU it does so anyway.
         pool_instruction: let the pooling see the instruction, unlike INSTRUCTOR.
         eval_rows_per_task: rows of each task held out for evaluation, at most a tenth; 0 for none.
         eval_sets: evaluation sets on disk, each ``FORM:DIR`` (`medi_build.train.evaluation.FORMS`), scored whenever the
@@ -101,7 +104,8 @@ class TrainSettings:
     task_cap: int | None = None
     task_temperature: float = 1.0
     classes: Classes = "own-negative"
-    precision: Precision = "float32"
+    precision: Precision = "auto"
+    full_determinism: bool = False
     pool_instruction: bool = False
     eval_rows_per_task: int = 16
     eval_sets: tuple[str, ...] = ()
@@ -252,6 +256,8 @@ def from_public_arguments(arguments: Mapping[str, Any], processes: int = 1) -> t
         elif name in _PRECISIONS:
             if _typed(name, value, bool):
                 fields["precision"] = _PRECISIONS[name]
+            elif name == "bf16":
+                fields["precision"] = "float32"
         elif reason := _PUBLIC_SCRIPT.get(name, REPLACED.get(name)):
             notes.append(f"--{name} has no effect: {reason}")
         elif name in trainers:

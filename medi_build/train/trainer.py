@@ -30,6 +30,7 @@ from medi_build.train.collate import CUT, TripletCollator, leave_instructions_ou
 from medi_build.train.data import TrainingData, prepare
 from medi_build.train.evaluation import Evaluator, metric_of, read_sets
 from medi_build.train.export import save_model
+from medi_build.train.hardware import DTYPES, in_one_order, out_of_memory_told, settled
 from medi_build.train.holdout import ACCURACY, TripletEvaluator
 from medi_build.train.lora import add_lora, lora_layers
 from medi_build.train.model_card import Trained, write_card, write_plot
@@ -75,13 +76,18 @@ def train(
     if (loss is not None) != (settings.loss == CUSTOM):
         raise TrainError(f"loss is {settings.loss!r} and a loss of one's own is {loss}; 'custom' goes with one")
     processes()  # tells of variables that are no numbers before a library below trips over them
-    set_seed(settings.seed)
-    start = _check(settings)
-    first = start.args.process_index == 0
-    tell = report if first else _say_nothing
-    with checks.nothing_left(settings.output_dir) if first else nullcontext():
-        run = _set_up(settings, start, loss, callbacks, tell)
-    return _run(settings, start, run, tell)
+    settings, lines = settled(settings)
+    with in_one_order(settings.full_determinism):
+        set_seed(settings.seed)
+        start = _check(settings)
+        first = start.args.process_index == 0
+        tell = report if first else _say_nothing
+        for line in lines:
+            tell(line)
+        with checks.nothing_left(settings.output_dir) if first else nullcontext():
+            run = _set_up(settings, start, loss, callbacks, tell)
+        with out_of_memory_told(settings, _tokens_per_forward(settings, start.args)):
+            return _run(settings, start, run, tell)
 
 
 class _Start(NamedTuple):
@@ -165,7 +171,7 @@ def _set_up(
 ) -> _Run:
     """Read the data, plan the batches, make the trainer."""
     args, model, window = start.args, start.model, start.window
-    tokens_per_forward = settings.tokens_per_forward or TOKENS_PER_FORWARD[args.device.type == "cuda"]
+    tokens_per_forward = _tokens_per_forward(settings, args)
     data = _prepare(settings, args, start.source.files)
     planned = plan_training(settings, data, model.tokenizer, window, args.world_size)
     for line in [*_told_of_model(settings, start), *planned.lines(settings)]:
@@ -180,7 +186,8 @@ def _set_up(
         triplets = TripletCollator(
             model.tokenizer, window, np.empty(0, np.int64), skip_instruction=not settings.pool_instruction
         )
-        held_out = TripletEvaluator(data, planned.evaluation, triplets, tokens_per_forward)
+        precision = DTYPES[settings.precision]
+        held_out = TripletEvaluator(data, planned.evaluation, triplets, tokens_per_forward, precision)
     evaluator = Evaluator(held_out, start.sets) if held_out or start.sets else None
     args = with_steps(args, len(planned.plan), evaluates=evaluator is not None, holds_out=held_out is not None)
     faults.add(checks.room_faults(settings, model, args.max_steps, args.save_total_limit))
@@ -225,6 +232,10 @@ def _run(settings: TrainSettings, start: _Start, run: _Run, tell: Report) -> Tra
     if trainer.is_world_process_zero():
         _save(start.model, settings, run.data, start.source, run.planned.plan, trained)
     return trained
+
+
+def _tokens_per_forward(settings: TrainSettings, args: Any) -> int:
+    return settings.tokens_per_forward or TOKENS_PER_FORWARD[args.device.type == "cuda"]
 
 
 def _say_nothing(_: str) -> None:

@@ -8,7 +8,6 @@ import sys
 import numpy as np
 import polars as pl
 import pytest
-import torch
 import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +20,7 @@ from medi_build.mine import false_negatives, filters, likeness
 from medi_build.mine.select import Candidates, pick, repeated
 from tests.conftest import ROOT
 from tests.mine.conftest import documents, embed, examples, mined_table, text_id
+from tests.mine.test_cross_encoder import save_cross_encoder
 from tests.search.test_dense import unit
 
 
@@ -361,17 +361,8 @@ def test_pick_takes_allowed_ones_only_and_each_once(seed, count, how):
 @pytest.mark.slow
 def test_a_real_cross_encoder_rejects_and_labels(tmp_path):
     from sentence_transformers import CrossEncoder
-    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "who", "built", "the", "tower", "a", "red", "fox", "ran"]
-    (tmp_path / "vocab.txt").write_text("\n".join(words))
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
-        num_labels=1, initializer_range=1.0,
-    )  # fmt: skip
-    BertForSequenceClassification(config).save_pretrained(tmp_path)
-    BertTokenizerFast(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
+    save_cross_encoder(tmp_path)
     docs = [("d0", "the tower", []), ("d1", "a tower", []), ("d2", "a red fox", []), ("d3", "the fox ran", [])]
     row = {"query": "who built the tower", "positives": ["built the tower"]}
     model = CrossEncoder(str(tmp_path))

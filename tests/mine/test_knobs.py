@@ -68,7 +68,7 @@ def test_the_cross_encoder_scores_the_first_allowed_candidates_and_no_other(monk
         asked.append([text.split("@")[0] for _, text in pairs])
         return np.arange(len(pairs), dtype=np.float32)
 
-    monkeypatch.setattr(negatives, "load_cross_encoder", lambda name: scores)
+    monkeypatch.setattr(negatives, "load_cross_encoder", lambda *_: scores)
     rule = MiningRule(
         num_negatives=9, max_score=0.98, cross_encoder="any", cross_encoder_scores=True, cross_encoder_candidates=count
     )

@@ -123,7 +123,7 @@ def both(rows, docs, rule, instructions, symmetric, verified, seed, part):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(negatives, "ROWS_AT_ONCE", 5)
         patch.setattr(parts, "QUERIES_AT_ONCE", 7)
-        patch.setattr(negatives, "load_cross_encoder", lambda name: judged)
+        patch.setattr(negatives, "load_cross_encoder", lambda *_: judged)
         patch.setattr(negatives, "build_ranker", lambda context: seen.append(ranker.build_ranker(context)) or seen[0])
         table = mined_table(
             examples(rows),

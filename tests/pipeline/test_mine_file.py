@@ -187,7 +187,7 @@ def test_what_n_tuples_leave_out_is_noted(tmp_path):
 
 
 def test_scores_of_a_cross_encoder_are_soft_labels(things, tmp_path, monkeypatch):
-    def scorer(name):
+    def scorer(*_):
         return lambda pairs: np.array([len(text) for _, text in pairs], np.float32)
 
     monkeypatch.setattr("medi_build.mine.negatives.load_cross_encoder", scorer)

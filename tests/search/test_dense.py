@@ -9,21 +9,38 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from medi_build.errors import MiningError
-from medi_build.search import dense
+from medi_build.search import dense, dense_cuda
 from medi_build.search.dense import pair_scores, topk
+from medi_build.search.dense_cuda import Sizes
 from medi_build.search.dense_lists import Blocks, relative_rounding
-from medi_build.search.dense_pass import ErrorBound, candidate_lists
+from medi_build.search.dense_pass import ErrorBound
 from medi_build.search.exclusions import Exclusions, Labels, contains, incidence, label_bits
 
 TINY = Blocks(queries=3, corpus=5)
 
 
-@pytest.fixture(params=["small", "bfloat16", "float32"])
+@pytest.fixture(params=["small", "bfloat16", "float32", "gpu", "gpu, in parts"])
 def first_pass(request, monkeypatch):
-    """Search as where there is little to search, or with a first pass in each of the CPU's formats."""
+    """Search as where there is little to search, with a first pass in each of the CPU's formats, or as on a GPU."""
     monkeypatch.setattr(dense, "EXACT_FROM_START", 0)
     monkeypatch.setattr(dense, "SMALL_CELLS", 10**9 if request.param == "small" else 0)
-    monkeypatch.setattr(dense, "_has_fast_half", lambda device: request.param == "bfloat16")
+    monkeypatch.setattr(dense, "_has_fast_half", lambda device: request.param not in ("small", "float32"))
+    if request.param.startswith("gpu"):
+        as_on_a_gpu(monkeypatch, in_parts="parts" in request.param)
+
+
+def as_on_a_gpu(monkeypatch, *, in_parts):
+    """Search by what GPUs are searched with, on the CPU, in small tiles; and in parts of the corpus."""
+    monkeypatch.setattr(dense, "_on_gpu", lambda device: True)
+    monkeypatch.setattr(dense, "free_memory", lambda device: 8 << 30)
+    monkeypatch.setattr(dense_cuda, "QUERIES", 50)
+    monkeypatch.setattr(dense_cuda, "RESCORED_CELLS", 5000)
+
+    def small(free, candidates, dimensions, words):
+        tile = Blocks(7, max(32, candidates // 80 * 16))
+        return Sizes(2 * tile.corpus if in_parts else candidates, tile, tile_bytes=10**9)
+
+    monkeypatch.setattr(dense, "sizes_for", small)
 
 
 def unit(rng, n, d=16):
@@ -160,11 +177,18 @@ def test_passes_get_deeper_until_a_list_holds_the_whole_corpus(monkeypatch):
 
 
 def test_an_ordinary_search_is_settled_by_its_first_pass(first_pass, monkeypatch):
-    passes = []
-    monkeypatch.setattr(dense, "candidate_lists", lambda *args: passes.append(args[3]) or candidate_lists(*args))
+    made, passes = [], dense._passes
+
+    def counted(*args):
+        made.append(0)
+        for one in passes(*args):
+            made[-1] += 1
+            yield one
+
+    monkeypatch.setattr(dense, "_passes", counted)
     rng = np.random.default_rng(11)
-    topk(unit(rng, 300, 64), unit(rng, 4000, 64), 20)
-    assert len(passes) == (0 if dense.SMALL_CELLS else 1)
+    topk(unit(rng, 100, 64), unit(rng, 4000, 64), 20)
+    assert set(made) == (set() if dense.SMALL_CELLS else {1})
 
 
 def test_the_bound_of_a_score_holds_for_all_blocks_and_is_not_far_off():

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from medi_build.content.mining_rule import MiningRule
-from medi_build.errors import OptionError
+from medi_build.errors import MiningError, OptionError
 from medi_build.ledger import Ledger
 from medi_build.search import dense
 from medi_build.search.dense import topk
 from medi_build.search.exclusions import Exclusions, Labels, incidence, label_bits
 from tests.mine.conftest import embed, examples, mined_table
-from tests.search.test_dense import unit
+from tests.search.test_dense import as_on_a_gpu, unit
 
 KINDS = ("pairs", "classification", "text2text")
 RULE = MiningRule(
@@ -68,30 +68,48 @@ def no_short_cut(monkeypatch):
     monkeypatch.setattr(dense, "SMALL_CELLS", 0)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("cells", [1, 700, 1 << 23])
-def test_queries_dealt_out_to_several_devices_come_back_in_order(monkeypatch, no_short_cut, count, cells):
+def test_queries_searched_at_a_time_come_back_in_order(monkeypatch, no_short_cut, cells):
     wanted = topk(*a_search())
-    monkeypatch.setattr(dense, "devices", lambda name: ["cpu"] * count)
     monkeypatch.setattr(dense, "RESIDENT_CELLS", cells)
-    found = topk(*a_search())
-    np.testing.assert_array_equal(found.ids, wanted.ids)
-    np.testing.assert_array_equal(found.scores, wanted.scores)
+    same(topk(*a_search()), wanted)
 
 
-def test_a_fault_on_one_of_several_devices_is_raised(monkeypatch, no_short_cut):
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_queries_dealt_out_to_several_devices_come_back_in_order(monkeypatch, no_short_cut, count, in_parts):
+    wanted = topk(*a_search())
+    as_on_a_gpu(monkeypatch, in_parts=in_parts)
+    monkeypatch.setattr(dense, "devices", lambda name: ["cpu"] * count)
+    same(topk(*a_search()), wanted)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_fault_on_one_of_several_devices_is_raised(monkeypatch, no_short_cut, count):
     queries, corpus, k, _ = a_search()
     queries[99, 0] = np.nan
-    monkeypatch.setattr(dense, "devices", lambda name: ["cpu"] * 2)
-    with pytest.raises(dense.MiningError, match="vector 99 of the queries holds NaN or infinity"):
+    as_on_a_gpu(monkeypatch, in_parts=True)
+    monkeypatch.setattr(dense, "devices", lambda name: ["cpu"] * count)
+    with pytest.raises(MiningError, match="vector 99 of the queries holds NaN or infinity"):
         topk(queries, corpus, k)
 
 
-def test_a_search_leaves_the_settings_of_the_process_alone(no_short_cut):
-    matmul = torch.backends.cuda.matmul
-    before = matmul.allow_fp16_reduced_precision_reduction, matmul.fp32_precision
-    topk(*a_search())
-    assert (matmul.allow_fp16_reduced_precision_reduction, matmul.fp32_precision) == before
+def test_a_search_sums_in_full_precision_and_leaves_the_settings_of_the_process_alone(monkeypatch, no_short_cut):
+    matmul, seen = torch.backends.cuda.matmul, []
+
+    def settings():
+        return {name: getattr(matmul, name) for name in dense._FULL_PRECISION}
+
+    search = dense._search
+    monkeypatch.setattr(dense, "_search", lambda *args: seen.append(settings()) or search(*args))
+    before = settings()
+    try:
+        matmul.allow_fp16_accumulation = True
+        topk(*a_search())
+        assert settings() == {**before, "allow_fp16_accumulation": True}
+    finally:
+        matmul.allow_fp16_accumulation = before["allow_fp16_accumulation"]
+    assert seen and all(one == dense._FULL_PRECISION for one in seen)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -111,18 +129,12 @@ def test_a_device_that_is_not_there_is_an_error(kind):
         mined(kind, "abacus")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("fast", [True, False])
-def test_a_gpu_ranks_as_the_cpu_does(monkeypatch, fast):
-    monkeypatch.setattr(dense, "EXACT_FROM_START", 0)
-    monkeypatch.setattr(dense, "SMALL_CELLS", 0)
-    monkeypatch.setattr(dense, "_has_fast_half", lambda device: fast and device != "cpu")
-    wanted, found = topk(*a_search()), topk(*a_search(), device="cuda")
-    assert found.ids.tobytes() == wanted.ids.tobytes()
-    assert found.scores.tobytes() == wanted.scores.tobytes()
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("kind", KINDS)
 def test_mining_on_a_gpu_gives_the_same_records(kind):
     assert mined(kind, "cuda").equals(mined(kind, "cpu"))
+
+
+def same(found, wanted):
+    assert found.ids.tobytes() == wanted.ids.tobytes()
+    assert found.scores.tobytes() == wanted.scores.tobytes()

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from medi_build.errors import TrainError
-from medi_build.train.objective import InstructorLoss, instructor_loss, merge_columns
+from medi_build.train.loss import instructor_loss
+from medi_build.train.objective import InstructorLoss, merge_columns
 
 
 def per_pair_loss(query: Tensor, pos: Tensor, neg: Tensor, temperature: float) -> Tensor:

@@ -18,8 +18,8 @@ from medi_build.encode.encoder import Encoder
 from medi_build.errors import TrainError
 from medi_build.train.collate import TripletCollator
 from medi_build.train.data import Rows
+from medi_build.train.loss import instructor_loss
 from medi_build.train.model_card import Trained
-from medi_build.train.objective import instructor_loss
 from medi_build.train.trainer import load_for_training, train
 from tests.train.conftest import TOPICS
 from tests.train.runs import eight_steps, losses, run, same, weights
