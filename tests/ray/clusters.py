@@ -17,7 +17,8 @@ from tests.conftest import ROOT
 
 GATE = ROOT / "tests" / "ray" / "gate"
 STORE_BYTES = 80_000_000
-SOON_MISSED = {"health_check_period_ms": 1000, "health_check_failure_threshold": 4}
+SYSTEM = {"health_check_period_ms": 1000, "health_check_failure_threshold": 4, "worker_niceness": 0}
+"""A dead node is missed soon; workers are as nice as others, which else leave them nothing on a busy machine."""
 SECONDS = 240
 """More than anything here takes on a machine that is busy with other things."""
 
@@ -31,7 +32,7 @@ def started(cpus: int = 1) -> Iterator[Cluster]:
             "num_cpus": cpus,
             "object_store_memory": STORE_BYTES,
             "include_dashboard": False,
-            "_system_config": SOON_MISSED,
+            "_system_config": SYSTEM,
             "env_vars": environment(),
         },
     )

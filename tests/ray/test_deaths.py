@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 STAGES = {
     "adapting": "medi_build.ingest.adapt:keep_whole_queries",
     "encoding": "medi_build.encode.store:VectorStore.put",
-    "mining": "medi_build.search.dense:topk",
+    "mining": "medi_build.search.dense:exact_topk",
     "writing": "medi_build.dataset.shards:entry",
 }
 """Where a node is ended: the function that begins then."""
