@@ -20,7 +20,7 @@ import json
 import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -42,8 +42,11 @@ SEEDS = (0, 1, 2)
 LOOKED_AT = ("code", "medmcqa", "hotpotqa", "quora", "flickr8k")
 """Domains on which the settings were chosen; the others were run once these were frozen."""
 LEARNING_RATE = {"words": 3e-3, "cut": 1e-4}
-WARM_UP = 2000
-"""Steps on in-batch negatives, by which "own" came to be."""
+WARM_UP = {"words": 2000, "cut": 600}
+"""Steps on in-batch negatives, by which "own" came to be, which is also the "converged" start."""
+LAYERS = {"cut": 3, "full": 6}
+WINDOW = {"cut": 24, "full": 512}
+"""Tokens of a text that are read, where its domain leaves as many."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +76,13 @@ class Bench:
     def fresh(self, encoder: str) -> torch.nn.Module:
         if encoder == "words":
             return Words(self.bert)
-        return Cut(self.bert, {"cut": 3, "full": 6}[encoder])
+        return Cut(self.bert, LAYERS[encoder], WINDOW[encoder])
 
     def own(self, encoder: str) -> torch.nn.Module:
         """The encoder after it has converged on in-batch negatives; kept in a file."""
         path, model = self.cache / f"{self.name}-{encoder}.pt", self.fresh(encoder)
         if not path.exists():
-            how = Training(batch=32, steps=WARM_UP, learning_rate=LEARNING_RATE[encoder])
+            how = Training(batch=32, steps=WARM_UP[encoder], learning_rate=LEARNING_RATE[encoder])
             random = at_random(self.domain, 1, 0)
             torch.save(train(model, self.domain, self.tokens, random, how).state_dict(), path)
         model.load_state_dict(torch.load(path))
@@ -131,7 +134,8 @@ def carry_out(run: Run, on: Bench, done: list[dict[str, object]]) -> dict[str, o
     queries, documents = on.vectors(run.encoder, run.negatives.split()[-1] if " " in run.negatives else "own")
     ndcg = next((unpack(line["queries"]) for line in done if same(line, run, digest)), None)
     if ndcg is None:
-        model = train(on.fresh(run.encoder), on.domain, on.tokens, hard, run.training)
+        start = on.own(run.encoder) if run.training.start == "converged" else on.fresh(run.encoder)
+        model = train(start, on.domain, on.tokens, hard, run.training)
         ndcg = judge(model, on.domain, on.tokens)
     return {
         **asdict(run),
@@ -193,12 +197,69 @@ def encoders(domains: list[str], encoder: str) -> Iterator[Run]:
                 yield Run(domain, encoder, what, 1, how)
 
 
+def varied(domains: list[str], encoder: str) -> Iterator[Run]:
+    """One thing changed at a time, with negatives that are never relevant."""
+    for change, kinds in CHANGES:
+        for domain in domains:
+            for what in ("random", *(f"{kind} own" for kind in kinds)):
+                for seed in SEEDS:
+                    how = Training("with-positives", 0.05, 32, 1500, LEARNING_RATE[encoder], seed)
+                    yield Run(domain, encoder, what, 1, replace(how, **change))
+
+
+MODERATE, HARDEST = "oracle 10-60 documents", "oracle 0-1 documents"
+CHANGES = (
+    ({"start": "converged"}, (MODERATE, HARDEST)),
+    ({"eased": 0.5}, (MODERATE, HARDEST)),
+    ({"temperature": 0.02}, (MODERATE,)),
+    ({"batch": 8}, (MODERATE,)),
+    ({"temperature": 0.1}, (MODERATE,)),
+    ({"batch": 128}, (MODERATE,)),
+)
+"""What is changed, and whose negatives are run."""
+
+
+def weights(domains: list[str], encoder: str) -> Iterator[Run]:
+    """Miners' negatives, those that are relevant in truth counting nothing: the most that weights could do."""
+    for domain in domains:
+        for what in ("random", "positive-aware own", "paper own"):
+            for seed in SEEDS:
+                how = Training("with-positives", 0.05, 32, 1500, LEARNING_RATE[encoder], seed, spared=True)
+                yield Run(domain, encoder, what, 1, how)
+
+
+def transformer(domains: list[str], encoder: str) -> Iterator[Run]:
+    """Few steps, as an encoder with layers takes a minute for them; the start that has converged first."""
+    for start, steps, objective, kinds in SHORT:
+        for domain in domains:
+            for seed in SEEDS:
+                for what in ("random", *(f"{kind} own" for kind in kinds)):
+                    how = Training(objective, 0.05, 32, steps, LEARNING_RATE[encoder], seed, start)
+                    yield Run(domain, encoder, what, 1, how)
+
+
+SHORT = (
+    ("converged", 100, "with-positives", (MODERATE, "positive-aware", HARDEST, "paper")),
+    ("fresh", 200, "with-positives", (MODERATE, "positive-aware")),
+    ("converged", 100, "instructor", ("positive-aware",)),
+)
+"""Start, steps, objective, and whose negatives are run."""
+
 FROZEN = "10-60 positives"
-PLANS = {"settings": settings, "miners": miners, "encoders": encoders}
+PLANS = {
+    "settings": settings,
+    "miners": miners,
+    "encoders": encoders,
+    "varied": varied,
+    "weights": weights,
+    "transformer": transformer,
+}
 
 
 def read(path: Path) -> dict[str, dict[str, object]]:
-    lines = map(json.loads, path.read_text().splitlines()) if path.exists() else []
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    for line in lines:
+        line["training"] = asdict(Training(**line["training"]))
     names = ("domain", "encoder", "negatives", "count", "training")
     return {json.dumps({name: line[name] for name in names}, sort_keys=True): line for line in lines}
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from teach.domains import Domain
 from teach.encoders import Words
+from teach.negatives import at_random
 
 QUERY_WINDOW = 48
 CUTOFF = 10
@@ -34,7 +35,10 @@ class Training:
         batch: rows.
         steps: optimiser steps.
         learning_rate: peak; a tenth of the steps up, then linearly to 0.
-        seed: of the batches and of dropout.
+        seed: of the batches.
+        start: "fresh" (as it comes) or "converged" (after training on in-batch negatives).
+        eased: share of the steps, the first ones, whose negatives are random ones instead.
+        spared: whether documents that are relevant in truth count nothing as negatives, as perfect weights would do.
     """
 
     objective: str = "with-positives"
@@ -43,6 +47,9 @@ class Training:
     steps: int = 200
     learning_rate: float = 1e-4
     seed: int = 0
+    start: str = "fresh"
+    eased: float = 0.0
+    spared: bool = False
 
 
 def tokenize(domain: Domain, tokenizer: object) -> Tokens:
@@ -91,15 +98,18 @@ def train(start: nn.Module, domain: Domain, tokens: Tokens, hard: np.ndarray, ho
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / warm, (how.steps - step) / max(1, how.steps - warm))
     )
-    for rows in batches(len(domain.train), how):
-        negatives = hard[rows].T.ravel()
+    easy = at_random(domain, hard.shape[1], 1000 + how.seed)
+    for step, rows in enumerate(batches(len(domain.train), how)):
+        negatives = (easy if step < how.eased * how.steps else hard)[rows].T.ravel()
         asked, told = domain.train[rows], domain.known[domain.train[rows]]
         documents = np.concatenate([told, negatives])
         texts = [tokens.queries[i] for i in asked] + [tokens.documents[i] for i in documents]
         query, pos, neg = model(texts).split([len(rows), len(rows), len(negatives)])
-        same = torch.from_numpy(documents[None, :] == told[:, None])
+        same = documents[None, :] == told[:, None]
+        if how.spared:
+            same |= np.stack([np.isin(documents, domain.relevant[i]) for i in asked])
         optimizer.zero_grad()
-        loss(query, pos, neg, same, how).backward()
+        loss(query, pos, neg, torch.from_numpy(same), how).backward()
         optimizer.step()
         schedule.step()
     return model.eval()
