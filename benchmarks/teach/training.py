@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from teach.domains import Domain
 from teach.encoders import Words
-from teach.negatives import at_random
 
 QUERY_WINDOW = 48
 CUTOFF = 10
@@ -36,9 +35,7 @@ class Training:
         steps: optimiser steps.
         learning_rate: peak; a tenth of the steps up, then linearly to 0.
         seed: of the batches.
-        start: "fresh" (as it comes) or "converged" (after training on in-batch negatives).
-        eased: share of the steps, the first ones, whose negatives are random ones instead.
-        spared: whether documents that are relevant in truth count nothing as negatives, as perfect weights would do.
+        start: "fresh" (as it comes) or "own" (the model that mines, which has trained on in-batch negatives).
     """
 
     objective: str = "with-positives"
@@ -48,8 +45,6 @@ class Training:
     learning_rate: float = 1e-4
     seed: int = 0
     start: str = "fresh"
-    eased: float = 0.0
-    spared: bool = False
 
 
 def tokenize(domain: Domain, tokenizer: object) -> Tokens:
@@ -98,18 +93,15 @@ def train(start: nn.Module, domain: Domain, tokens: Tokens, hard: np.ndarray, ho
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / warm, (how.steps - step) / max(1, how.steps - warm))
     )
-    easy = at_random(domain, hard.shape[1], 1000 + how.seed)
-    for step, rows in enumerate(batches(len(domain.train), how)):
-        negatives = (easy if step < how.eased * how.steps else hard)[rows].T.ravel()
+    for rows in batches(len(domain.train), how):
+        negatives = hard[rows].T.ravel()
         asked, told = domain.train[rows], domain.known[domain.train[rows]]
         documents = np.concatenate([told, negatives])
         texts = [tokens.queries[i] for i in asked] + [tokens.documents[i] for i in documents]
         query, pos, neg = model(texts).split([len(rows), len(rows), len(negatives)])
-        same = documents[None, :] == told[:, None]
-        if how.spared:
-            same |= np.stack([np.isin(documents, domain.relevant[i]) for i in asked])
+        same = torch.from_numpy(documents[None, :] == told[:, None])
         optimizer.zero_grad()
-        loss(query, pos, neg, torch.from_numpy(same), how).backward()
+        loss(query, pos, neg, same, how).backward()
         optimizer.step()
         schedule.step()
     return model.eval()
