@@ -210,7 +210,6 @@ MODERATE, HARDEST = "oracle 10-60 documents own", "oracle 0-1 documents own"
 CHANGES = (
     ("medmcqa", {"start": "own", "steps": 300, "learning_rate": 1e-3}, (MODERATE, HARDEST)),
     ("medmcqa", {"batch": 8}, (MODERATE,)),
-    ("medmcqa", {"temperature": 0.02}, (MODERATE,)),
     ("code", {"start": "own"}, (MODERATE, HARDEST)),
 )
 """Domain, what is changed, and whose negatives are run."""
