@@ -20,7 +20,7 @@ import json
 import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -42,8 +42,11 @@ SEEDS = (0, 1, 2)
 LOOKED_AT = ("code", "medmcqa", "hotpotqa", "quora", "flickr8k")
 """Domains on which the settings were chosen; the others were run once these were frozen."""
 LEARNING_RATE = {"words": 3e-3, "cut": 1e-4}
-WARM_UP = 2000
-"""Steps on in-batch negatives, by which "own" came to be."""
+WARM_UP = {"words": 2000, "cut": 400}
+"""Steps on in-batch negatives, by which "own" came to be, which is also the "own" start."""
+LAYERS = {"cut": 3, "full": 6}
+WINDOW = {"cut": 24, "full": 512}
+"""Tokens of a text that are read, where its domain leaves as many."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +76,13 @@ class Bench:
     def fresh(self, encoder: str) -> torch.nn.Module:
         if encoder == "words":
             return Words(self.bert)
-        return Cut(self.bert, {"cut": 3, "full": 6}[encoder])
+        return Cut(self.bert, LAYERS[encoder], WINDOW[encoder])
 
     def own(self, encoder: str) -> torch.nn.Module:
         """The encoder after it has converged on in-batch negatives; kept in a file."""
         path, model = self.cache / f"{self.name}-{encoder}.pt", self.fresh(encoder)
         if not path.exists():
-            how = Training(batch=32, steps=WARM_UP, learning_rate=LEARNING_RATE[encoder])
+            how = Training(batch=32, steps=WARM_UP[encoder], learning_rate=LEARNING_RATE[encoder])
             random = at_random(self.domain, 1, 0)
             torch.save(train(model, self.domain, self.tokens, random, how).state_dict(), path)
         model.load_state_dict(torch.load(path))
@@ -131,7 +134,8 @@ def carry_out(run: Run, on: Bench, done: list[dict[str, object]]) -> dict[str, o
     queries, documents = on.vectors(run.encoder, run.negatives.split()[-1] if " " in run.negatives else "own")
     ndcg = next((unpack(line["queries"]) for line in done if same(line, run, digest)), None)
     if ndcg is None:
-        model = train(on.fresh(run.encoder), on.domain, on.tokens, hard, run.training)
+        start = on.own(run.encoder) if run.training.start == "own" else on.fresh(run.encoder)
+        model = train(start, on.domain, on.tokens, hard, run.training)
         ndcg = judge(model, on.domain, on.tokens)
     return {
         **asdict(run),
@@ -193,12 +197,47 @@ def encoders(domains: list[str], encoder: str) -> Iterator[Run]:
                 yield Run(domain, encoder, what, 1, how)
 
 
+def varied(domains: list[str], encoder: str) -> Iterator[Run]:
+    """One thing changed at a time, with negatives that are never relevant."""
+    for domain, change, kinds in CHANGES:
+        for what in ("random", *kinds) if domain in domains else ():
+            for seed in SEEDS:
+                how = Training("with-positives", 0.05, 32, 1500, LEARNING_RATE[encoder], seed)
+                yield Run(domain, encoder, what, 1, replace(how, **change))
+
+
+MODERATE, HARDEST = "oracle 10-60 documents own", "oracle 0-1 documents own"
+CHANGES = (
+    ("medmcqa", {"start": "own", "steps": 300, "learning_rate": 1e-3}, (MODERATE, HARDEST)),
+    ("medmcqa", {"batch": 8}, (MODERATE,)),
+    ("code", {"start": "own"}, (MODERATE, HARDEST)),
+)
+"""Domain, what is changed, and whose negatives are run."""
+
+
+def transformer(domains: list[str], encoder: str) -> Iterator[Run]:
+    """Few steps from the model that mines, as an encoder with layers takes a minute and more for them."""
+    for domain in domains:
+        for seed in SEEDS:
+            for what in ("random", MODERATE, "positive-aware own", HARDEST):
+                how = Training("with-positives", 0.05, 32, 60, LEARNING_RATE[encoder], seed, "own")
+                yield Run(domain, encoder, what, 1, how)
+
+
 FROZEN = "10-60 positives"
-PLANS = {"settings": settings, "miners": miners, "encoders": encoders}
+PLANS = {
+    "settings": settings,
+    "miners": miners,
+    "encoders": encoders,
+    "varied": varied,
+    "transformer": transformer,
+}
 
 
 def read(path: Path) -> dict[str, dict[str, object]]:
-    lines = map(json.loads, path.read_text().splitlines()) if path.exists() else []
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    for line in lines:
+        line["training"] = asdict(Training(**line["training"]))
     names = ("domain", "encoder", "negatives", "count", "training")
     return {json.dumps({name: line[name] for name in names}, sort_keys=True): line for line in lines}
 
@@ -225,20 +264,32 @@ def table(wanted: Iterator[Run], runs: dict[str, dict[str, object]]) -> None:
             found = groups.setdefault(setting, {}).setdefault(run.negatives, {})
             found.setdefault(run.domain, []).append(runs[run.key()])
     for setting, rows in groups.items():
-        domains = [domain for domain in rows["random"] if all(domain in found for found in rows.values())]
-        base = {domain: by_query(rows["random"][domain]) for domain in domains}
+        domains = list(rows["random"])
         print(f"\n{setting}\n\n| negatives | {' | '.join(domains)} | mean |\n|---|{'---:|' * (len(domains) + 1)}")
         for name, found in rows.items():
-            differences = [by_query(found[domain]) - base[domain] for domain in domains]
+            differences = [
+                by_query(found[domain]) - by_query(like(rows["random"][domain], found[domain]))
+                if domain in found
+                else None
+                for domain in domains
+            ]
             if name == "random":
-                means = [base[domain].mean() for domain in domains]
+                means = [by_query(found[domain]).mean() for domain in domains]
                 cells = [f"{mean:.4f}" for mean in means] + [f"{np.mean(means):.4f}"]
             else:
                 cells = [
-                    cell(found[domain], difference) for domain, difference in zip(domains, differences, strict=True)
+                    "" if difference is None else cell(found[domain], difference)
+                    for domain, difference in zip(domains, differences, strict=True)
                 ]
-                cells.append(f"{np.mean([difference.mean() for difference in differences]):+.4f}")
+                complete = all(difference is not None for difference in differences)
+                cells.append(f"{np.mean([found.mean() for found in differences]):+.4f}" if complete else "")
             print(f"| {name} | {' | '.join(cells)} |")
+
+
+def like(lines: list[dict[str, object]], others: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The lines whose seeds the others have, too."""
+    seeds = {line["training"]["seed"] for line in others}
+    return [line for line in lines if line["training"]["seed"] in seeds]
 
 
 def by_query(lines: list[dict[str, object]]) -> np.ndarray:

@@ -11,16 +11,24 @@ TOKENS_PER_FORWARD = 2048
 
 
 class Cut(nn.Module):
-    """The first layers of a BERT, the mean over tokens, unit length. Its word vectors stay as they are."""
+    """The first layers of a BERT on the first tokens of a text, the mean over them, unit length.
 
-    def __init__(self, bert: BertModel, layers: int = 3) -> None:
+    Its word vectors stay as they are, and nothing is dropped at random.
+    """
+
+    def __init__(self, bert: BertModel, layers: int, window: int) -> None:
         super().__init__()
+        self.window = window
         self.bert = copy.deepcopy(bert)
+        for module in self.bert.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
         self.bert.encoder.layer = self.bert.encoder.layer[:layers]
         self.bert.embeddings.requires_grad_(False)
 
     def forward(self, texts: list[list[int]]) -> Tensor:
         """Unit vectors [n, d], computed in chunks of like length."""
+        texts = [text[: self.window] for text in texts]
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         parts, start = [], 0
         while start < len(order):

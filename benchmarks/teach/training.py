@@ -34,7 +34,8 @@ class Training:
         batch: rows.
         steps: optimiser steps.
         learning_rate: peak; a tenth of the steps up, then linearly to 0.
-        seed: of the batches and of dropout.
+        seed: of the batches.
+        start: "fresh" (as it comes) or "own" (the model that mines, which has trained on in-batch negatives).
     """
 
     objective: str = "with-positives"
@@ -43,6 +44,7 @@ class Training:
     steps: int = 200
     learning_rate: float = 1e-4
     seed: int = 0
+    start: str = "fresh"
 
 
 def tokenize(domain: Domain, tokenizer: object) -> Tokens:
