@@ -94,20 +94,32 @@ def test_a_plan_as_json_and_a_server_that_does_not_tell(server: Server, tmp_path
 
 
 def test_a_plan_for_a_cluster(server: Server, tmp_path: Path) -> None:
+    def told(name: str, *more: object) -> str:
+        (tmp_path / name).mkdir()
+        return plan(tmp_path / name, server, *more)
+
     ray = ("--executor", "ray", "--texts-per-second", 1, "--node-price", 3600)
-    told = plan(tmp_path, server, *ray)
-    assert "nodes    1: 0.08 h, 270.0" in told  # 135 rows of two texts
-    assert "nodes    64: 0.03 h" in told  # one dataset alone
-    found = json.loads(plan(tmp_path, server, *ray, "--split-above", 10, "--json"))["cluster"]
+    lines = told("lines", *ray)
+    assert "nodes    1: 0.08 h, 270.0" in lines  # 135 rows of two texts
+    assert "nodes    64: 0.03 h" in lines  # one dataset alone
+    found = json.loads(told("split", *ray, "--split-above", 10, "--json"))["cluster"]
     assert found["on"][-1]["hours"] == pytest.approx(270 / 3600 / 64, rel=1e-3)
-    assert json.loads(plan(tmp_path, server, "--json"))["cluster"] is None
-    for given, wrong in (
+    assert json.loads(told("local", "--json"))["cluster"] is None
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [
         (("--executor", "ray"), "is not here to be timed; give --texts-per-second"),
-        (("--node-price", 2), "are for --executor ray"),
-    ):
-        done = CliRunner().invoke(app, ["plan", *map(str, [*arguments(tmp_path, server), *NO_ENCODER, *given])])
-        assert isinstance(done.exception, OptionError)
-        assert wrong in str(done.exception)
+        (("--node-price", "2"), "are for --executor ray"),
+    ],
+)
+def test_a_plan_for_a_cluster_needs_a_speed_and_a_cluster(
+    given: tuple[str, ...], wrong: str, server: Server, tmp_path: Path
+) -> None:
+    done = CliRunner().invoke(app, ["plan", *map(str, [*arguments(tmp_path, server), *NO_ENCODER, *given])])
+    assert isinstance(done.exception, OptionError)
+    assert wrong in str(done.exception)
 
 
 @pytest.mark.parametrize("command", ["plan", "build"])

@@ -46,8 +46,8 @@ def lines(found: "ClusterPlan", node: "Node") -> list[str]:
     told = [
         f"cluster  {found.encoding + found.searching:,.1f} node hours at most: {found.encoding:,.1f} of encoding "
         f"({node.texts_per_second:,.1f} texts a second and node), {found.searching:,.1f} of dense search "
-        f"({node.scores_per_second / 1e9:,.2f}e9 scores a second, measured here); adapting, BM25, filters and writing "
-        "are not counted",
+        f"({node.scores_per_second / 1e6:,.0f} million scores a second, measured here); adapting, BM25, filters and "
+        "writing are not counted",
         f"longest  {found.longest}, {found.longest_hours:,.1f} hours on one node",
         f"network  {found.network / 1e9:,.1f} GB between nodes, raw files not counted",
     ]

@@ -82,6 +82,10 @@ def check_options(options: BuildOptions) -> None:
         raise OptionError(f"seed is {options.seed}; it has to be at most {MAX_SEED}")
     if options.executor == "local" and options.address is not None:
         raise OptionError(f"address is {options.address!r}, which only --executor ray uses; leave one of them out")
+    if options.executor == "local" and options.split_above is not None:
+        raise OptionError(
+            f"split_above is {options.split_above}, which only --executor ray uses; leave it out, or add that"
+        )
     if options.executor == "ray" and options.jobs != 1:
         raise OptionError(
             f"jobs is {options.jobs}: on Ray each CPU or GPU of the cluster builds a dataset; leave it out"

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,6 @@ def test_a_build_in_pieces_has_the_bytes_of_a_build(
             device="cpu",
             offline=True,
             limit_per_dataset=12,
-            split_above=ROWS,
         )
 
     seen: Counter[type] = Counter()
@@ -102,7 +101,11 @@ def test_a_build_in_pieces_has_the_bytes_of_a_build(
 
     build(options("whole"))
     assert not seen
-    monkeypatch.setattr("medi_build.pipeline.run.build_unit", partial(build_unit, share=counted))
+
+    def split(one: UnitJob, watcher: Silent, share: Share | None = None) -> Receipt:
+        return build_unit(replace(one, split_above=ROWS), watcher, counted)
+
+    monkeypatch.setattr("medi_build.pipeline.run.build_unit", split)
     build(options("pieces"))
     assert seen[Block] > 25 and seen[Search] > 25
     assert files(tmp_path / "pieces") == files(tmp_path / "whole")
@@ -177,4 +180,6 @@ def test_small_datasets_and_builds_without_a_share_are_one_piece(models: tuple[P
         job(models[0], tmp_path / "b", tmp_path, 1)
     )
     with pytest.raises(OptionError, match="split_above is 0"):
-        build(BuildOptions(out=tmp_path / "out", cache=tmp_path, split_above=0))
+        build(BuildOptions(out=tmp_path / "out", cache=tmp_path, executor="ray", split_above=0))
+    with pytest.raises(OptionError, match="split_above is 9, which only --executor ray uses"):
+        build(BuildOptions(out=tmp_path / "out", cache=tmp_path, split_above=9))
