@@ -49,9 +49,21 @@ def documents(rows):
     return pa.table({"id": list(ids), "text": list(texts), "groups": list(groups)}, schema=DOCUMENTS)
 
 
-def mined(*tables, kind, rule, embed, seed, ledger, others=None, instructions=(None, None), split=WHOLE, **options):
+def mined(
+    *tables,
+    kind,
+    rule,
+    embed,
+    seed,
+    ledger,
+    others=None,
+    instructions=(None, None),
+    device="cpu",
+    split=WHOLE,
+    **options,
+):
     """What `mine` finds in examples and documents."""
-    encoders, run = Encoders(embed, others or {}, instructions), Run(rule, seed, ledger, split=split)
+    encoders, run = Encoders(embed, others or {}, instructions), Run(rule, seed, ledger, device, split)
     return mine(*tables, kind=kind, encoders=encoders, run=run, **options)
 
 
