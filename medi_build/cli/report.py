@@ -53,7 +53,7 @@ def report_command(
         embed = _embedder(encoder, device) if map_ else None
         report = gather(built, dataset, other, embed, seed, tell)
         size = write(report, out)
-    what = f"{len(report.parts)} datasets, {report.manifest.rows:,} records, {report.grave} datasets to look at"
+    what = f"{report.manifest.rows:,} records of {len(report.parts)} datasets, {report.grave} of them to look at"
     OUT.print(f"{out}: {size / 1e6:.1f} MB, {what}", markup=False, highlight=False, soft_wrap=True)
 
 

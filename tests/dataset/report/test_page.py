@@ -51,7 +51,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     built = write_built(folder / "built", rows)
     done = CliRunner().invoke(app, ["report", str(built), "--no-map", "--out", str(folder / "page.html")])
     assert done.exit_code == 0, done.output
-    assert "2 datasets, 48 records, 1 datasets to look at" in done.stdout
+    assert "48 records of 2 datasets, 1 of them to look at" in done.stdout
     return folder / "page.html"
 
 
