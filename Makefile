@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test check lint types mutants survival clean
+.PHONY: quickstart test long check lint types mutants survival clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -23,10 +23,13 @@ quickstart: $(VENV)/.ready  ## build the sample dataset and look at it
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 check: $(VENV)/.ready-dev lint types  ## after every change
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not long"
 
 test: $(VENV)/.ready-dev lint types  ## what CI runs
-	$(PYTEST)
+	$(PYTEST) -m "not long"
+
+long: $(VENV)/.ready-dev  ## the tests that take half a minute and more, some ten minutes together
+	$(PYTEST) -m long
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .

@@ -70,7 +70,7 @@ def bare_image(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_runs_with_torch_and_transformers_alone(bare_image: Path, tmp_path: Path) -> None:
     done = run("--small", "--json", str(tmp_path / "gpu.json"), python=("-S",), PYTHONPATH=str(bare_image))
     lines = lines_of(tmp_path / "gpu.json")

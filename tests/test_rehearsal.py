@@ -14,7 +14,7 @@ from tests.encode.tiny_models import save_t5, unigram_tokenizer
 from tests.loopback import Fault, serving
 from tests.rehearsal import break_things, lay_out, medi
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 SCALE = 2e-6
 KILLED_AFTER = 40

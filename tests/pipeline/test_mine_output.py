@@ -123,7 +123,7 @@ def random_vectors(texts: Sequence[str], instruction: str | None = None, side: S
     return Embedded((vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16), 0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_more_than_two_gigabytes_are_mined_and_written(tmp_path: Path) -> None:
     count, negatives, length = 400, 60, 99_000
     assert count * negatives * length > LIMIT

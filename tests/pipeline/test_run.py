@@ -117,6 +117,7 @@ def test_running_a_finished_build_again_touches_nothing(built: BuildResult, cach
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
+@pytest.mark.long
 def test_killed_half_way_the_same_command_gives_the_same_bytes(built: BuildResult, tmp_path: Path, cache: Path) -> None:
     """With the real encoder; `tests/survival` kills small builds at many more moments."""
     out, own_cache = tmp_path / "out", tmp_path / "cache"

@@ -155,7 +155,7 @@ def killed_after(model: Path, out: Path, cache: Path, most: int) -> None:
 
 def test_a_killed_build_goes_on_with_the_texts_that_it_lacks(models: tuple[Path, Path], tmp_path: Path) -> None:
     program = "import sys; from pathlib import Path; from tests.pipeline.test_split import killed_after\n"
-    program += "killed_after(*map(Path, sys.argv[1:]), 2)"
+    program += "killed_after(*map(Path, sys.argv[1:]), 4)"
     command = [sys.executable, "-c", program, str(models[0]), str(tmp_path / "killed"), str(tmp_path)]
     assert subprocess.run(command, cwd=ROOT, timeout=300, check=False).returncode == -signal.SIGKILL
     asked: list[str] = []
@@ -169,7 +169,7 @@ def test_a_killed_build_goes_on_with_the_texts_that_it_lacks(models: tuple[Path,
     again = list(asked)
     asked.clear()
     assert found == built(job(models[0], tmp_path / "afresh", tmp_path / "new", 10), noted)
-    assert again == asked[20:]
+    assert again in [asked[10 * kept :] for kept in (2, 3, 4)], "two blocks may have been on their way to the store"
 
 
 def test_small_datasets_and_builds_without_a_share_are_one_piece(models: tuple[Path, Path], tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def test_nodes_that_die_in_every_stage_change_nothing(tmp_path: Path, local: Pat
     assert list((tmp_path / "cache-last" / "ray" / "attempts").iterdir()) == []
 
 
+@pytest.mark.long
 def test_after_the_head_died_the_same_command_goes_on(tmp_path: Path, local: Path) -> None:
     receipts, gate = tmp_path / "out" / ".medi" / "receipts", tmp_path / "gate"
     options = ("--sources", SOURCES, "--executor", "ray", "--address")
@@ -66,6 +67,7 @@ def test_after_the_head_died_the_same_command_goes_on(tmp_path: Path, local: Pat
     assert differing(run.out, local) == []
 
 
+@pytest.mark.long
 def test_a_driver_that_is_told_to_stop_leaves_nobody_at_work(tmp_path: Path) -> None:
     """The worker waits at a gate that nobody opens; it is gone with the driver, and the cluster is still there.
 

@@ -55,6 +55,7 @@ def node_without(hidden: Path, cluster: Cluster, cache: Path) -> Iterator[None]:
         node.wait(60)
 
 
+@pytest.mark.long
 def test_files_are_brought_and_results_handed_back(tmp_path: Path) -> None:
     """Rows enough for files of several hundred kB; texts of an evaluation stay out."""
     team = Team(tmp_path / "driver", tmp_path / "driver" / "cache")

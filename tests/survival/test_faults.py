@@ -64,7 +64,7 @@ def test_a_build_on_a_disk_that_is_full_and_then_is_not(tmp_path: Path) -> None:
         assert verify(disk / "out").datasets == 4
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_training_on_a_disk_that_is_full(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     toy_data(tmp_path)

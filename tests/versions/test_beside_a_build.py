@@ -25,6 +25,7 @@ for seed in (1, 2, 3, 1, 2, 3):
 """
 
 
+@pytest.mark.long
 def test_what_is_committed_beside_builds_is_whole(tmp_path: Path) -> None:
     out, warehouse = tmp_path / "out", tmp_path / "w"
     builds = subprocess.Popen([sys.executable, "-c", BUILDS, str(out), str(tmp_path / "cache")], stdout=subprocess.PIPE)

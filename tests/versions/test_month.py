@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 PAGE = (ROOT / "docs" / "a-teams-month.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 def test_the_page_runs_from_an_empty_folder(tmp_path: Path) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()

@@ -35,7 +35,8 @@ const filter = () => {
   }
   told.textContent = `${shown} of ${rows.length} datasets`;
 };
-for (const field of [name, kind, found]) field.addEventListener("input", filter);
+name.addEventListener("input", filter);
+for (const field of [kind, found]) field.addEventListener("change", filter);
 filter();
 
 const open = () => {
@@ -48,7 +49,7 @@ open();
 const map = document.querySelector("#map");
 const chosen = document.querySelector("#on-map");
 if (map) {
-  chosen.addEventListener("input", () => {
+  chosen.addEventListener("change", () => {
     map.classList.toggle("one", chosen.value !== "");
     for (const point of map.querySelectorAll("circle")) point.classList.toggle("on", point.dataset.d === chosen.value);
   });
