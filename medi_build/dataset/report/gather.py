@@ -119,7 +119,7 @@ def gather(
         table = slim(built, entry)
         figures.append(facts(table))
         known = before.get(entry.name)
-        changed = known is not None and known.rows_sha256 != entry.rows_sha256
+        changed = known is not None and [one.sha256 for one in known.shards] != [one.sha256 for one in entry.shards]
         old.append(facts(slim(against[1], known)) if against and known and changed else None)
         ranked = chosen(table)
         rows = read_rows(built, entry, np.concatenate([ranked, on_map[number]]))

@@ -137,3 +137,24 @@ def test_axe_finds_nothing_to_complain_of(scheme: str, opened: webdriver.Chrome)
     opened.execute_script(AXE.read_text(encoding="utf-8"))
     found = opened.execute_async_script("axe.run(document, {resultTypes: ['violations']}).then(arguments[0])")
     assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
+
+
+def test_two_builds_stand_side_by_side(page: Path, browser: webdriver.Chrome) -> None:
+    rows = [
+        {"task_id": task, "id": f"toy/{task}/{number}", "pos_score": 0.9, "neg_score": 0.1, "miner": "dense"}
+        | {side: ["Represent it:", f"plain {number} {side}"] for side in ("query", "pos", "neg")}
+        for task in (2, 3)
+        for number in range(38)
+    ]
+    other, out = write_built(page.parent / "other", rows), page.parent / "both.html"
+    arguments = ["report", str(page.parent / "built"), "--against", str(other), "--no-map", "--out", str(out)]
+    assert (done := CliRunner().invoke(app, arguments)).exit_code == 0, done.output
+    browser.get(out.as_uri())
+    told = [row.text.split()[:4] for row in browser.find_elements(By.CSS_SELECTOR, "#against tbody tr")]
+    assert told == [["toy/1", "added", "–", "8"], ["toy/2", "changed", "38", "40"], ["toy/3", "removed", "38", "–"]]
+    assert "76 records before, 48 now; 0 datasets are the same" in browser.find_element(By.ID, "against").text
+    browser.get(f"{out.as_uri()}#d2")
+    part = browser.find_element(By.ID, "d2")
+    assert "Before: 38 records, margin 0.80, above 0 %." in part.text
+    assert part.find_elements(By.CSS_SELECTOR, "svg .was")
+    assert browser.get_log("browser") == []
