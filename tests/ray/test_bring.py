@@ -8,6 +8,7 @@ import pytest
 from medi_build.errors import InputError
 from medi_build.files import file_digest
 from medi_build.pipeline.executor.bring import Wanted, blocks_of, seen_here
+from medi_build.pipeline.executor.ray import _streaming
 
 
 def wanted(path: Path, text: str, url: str = "") -> Wanted:
@@ -86,3 +87,15 @@ def test_what_changed_meanwhile_is_no_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"raw/a.jsonl: was changed while the build runs"):
         seen_here([one], tmp_path / "cache", driver)
     assert [path for path in (tmp_path / "cache" / "files").iterdir() if path.suffix != ".lock"] == []
+
+
+def test_a_ray_without_its_private_option_streams_all_the_same() -> None:
+    class Task:
+        """As Ray answers an option that it does not know."""
+
+        def options(self, **options: object) -> dict[str, object]:
+            if unknown := [name for name in options if name.startswith("_")]:
+                raise ValueError(f"Invalid option keyword {unknown[0]}")
+            return options
+
+    assert _streaming(Task(), num_cpus=1) == {"num_cpus": 1, "num_returns": "streaming", "max_retries": 0}

@@ -17,6 +17,7 @@ STAGES = {
     "writing": "medi_build.dataset.shards:entry",
 }
 """Where a node is ended: the function that begins then."""
+ON_RAY = ("--sources", SOURCES, "--executor", "ray", "--address")
 
 
 def test_nodes_that_die_in_every_stage_change_nothing(tmp_path: Path, local: Path) -> None:
@@ -25,16 +26,7 @@ def test_nodes_that_die_in_every_stage_change_nothing(tmp_path: Path, local: Pat
         nodes = {
             stage: add_node(cluster, tmp_path / f"cache-{stage}", gates[stage], at) for stage, at in STAGES.items()
         }
-        run = Building(
-            tmp_path / "out",
-            tmp_path / "cache",
-            "--sources",
-            SOURCES,
-            "--executor",
-            "ray",
-            "--address",
-            cluster.address,
-        )
+        run = Building(tmp_path / "out", tmp_path / "cache", *ON_RAY, cluster.address)
         for stage, node in nodes.items():
             run.until(gates[stage].exists)
             kill(cluster, node)
@@ -48,10 +40,9 @@ def test_nodes_that_die_in_every_stage_change_nothing(tmp_path: Path, local: Pat
 @pytest.mark.long
 def test_after_the_head_died_the_same_command_goes_on(tmp_path: Path, local: Path) -> None:
     receipts, gate = tmp_path / "out" / ".medi" / "receipts", tmp_path / "gate"
-    options = ("--sources", SOURCES, "--executor", "ray", "--address")
     with started() as cluster:
         add_node(cluster, tmp_path / "cache-1", gate, STAGES["encoding"])
-        run = Building(tmp_path / "out", tmp_path / "cache", *options, cluster.address)
+        run = Building(tmp_path / "out", tmp_path / "cache", *ON_RAY, cluster.address)
         run.until(lambda: gate.exists() and any(receipts.glob("*.json")))
         kill(cluster, cluster.head_node)
         assert run.ended() == 1
@@ -60,7 +51,7 @@ def test_after_the_head_died_the_same_command_goes_on(tmp_path: Path, local: Pat
     finished = {path: path.stat().st_mtime_ns for path in receipts.iterdir()}
     assert 0 < len(finished) < 6
     with started() as cluster:
-        run = Building(tmp_path / "out", tmp_path / "cache", *options, cluster.address)
+        run = Building(tmp_path / "out", tmp_path / "cache", *ON_RAY, cluster.address)
         assert run.ended() == 0, run.told
     assert run.told.count("already built") == len(finished)
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
@@ -76,16 +67,7 @@ def test_a_driver_that_is_told_to_stop_leaves_nobody_at_work(tmp_path: Path) -> 
     with started(cpus=0) as cluster:
         gate = tmp_path / "gate"
         add_node(cluster, tmp_path / "cache-1", gate, STAGES["encoding"])
-        run = Building(
-            tmp_path / "out",
-            tmp_path / "cache",
-            "--sources",
-            SOURCES,
-            "--executor",
-            "ray",
-            "--address",
-            cluster.address,
-        )
+        run = Building(tmp_path / "out", tmp_path / "cache", *ON_RAY, cluster.address)
         run.until(gate.exists)
         (worker,) = (one for one in psutil.process_iter() if holds(one, gate))
         run.process.terminate()
