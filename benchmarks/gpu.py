@@ -43,7 +43,7 @@ class Part(NamedTuple):
 
 PARTS = (
     Part("peak", 20),
-    Part("checks", 90),
+    Part("checks", 110),
     Part("encode", 130),
     Part("memory", 30),
     Part("search", 110),

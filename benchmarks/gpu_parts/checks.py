@@ -15,7 +15,7 @@ from medi_build.encode.engine import Arithmetic, Budget, Features, Replica
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = ("pytest", "hypothesis", "pyarrow", "pydantic", "orjson", "polars", "xxhash", "sentence_transformers")
-SECONDS = 50
+SECONDS = 75
 
 
 def run(device: str, small: bool) -> Iterator[Line]:
@@ -55,10 +55,12 @@ def gpu_tests(small: bool) -> Line:
     if missing := [package for package in NEEDED if not has(package)]:
         return skipped(what, f"{', '.join(missing)} not installed")
     files = [str(path) for path in ROOT.glob("tests/**/test_*.py") if "mark.gpu" in path.read_text(encoding="utf-8")]
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", "-x", *files]
+    side_by_side = ["-n", "4"] if has("xdist") else []
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", *side_by_side, *files]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:
         return {"what": what, "error": f"not done after {SECONDS} s"}
     said = [text for text in done.stdout.splitlines() if text.strip()] or [done.stderr[-300:] or "it said nothing"]
-    return passed(what, done.returncode == 0, said[-1] if done.returncode == 0 else " / ".join(said[-4:])[:600])
+    failed = [text for text in said if text.startswith(("FAILED", "ERROR"))]
+    return passed(what, done.returncode == 0, said[-1] if done.returncode == 0 else " / ".join([*failed, said[-1]]))
