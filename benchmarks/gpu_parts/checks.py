@@ -56,7 +56,7 @@ def gpu_tests(small: bool) -> Line:
         return skipped(what, f"{', '.join(missing)} not installed")
     files = [str(path) for path in ROOT.glob("tests/**/test_*.py") if "mark.gpu" in path.read_text(encoding="utf-8")]
     side_by_side = ["-n", "4"] if has("xdist") else []
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", *side_by_side, *files]
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-rfE", "-p", "no:cacheprovider", *side_by_side, *files]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:

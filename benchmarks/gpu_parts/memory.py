@@ -72,10 +72,24 @@ def cramped_by_limit(made: Transformer, encode: Encode, share: float) -> Iterato
     held = torch.cuda.memory_reserved()
     limit = (held + share * needed) / torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(limit)
+    ballast = [] if share else filled(made)
     try:
         yield
     finally:
+        del ballast
         torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def filled(made: Transformer) -> list[torch.Tensor]:
+    """What fills the memory that this process may have: a small text fits into what torch holds in reserve."""
+    ballast, device = [], next(made.parameters()).device
+    for power in range(32, 8, -1):
+        try:
+            while True:
+                ballast.append(torch.empty(1 << power, dtype=torch.uint8, device=device))
+        except torch.OutOfMemoryError:
+            continue
+    return ballast
 
 
 @contextmanager

@@ -13,6 +13,8 @@ ROOM = 4
 """Places of a list for each of those that it keeps when it is sorted."""
 SPARE = 4096
 """Places for what a tile adds, beyond two for each group."""
+NOWHERE = 1 << 16
+"""Places for what nobody asks for, so many that those who write there seldom meet."""
 
 
 class Look(NamedTuple):
@@ -110,7 +112,8 @@ class FixedLists(Lists):
         members = look.tile.unflatten(1, (GROUP, groups))[row, :, group]  # [groups near, GROUP]
         good = (members >= self.limit[row, None]) & real[:, None]
         of_group = good.sum(dim=1)
-        of_row = torch.zeros_like(self._filled).index_add_(0, row, of_group)
+        ends = torch.nn.functional.pad(of_group.cumsum(0), (1, 0))[look.near.sum(dim=1).cumsum(0)]
+        of_row = torch.diff(ends, prepend=ends.new_zeros(1))
         one, member = torch.nonzero_static(good, size=room).unbind(1)
         there = one >= 0
         one, member = one.clamp_min(0), member.clamp_min(0)
@@ -128,7 +131,11 @@ class FixedLists(Lists):
         """Take those of the scores that were left out into `cut`."""
         import torch
 
-        self.cut.scatter_reduce_(0, rows, torch.where(lost, scores.double(), -torch.inf), "amax")
+        # Hardly any is, and the others would all wait for the place of their row: they are sent to many places.
+        nowhere = len(self.cut) + torch.arange(len(rows), device=rows.device) % NOWHERE
+        spread = torch.nn.functional.pad(self.cut, (0, NOWHERE), value=-torch.inf)
+        spread.scatter_reduce_(0, torch.where(lost, rows, nowhere), scores.double(), "amax")
+        self.cut = spread[: len(self.cut)].contiguous()
 
     def keep_best(self, error: Any) -> None:
         """As `Lists.keep_best`; the places are those that they were."""
