@@ -102,7 +102,8 @@ class Excluded:
                 scores[some].masked_fill_(forbidden(queries[some], texts, self._labels.mode), -torch.inf)
         pairs = self._pairs.span(rows.start, first)
         if pairs.start < pairs.stop:
-            scores[self._rows[pairs] - rows.start, self._columns[pairs] - first] = -torch.inf
+            places = self._rows[pairs] - rows.start, self._columns[pairs] - first
+            scores.index_put_(places, scores.new_full((), -torch.inf))  # a plain number would be waited for
 
 
 def _blocks(corpus: Vectors, rows: int) -> Iterator[tuple[int, Any]]:

@@ -8,7 +8,7 @@ from sentence_transformers import SentenceTransformerTrainingArguments
 from transformers import Trainer, get_scheduler
 
 from medi_build.errors import TrainError
-from medi_build.train.hardware import precision_for, workers
+from medi_build.train.hardware import precision_for
 from medi_build.train.holdout import ACCURACY
 from medi_build.train.settings import REPLACED, TrainSettings
 
@@ -27,7 +27,6 @@ def make_arguments(settings: TrainSettings) -> SentenceTransformerTrainingArgume
     defaults: dict[str, Any] = {
         "report_to": "none",
         "use_cpu": not torch.accelerator.is_available(),  # else bf16 on a machine without a GPU is refused
-        "dataloader_num_workers": workers() if on_gpu else 0,
         "dataloader_pin_memory": on_gpu,
         "save_total_limit": 2,
         "logging_nan_inf_filter": False,

@@ -12,9 +12,6 @@ from medi_build.errors import TrainError
 from medi_build.train.settings import INSTRUCTOR, LOSSES, Precision, TrainSettings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-WORKERS = 8
-"""At most so many processes read and tokenise the next batches while a GPU trains: each in one thread, which takes
-longer for a batch of 200 texts than the GPU for its step."""
 _WORKSPACE = ":4096:8"
 """What cuBLAS needs to sum in one order, by CUDA's manual."""
 _OUT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")
@@ -33,12 +30,6 @@ def settled(settings: TrainSettings) -> tuple[TrainSettings, list[str]]:
     precision = precision_for(settings)
     told = f"precision {precision}, which this GPU is fast in; weights stay float32 (--precision float32 to do without)"
     return replace(settings, precision=precision), [told] if precision not in (settings.precision, "float32") else []
-
-
-def workers() -> int:
-    """Processes that read for each GPU: half of the cores, shared by the processes that train here."""
-    trainers = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return min(WORKERS, max(2, (os.cpu_count() or 1) // (2 * trainers)))
 
 
 @contextmanager

@@ -1,7 +1,9 @@
 """sentence-transformers' trainer over planned batches, and what it calls on the way: receipts, lines for the user."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,9 @@ from medi_build.train.collate import CUT, ROWS, TripletCollator
 from medi_build.train.data import TrainingData
 from medi_build.train.holdout import ACCURACY
 
+AHEAD = 2
+"""Batches that are read while one is computed."""
+
 
 class PlannedTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
     """The trainer with our batches: each process reads its own slices, nothing is shuffled or dropped after that."""
@@ -27,6 +32,7 @@ class PlannedTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         super().__init__(data_collator=collator, **kwargs)
         self.data, self.plan = data, plan
         self.cut = torch.zeros((), dtype=torch.long, device=self.args.device)
+        self.batches: tuple[Any, Iterator[Any]] = None, iter(())
         for printer in (PrinterCallback, ProgressCallback):  # one line for each of 330 tasks is no way to tell
             self.remove_callback(printer)
         alone = self.args.world_size == 1 and self.args.device.type == "cpu"
@@ -45,6 +51,12 @@ class PlannedTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             pin_memory=self.args.dataloader_pin_memory,
             generator=torch.Generator().manual_seed(self.args.seed),
         )
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], *args: Any, **kwargs: Any) -> Any:
+        """The next batches, which a thread has read and tokenised by now."""
+        if self.batches[0] is not epoch_iterator:
+            self.batches = epoch_iterator, read_ahead(epoch_iterator)
+        return super().get_batch_samples(self.batches[1], *args, **kwargs)
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """None: we write the card ourselves, once."""
@@ -87,6 +99,16 @@ class PlannedTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         cut = int(self.accelerator.reduce(self.cut.clone()))
         self.cut.zero_()
         super().log({**logs, CUT: cut}, *args, **kwargs)
+
+
+def read_ahead(batches: Iterator[Any]) -> Iterator[Any]:
+    """The same batches, `AHEAD` of them taken by a thread before they are asked for."""
+    with ThreadPoolExecutor(1) as thread:
+        end = object()
+        taken = deque(thread.submit(next, batches, end) for _ in range(AHEAD))
+        while (batch := taken.popleft().result()) is not end:
+            taken.append(thread.submit(next, batches, end))
+            yield batch
 
 
 @contextmanager
