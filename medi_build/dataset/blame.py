@@ -12,8 +12,9 @@ from medi_build.dataset.reader import BuiltDataset, DatasetEntry, Manifest
 from medi_build.dataset.row_changes import collected
 from medi_build.dataset.row_examples import record_at
 from medi_build.dataset.versions.names import warehouse_folder
-from medi_build.dataset.versions.tombstones import read_tombstones, text_digest
+from medi_build.dataset.versions.tombstones import read_tombstones
 from medi_build.errors import DatasetError, did_you_mean
+from medi_build.files import text_digest
 
 _NEAREST = 3
 _MOST_COMPARED = 20_000

@@ -41,16 +41,20 @@ class Ranked(NamedTuple):
         dense: the one by these cosines alone.
         probability: float64 [r, k], that each candidate in ``ranking`` is a false negative; None where there is no
             model of it.
+        fused: the rankings that ``ranking`` was made of, in the order of `Ranker.names`; empty where it is the only
+            one.
     """
 
     ranking: Ranking
     dense: Ranking
     probability: Floats64 | None
+    fused: tuple[Ranking, ...] = ()
 
     def rows(self, index: Ints) -> "Ranked":
         """Those of some queries, in the given order."""
         probability = None if self.probability is None else self.probability[index]
-        return Ranked(self.ranking.rows(index), self.dense.rows(index), probability)
+        fused = tuple(one.rows(index) for one in self.fused)
+        return Ranked(self.ranking.rows(index), self.dense.rows(index), probability, fused)
 
 
 @dataclass(frozen=True)
@@ -90,10 +94,14 @@ class Ranker:
         if self.model is not None and self._knows(queries):
             ranking, probability = self.model.ranked(queries)
             return Ranked(ranking, ranking, probability)
-        ranking, dense = self._fused(queries, searched), searched[0]
+        (ranking, fused), dense = self._fused(queries, searched), searched[0]
         if self.model is None:
-            return Ranked(ranking, dense, None)
-        return Ranked(ranking, dense, self.model.probability(queries, ranking.ids, ranking.scores, dense))
+            return Ranked(ranking, dense, None, fused)
+        return Ranked(ranking, dense, self.model.probability(queries, ranking.ids, ranking.scores, dense), fused)
+
+    def names(self) -> list[str]:
+        """What ranks: the encoder that mines is called dense, the further ones by their names."""
+        return ["dense", *self.context.run.rule.encoders, *["bm25"] * (self.lexical is not None)]
 
     def _knows(self, queries: Ints) -> bool:
         """Whether the model has ranked the pool for all of these, when it was fitted, as the rule says."""
@@ -127,17 +135,17 @@ class Ranker:
 
         return [by(side) for side in (context.vectors, *self.further)]
 
-    def _fused(self, queries: Ints, rankings: Sequence[Ranking]) -> Ranking:
-        """The pool ranked as the rule says; scores are the first encoder's cosines."""
+    def _fused(self, queries: Ints, rankings: Sequence[Ranking]) -> tuple[Ranking, tuple[Ranking, ...]]:
+        """The pool ranked as the rule says, with the first encoder's cosines, and the rankings that were fused."""
         length, all_rankings = depth(self.context.run.rule), list(rankings)
         if self.lexical is not None:
             excluded = self.context.pairs.excluded[queries]
             all_rankings.append(self.lexical.bm25.topk(self.lexical.queries.gather(queries), length, excluded))
         if len(all_rankings) == 1:
-            return all_rankings[0]
+            return all_rankings[0], ()
         fused = fuse(all_rankings, length)
         cosines = np.where(fused.ids == NOTHING, -np.inf, self.context.vectors.cosines(queries, fused.ids))
-        return Ranking(fused.ids, cosines)
+        return Ranking(fused.ids, cosines), tuple(all_rankings)
 
 
 def _stretches(blocks: Sequence[Ints], most: int | None) -> list[list[Ints]]:
