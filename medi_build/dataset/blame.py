@@ -73,7 +73,7 @@ def blame(dataset: BuiltDataset, record_id: str) -> Blame:
     Raises:
         DatasetError: there is none; the error names the nearest ids. Or a shard cannot be read.
     """
-    entries = _datasets_of(dataset, record_id)
+    entries = datasets_of(dataset, record_id)
     for entry in entries:
         shards = dataset.shards_of(entry)
         places = _places(shards, record_id)
@@ -110,7 +110,7 @@ def check_not_purged(warehouse: Path | None, record_id: str) -> None:
             )
 
 
-def _datasets_of(dataset: BuiltDataset, record_id: str) -> list[DatasetEntry]:
+def datasets_of(dataset: BuiltDataset, record_id: str) -> list[DatasetEntry]:
     """Those whose name the id begins with, the longest name first."""
     found = [one for one in dataset.manifest.datasets if record_id.startswith(f"{one.name}/")]
     if not found:

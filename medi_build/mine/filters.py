@@ -25,6 +25,8 @@ from medi_build.search.exclusions import contains
 from medi_build.search.ranking import NOTHING
 
 CALIBRATION_PAIRS = 20_000
+EXPLAINED = 20
+"""Candidates of a record that are told of where the rule looks at fewer."""
 
 
 class Block(NamedTuple):
@@ -100,6 +102,15 @@ def depth(rule: MiningRule) -> int:
     if chosen or any(one.asked(rule) for one in FILTERS):
         return rule.range_max
     return rule.range_min + rule.num_negatives
+
+
+def ranked_to(run: Run) -> int:
+    """How far candidates are ranked: as far as the rule looks, and at least `EXPLAINED` where that is to be explained.
+
+    What is taken does not change by that.
+    """
+    least = EXPLAINED if run.explain is not None else 0
+    return max(depth(run.rule), min(run.rule.range_max, run.rule.range_min + least))
 
 
 def filtered(

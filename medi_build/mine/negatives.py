@@ -12,7 +12,7 @@ from medi_build.ledger import Ledger
 from medi_build.mine.context import MiningContext, build_context
 from medi_build.mine.cross_encoder import PairScorer, cross_scores, first_allowed, load_cross_encoder
 from medi_build.mine.explain import Looked, looked_at, tell_picked
-from medi_build.mine.filters import Block, Ready, filtered, ready_filters
+from medi_build.mine.filters import Block, Ready, depth, filtered, ready_filters
 from medi_build.mine.pair_texts import Pairs, load
 from medi_build.mine.positives import choose_positives, inconsistent
 from medi_build.mine.ranker import Ranked, Ranker, build_ranker
@@ -121,7 +121,8 @@ class Selection:
         pairs, run = self.context.pairs, self.context.run
         of_row, positives = pairs.query_of_row[rows], pairs.positives[chosen, 1]
         queries, local = np.unique(of_row, return_inverse=True)
-        possible = self._possible_false_negatives(queries, of_queries.dense)[local]
+        near = of_queries.dense.first(depth(run.rule))
+        possible = self._possible_false_negatives(queries, near)[local]
         run.ledger.note("possible_in_batch_false_negatives", int(np.count_nonzero((possible != NOTHING).any(axis=1))))
 
         given, ranked = self._given_of(rows), of_queries.rows(local)
@@ -176,7 +177,7 @@ class Selection:
             column(context.examples, "id").gather(block.rows),
             Candidates(block.ids, block.scores, ranks),
             verdicts,
-            skipped=Ranking(ranked.ranking.ids[:, :before], ranked.ranking.scores[:, :before]),
+            skipped=ranked.ranking.first(before),
             marked=Ranking(marked, self._cosines(block.queries, marked)),
             rankings=dict(zip(self.ranker.names(), ranked.fused or (ranked.ranking,), strict=True)),
             scores=scores,

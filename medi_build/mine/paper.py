@@ -19,7 +19,7 @@ from medi_build.embedding import Prompt
 from medi_build.ledger import Ledger
 from medi_build.mine.encoding import Sides, encode
 from medi_build.mine.explain import ROWS_AT_ONCE, looked_at, tell_picked
-from medi_build.mine.filters import bad_lengths, depth
+from medi_build.mine.filters import bad_lengths, ranked_to
 from medi_build.mine.marks import marked_pairs
 from medi_build.mine.result import MinedRows, empty
 from medi_build.mine.run import Encoders, Run
@@ -65,7 +65,7 @@ def by_label(examples: pa.Table, encoders: Encoders, run: Run) -> tuple[MinedRow
     positives = topk(*vectors, 1, Exclusions(own, Labels(bits, bits, "share")), device=run.device, split=run.split)
     marked = _marked(examples, inputs, run)
     disjoint = Exclusions((own + marked).tocsr(), Labels(bits, bits, "disjoint"))
-    negatives = topk(*vectors, depth(run.rule), disjoint, device=run.device, split=run.split)
+    negatives = topk(*vectors, ranked_to(run), disjoint, device=run.device, split=run.split)
     chosen = _pick(negatives, positives.ids[:, 0], unique_texts, run)
     found = _per_row(inputs, positives, chosen.picked, "label", run.ledger)
     _explain(examples, inputs, found, chosen, marked, vectors, run)
@@ -105,7 +105,7 @@ def by_output(examples: pa.Table, encoders: Encoders, run: Run) -> tuple[MinedRo
     marked = _marked(examples, inputs, run)
     exclusions = Exclusions((own + chosen_positive + has @ has.T + marked).tocsr())
     different = np.concatenate([x.queries, -y], axis=1)
-    negatives = topk(different, corpus, depth(run.rule), exclusions, device=run.device, split=run.split)
+    negatives = topk(different, corpus, ranked_to(run), exclusions, device=run.device, split=run.split)
     positives, negatives = (
         Ranking(found.ids, x.cosines(np.arange(count), found.ids)) for found in (positives, negatives)
     )
@@ -183,8 +183,7 @@ def _pick(ranking: Ranking, positives: Ints, unique_texts: UniqueTexts, run: Run
     picked = pick(candidates, allowed, rule, row_keys, draw_keys(unique_texts, len(unique_texts), rule, run.seed))
     if run.explain is not None:
         tell_picked(verdicts, candidates.ids, allowed, picked.ids)
-    before = Ranking(ranking.ids[:, : rule.range_min], ranking.scores[:, : rule.range_min])
-    return _Chosen(picked, candidates, verdicts, before)
+    return _Chosen(picked, candidates, verdicts, skipped=ranking.first(rule.range_min))
 
 
 def _explain(

@@ -12,7 +12,7 @@ from medi_build.arrays import Floats64, Ints
 from medi_build.mine.context import MiningContext
 from medi_build.mine.encoding import Sides
 from medi_build.mine.false_negatives import PRIOR_WORTH, FalseNegativeModel, SignInputs, fit
-from medi_build.mine.filters import depth
+from medi_build.mine.filters import ranked_to
 from medi_build.mine.select import Candidates
 from medi_build.search.bm25 import BM25, tokenize
 from medi_build.search.exclusions import Exclusions
@@ -79,7 +79,7 @@ class Ranker:
         Where searches are handed out, or made on a GPU, the pool is searched for several blocks together.
         """
         run = self.context.run
-        most = queries_at_once(depth(run.rule), self.context.pairs.pool, run.device, run.split)
+        most = queries_at_once(ranked_to(run), self.context.pairs.pool, run.device, run.split)
         stretches = _stretches(blocks, most)
         together = [np.unique(np.concatenate(stretch)) for stretch in stretches]
         rankings = zip(*self._searched([queries for queries in together if not self._knows(queries)]), strict=True)
@@ -131,13 +131,13 @@ class Ranker:
         def by(side: Sides) -> Iterator[Ranking]:
             blocks = ((side.queries[queries], Exclusions(pairs.excluded[queries])) for queries in wanted)
             corpus = side.corpus[: pairs.pool]
-            return topk_of_blocks(blocks, corpus, depth(run.rule), device=run.device, split=run.split)
+            return topk_of_blocks(blocks, corpus, ranked_to(run), device=run.device, split=run.split)
 
         return [by(side) for side in (context.vectors, *self.further)]
 
     def _fused(self, queries: Ints, rankings: Sequence[Ranking]) -> tuple[Ranking, tuple[Ranking, ...]]:
         """The pool ranked as the rule says, with the first encoder's cosines, and the rankings that were fused."""
-        length, all_rankings = depth(self.context.run.rule), list(rankings)
+        length, all_rankings = ranked_to(self.context.run), list(rankings)
         if self.lexical is not None:
             excluded = self.context.pairs.excluded[queries]
             all_rankings.append(self.lexical.bm25.topk(self.lexical.queries.gather(queries), length, excluded))
