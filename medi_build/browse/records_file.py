@@ -1,17 +1,16 @@
-"""A SQLite file of a build's records that answers full-text searches and counts of facets; made once for each build.
+"""A SQLite file of a build's records that answers searches and counts facets; made once for each build.
 
-``records`` holds what lists show, ``texts`` is its FTS5 index, ``words`` tells how frequent a word is. ``facts`` has a few
-bytes for each record: its combination of all that facets go by (``combos``), and the margin between its scores.
+``records`` holds what lists show, ``texts`` is its FTS5 index, ``words`` tells how frequent a word is. ``facts`` has a
+few bytes for each record: its combination of all that facets go by (``combos``), and the margin between its scores.
 """
 
 import hashlib
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import orjson
@@ -171,7 +170,10 @@ def _flags(table: pl.DataFrame) -> Ints:
         "repeated": ~table["query_hash"].is_first_distinct().to_numpy(),
         "others": (table["others"] > 0).to_numpy(),
     }
-    return np.sum([bit * found[name].astype(np.int64) for name, bit in FLAGS.items()], axis=0)
+    bits = np.zeros(len(table), dtype=np.int64)
+    for name, bit in FLAGS.items():
+        bits |= bit * found[name].astype(np.int64)
+    return bits
 
 
 def _margins(table: pl.DataFrame) -> list[float]:
@@ -224,9 +226,3 @@ def _about(built: BuiltDataset, key: tuple[int, str, int], count: int, found: di
         own = own - {"near"} | {"margin"}
     told = tuple(sorted(own | {one for one in found[entry.name] if one not in OF_RECORDS}))
     return orjson.dumps(asdict(Group(entry.name, entry.kind, miner, entry.licence, told, count)))
-
-
-def forget(path: Path) -> None:
-    """Remove a file that turned out to be damaged, so that the next call makes it anew."""
-    with suppress(OSError):
-        path.unlink()

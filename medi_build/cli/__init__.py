@@ -11,6 +11,7 @@ import typer
 from medi_build.cli import cache, ls, versions
 from medi_build.cli.blame import blame_command
 from medi_build.cli.branch import branch_command
+from medi_build.cli.browse import browse_command
 from medi_build.cli.build import REAL_MEDI, build_command
 from medi_build.cli.checkout import checkout_command
 from medi_build.cli.commit import commit_command
@@ -56,6 +57,7 @@ app.command("lock")(lock_command)
 app.command("verify")(verify_command)
 app.command("report")(report_command)
 app.command("explain")(explain_command)
+app.command("browse")(browse_command)
 app.command("export")(export_command)
 app.command("push")(push_command)
 app.command("pull")(pull_command)
