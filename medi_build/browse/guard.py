@@ -18,8 +18,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _HEADERS = (
     (
         b"content-security-policy",
-        b"default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; form-action 'self'; base-uri 'none'; "
-        b"frame-ancestors 'none'",
+        b"default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; form-action 'self'; "
+        b"base-uri 'none'; frame-ancestors 'none'",
     ),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
@@ -30,9 +30,9 @@ _HEADERS = (
 class Guard:
     """Stands before the pages.
 
-    The rules of a browser keep other pages out only together with these checks: ``Host`` names this server (a name that was made to point here later does not), the path is one of ours, whatever
-    else Datasette has; and a cookie has the token, which came with the first address. So no other user of the machine
-    sees the records or marks one.
+    The rules of a browser keep other pages out only together with these checks: ``Host`` names this server (a name that
+    was made to point here later does not); the path is one of ours, whatever else Datasette has; and a cookie has the
+    token, which came with the first address. So no other user of the machine sees the records or marks one.
 
     Attributes:
         token: of this run.

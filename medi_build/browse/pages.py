@@ -19,7 +19,7 @@ from medi_build.browse.records_file import Group, key_of
 from medi_build.dataset.explanations import VERDICTS, Candidate, explained, has_explanations
 from medi_build.dataset.marks import RECORD, Mark
 from medi_build.dataset.reader import BuiltDataset, DatasetEntry
-from medi_build.dataset.report.samples import visible
+from medi_build.dataset.report.samples import marked, visible
 from medi_build.dataset.row_examples import record_at
 from medi_build.dataset.sources import source_of
 from medi_build.errors import DatasetError
@@ -93,12 +93,12 @@ class RecordPages:
             page = await self._found(database, asked)
         except QueryInterrupted:
             page = {"late": True, "rows": [], "total": 0, "facets": {}, "pages": 1}
-        marked = self._source.marks.marked()
+        with_mark = self._source.marks.marked()
         context = {
             **self._about(),
             **page,
             "asked": asked,
-            "marked": marked,
+            "marked": with_mark,
             "few": FEW,
             "address": lambda **changed: _address(asked, **changed),
             "toggled": lambda facet, value: _toggled(asked, facet, value),
@@ -119,12 +119,11 @@ class RecordPages:
             "record": record,
             "entry": entry,
             "places": ", ".join(source_of(entry).places),
-            "texts": {side: _shown(record[side][1]) for side in ("query", "pos")},
+            "texts": {"query": _shown(record["query"][1]), "pos": _shown(record["pos"][1], record["neg"][1])},
             "negatives": _negatives(record, marks),
             "left_out": marks.get(RECORD),
             "ranking": self._ranking(entry, record["id"]),
             "verdicts": VERDICTS,
-            "visible": visible,
             "neighbours": await self._neighbours(database, number, record["query"][1]),
             "form_token": self._source.guard.form_token,
             "saved": request.args.get("saved"),
@@ -156,7 +155,12 @@ class RecordPages:
 
     def _about(self) -> dict[str, Any]:
         source = self._source
-        about = {"name": source.name, "rows_of_all": self._starts[-1], "datasets": len(source.built.manifest.datasets)}
+        about: dict[str, Any] = {
+            "visible": visible,
+            "name": source.name,
+            "rows_of_all": self._starts[-1],
+            "datasets": len(source.built.manifest.datasets),
+        }
         return {**about, "marks_path": str(source.marks.path), "marks_count": len(source.marks)}
 
     def _place(self, number: int) -> tuple[DatasetEntry, int]:
@@ -254,7 +258,7 @@ def _negatives(record: dict[str, Any], marks: dict[str, Mark]) -> list[dict[str,
     for text, score, rank in _texts(record):
         digest = text_digest(text)
         about = {"digest": digest, "mark": marks.get(digest), "score": score, "rank": rank}
-        told.append({"text": _shown(text), **about})
+        told.append({"text": _shown(text, record["pos"][1]), **about})
     return told
 
 
@@ -264,9 +268,11 @@ def _texts(record: dict[str, Any]) -> list[tuple[str, float, int]]:
     return [(record["neg"][1], record["neg_score"], record["neg_rank"]), *further]
 
 
-def _shown(text: str) -> dict[str, Any]:
-    """A text fit to be shown: what cannot be seen by its number, and not without an end."""
-    return {"text": visible(text[:LONGEST]), "more": max(0, len(text) - LONGEST), "length": len(text)}
+def _shown(text: str, other: str | None = None) -> dict[str, Any]:
+    """A text fit to be shown: what cannot be seen by its number, not without an end, what ``other`` lacks marked."""
+    cut = visible(text[:LONGEST])
+    told = marked(cut, other[:LONGEST]) if other is not None else [(cut, False)]
+    return {"pieces": told, "more": max(0, len(text) - LONGEST)}
 
 
 def _pieces(text: str) -> list[tuple[str, bool]]:

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import pluggy
 import uvicorn
-from datasette import hookimpl
 from datasette.app import Datasette
 from datasette.database import Database
 from datasette.plugins import pm
@@ -24,6 +24,7 @@ from medi_build.dataset.report import page as report_page
 from medi_build.dataset.report.samples import visible
 from medi_build.errors import MediError, OptionError
 
+hookimpl = pluggy.HookimplMarker("datasette")
 HERE = Path(__file__).parent
 SETTINGS = {
     "sql_time_limit_ms": 10_000,
@@ -45,7 +46,9 @@ class Pages(Protocol):
 
 
 class _Plugin:
-    """What Datasette asks us."""
+    """What Datasette asks us; it takes plugins for modules, which have a name."""
+
+    __name__ = __name__
 
     def __init__(self, pages: Pages, guard: Guard) -> None:
         self._guard = guard

@@ -35,7 +35,7 @@ def browse_command(
     """Look at records in a local web page: search, narrow down, see where one comes from, mark what is wrong.
 
     The first time a build is opened its records are indexed, which takes minutes for millions. Marks are saved in a
-    file that `medi build --exclude FILE` honours. Nobody but you can open the page, and it changes nothing but that file.
+    file that `medi build --exclude FILE` honours. Nobody else can open the page; it changes nothing but that file.
 
     Example: `medi browse out/quickstart --marks marks.jsonl`
     """
