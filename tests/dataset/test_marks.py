@@ -55,7 +55,7 @@ def test_what_people_say_and_the_order_do_not_decide() -> None:
 def test_a_fault_is_named_with_its_line(tmp_path: Path, line: str, fault: str) -> None:
     path = tmp_path / "m.jsonl"
     path.write_text(f'{{"id": "a/1", "neg": "record"}}\n\n{line}\n', encoding="utf-8")
-    with pytest.raises(InputError, match="m.jsonl:3: ") as error:
+    with pytest.raises(InputError, match=r"m\.jsonl:3: ") as error:
         read_marks(path)
     assert fault in str(error.value) and "64 hex digits" in str(error.value)
 
@@ -63,7 +63,7 @@ def test_a_fault_is_named_with_its_line(tmp_path: Path, line: str, fault: str) -
 def test_a_row_of_a_csv_that_is_too_long_is_a_fault(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text("id,neg\na/1,record,more\n", encoding="utf-8")
-    with pytest.raises(InputError, match="m.csv:2: "):
+    with pytest.raises(InputError, match=r"m\.csv:2: "):
         read_marks(path)
 
 
