@@ -1,8 +1,10 @@
 """What the pages of records show, and what a mark changes."""
 
+import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
@@ -15,6 +17,7 @@ from medi_build.browse import find
 from medi_build.browse.find import FACETS, PER_PAGE, Wanted, wanted
 from medi_build.browse.guard import Guard
 from medi_build.browse.marks_file import MarksFile, now
+from medi_build.browse.neighbours import StoredQueries
 from medi_build.browse.records_file import Group, key_of
 from medi_build.dataset.explanations import VERDICTS, Candidate, explained, has_explanations
 from medi_build.dataset.marks import RECORD, Mark
@@ -60,6 +63,7 @@ class Source:
         groups: of its records, by number.
         marks: what people found wrong.
         guard: knows the token of forms.
+        vectors: folder of the vector store.
     """
 
     name: str
@@ -67,6 +71,7 @@ class Source:
     groups: dict[int, Group]
     marks: MarksFile
     guard: Guard
+    vectors: Path
 
 
 class RecordPages:
@@ -75,6 +80,7 @@ class RecordPages:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._counts: dict[str, dict[int, int]] = {}
+        self._queries = StoredQueries(source.built, source.vectors)
         self._starts = [0]
         for entry in source.built.manifest.datasets:
             self._starts.append(self._starts[-1] + entry.rows)
@@ -124,7 +130,7 @@ class RecordPages:
             "left_out": marks.get(RECORD),
             "ranking": self._ranking(entry, record["id"]),
             "verdicts": VERDICTS,
-            "neighbours": await self._neighbours(database, number, record["query"][1]),
+            **await self._neighbours(database, number, record["query"][1]),
             "form_token": self._source.guard.form_token,
             "saved": request.args.get("saved"),
         }
@@ -237,7 +243,20 @@ class RecordPages:
         except DatasetError as error:
             return str(error)
 
-    async def _neighbours(self, database: Database, number: int, query: str) -> list[dict[str, Any]]:
+    async def _neighbours(self, database: Database, number: int, query: str) -> dict[str, Any]:
+        """Records of the nearest queries: by stored vectors if they are at hand, else by words."""
+        entry, place = self._place(number)
+        nearest = await asyncio.to_thread(self._queries.nearest, entry, place, NEIGHBOURS)
+        if nearest is None:
+            return {"by_vectors": False, "neighbours": await self._by_words(database, number, query)}
+        first = number - place
+        rows = await self._rows(database, [first + one for one, _ in nearest], "")
+        return {
+            "by_vectors": True,
+            "neighbours": [{**row, "cosine": cosine} for row, (_, cosine) in zip(rows, nearest, strict=True)],
+        }
+
+    async def _by_words(self, database: Database, number: int, query: str) -> list[dict[str, Any]]:
         """Records whose queries have the same rare words, the nearest by BM25 first."""
         words = orjson.dumps(find.terms(query)).decode()
         try:

@@ -68,7 +68,7 @@ def _records(
     from medi_build.browse.records_file import groups, records_file
     from medi_build.browse.serve import bound
     from medi_build.dataset.versions.which import open_any
-    from medi_build.paths import cache_folder
+    from medi_build.paths import cache_folder, vectors_folder
 
     built, saved = open_any(what, warehouse), MarksFile(marks)
     with bound(port):
@@ -80,7 +80,7 @@ def _records(
 
         file = records_file(built, cache_folder(), tell)
     known = groups(file)
-    return lambda guard: RecordPages(Source(what, built, known, saved, guard)), file
+    return lambda guard: RecordPages(Source(what, built, known, saved, guard, vectors_folder())), file
 
 
 def _results(folder: Path) -> "tuple[Callable[[Guard], Pages], Path | None]":

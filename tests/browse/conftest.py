@@ -115,7 +115,7 @@ class Asking:
 @pytest.fixture
 def ask(built: BuiltDataset, file: Path, tmp_path: Path) -> Iterator[Asking]:
     guard, marks = Guard(PORT), MarksFile(tmp_path / "marks.jsonl")
-    pages = RecordPages(Source("built", built, groups(file), marks, guard))
+    pages = RecordPages(Source("built", built, groups(file), marks, guard, tmp_path / "none"))
     with application(pages, guard, file) as app:
         yield Asking(app, guard, marks)
 

@@ -137,6 +137,7 @@ def test_a_wrong_negative_is_found_marked_and_gone_in_the_next_build(
         assert "sample_captions.jsonl, row" in browser.find_element(By.CSS_SELECTOR, "dl.facts").text
         rows = [one.text for one in browser.find_elements(By.CSS_SELECTOR, "section[aria-labelledby=ranking] tbody tr")]
         assert "taken" in rows[0] and "spare" in rows[1] and len(rows) > 10
+        assert browser.find_element(By.ID, "near").text == "Nearest queries of the dataset"
         wrong = browser.find_element(By.CSS_SELECTOR, "p.full.neg").text
         browser.find_element(By.CSS_SELECTOR, ".negative input[name=reason]").send_keys("the same <scene>")
         gone(browser, lambda: browser.find_element(By.CSS_SELECTOR, "[data-mark]").click())
