@@ -36,7 +36,7 @@ def explain_command(
 
     `medi build --explain` writes that down. An id of a row that lost all its candidates is explained, too.
 
-    Example: `medi explain medmcqa/abc --in out/quickstart`
+    Example: `medi explain embedding_training_data/sample_captions/22c66690b46ec80e --in out/quickstart`
     """
     import orjson
 

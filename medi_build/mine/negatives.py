@@ -78,7 +78,8 @@ def _usable_given(pairs: Pairs, rows: Ints, ledger: Ledger) -> Grouped:
     of_row, texts = pairs.negatives.T
     queries, local = np.unique(pairs.query_of_row[of_row], return_inverse=True)
     bad = contains(pairs.excluded[queries], local, texts)
-    marked = bad & (pairs.marked.matrix(queries)[local] == texts[:, None]).any(axis=1)
+    marked, at = np.zeros(len(bad), dtype=bool), np.flatnonzero(bad)
+    marked[at] = (pairs.marked.matrix(queries[local[at]]) == texts[at, None]).any(axis=1)
     ledger.note("rejected_given_is_marked", int(np.isin(of_row[marked], rows).sum()))
     ledger.note("rejected_given_is_positive_or_query", int(np.isin(of_row[bad & ~marked], rows).sum()))
     return Grouped.by(of_row[~bad], texts[~bad], len(pairs.query_of_row))

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import shutil
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -13,13 +15,20 @@ from medi_build.dataset.explain import explain
 from medi_build.dataset.explanations import MARKED, TAKEN
 from medi_build.dataset.marks import RECORD, Mark, write_marks
 from medi_build.dataset.reader import open_dataset
+from medi_build.dataset.receipt import Receipt
 from medi_build.dataset.verify import verify
 from medi_build.errors import DatasetError, InputError, LockError
 from medi_build.files import text_digest
+from medi_build.pipeline import run
 from medi_build.pipeline.dry_run import dry_run
+from medi_build.pipeline.executor.attempt import Attempt
+from medi_build.pipeline.executor.away import Done, build_away
+from medi_build.pipeline.executor.bring import blocks_of
 from medi_build.pipeline.lock import lock_of, write_lock
 from medi_build.pipeline.options import BuildOptions
 from medi_build.pipeline.run import BuildResult, build
+from medi_build.pipeline.unit import UnitJob, build_unit
+from medi_build.progress import Silent
 
 pytestmark = pytest.mark.slow
 
@@ -69,6 +78,16 @@ def test_the_dataset_is_the_same_with_explanations_and_without(plain: BuildResul
     assert listed == digests(told.out, "explain/*") and len(listed) == 2 * len(SOURCES)
     assert not plain.manifest.explanations and not (plain.out / "explain").exists()
     verify(told.out)
+
+
+def test_a_damaged_explanation_is_found_and_a_missing_one_is_none(told: BuildResult, tmp_path: Path) -> None:
+    copy = shutil.copytree(told.out, tmp_path / "copy")
+    path = copy / told.manifest.explanations[0].path
+    path.write_bytes(path.read_bytes()[:-9] + b"x" * 9)
+    with pytest.raises(DatasetError, match="sha256 is"):
+        verify(copy)
+    path.unlink()
+    verify(copy)
 
 
 def test_processes_and_a_resumed_build_give_the_same(
@@ -196,3 +215,28 @@ def test_a_version_has_the_records_and_not_the_explanations(told: BuildResult, t
     done = runner.invoke(app, ["checkout", "main", "--out", str(tmp_path / "got"), *warehouse])
     assert done.exit_code == 0, done.output
     assert digests(tmp_path / "got", "data/*", "medi-data.json") == digests(told.out, "data/*", "medi-data.json")
+
+
+def test_another_node_makes_the_same_and_hands_it_over(
+    told: BuildResult, cache: Path, marks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each dataset goes the way that it goes on a cluster whose nodes share no disk."""
+    (tmp_path / "token").write_text("the driver's", encoding="utf-8")
+
+    def travelled(job: UnitJob, watcher: Silent, share: object) -> Receipt:
+        attempt, receipt = Attempt(0, job, 0), None
+        errand = attempt.errand(tmp_path / "node", (tmp_path / "token", "another's"), lambda _: "", "cpu")
+        for one in build_away(errand, partial(build_unit, watcher=watcher), blocks_of):
+            if isinstance(one, Done):
+                receipt = one.receipt
+            else:
+                attempt.take(one, watcher)
+        assert receipt is not None
+        attempt.keep(receipt)
+        return receipt
+
+    here = build(options(tmp_path / "here", cache, exclude=marks, explain=True))
+    monkeypatch.setattr(run, "build_unit", travelled)
+    away = build(options(tmp_path / "away", cache, exclude=marks, explain=True))
+    assert digests(away.out, *DATA, "explain/*") == digests(here.out, *DATA, "explain/*")
+    assert away.manifest.explanations == here.manifest.explanations
