@@ -44,7 +44,7 @@ def medi(cache: Path, *arguments: object) -> subprocess.Popen[str]:
 
 def build(cache: Path, out: Path, *more: object) -> Path:
     process = medi(cache, "build", "--sources", CAPTIONS, "--offline", "--explain", "--out", out, *more)
-    _, errors = process.communicate(timeout=200)
+    _, errors = process.communicate(timeout=900)
     assert process.returncode == 0, errors
     return out
 
@@ -60,7 +60,7 @@ def browsed(cache: Path, what: Path, marks: Path) -> Iterator[str]:
         yield address
     finally:
         process.terminate()
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=120)
     assert "Traceback" not in errors, errors
 
 
@@ -110,7 +110,7 @@ def gone(browser: Browser, act: Callable[[], object]) -> None:
     """Do something that leads to another page, and wait for it."""
     page = browser.find_element(By.TAG_NAME, "html")
     act()
-    WebDriverWait(browser, 20).until(lambda _: page.id != browser.find_element(By.TAG_NAME, "html").id)
+    WebDriverWait(browser, 60).until(lambda _: page.id != browser.find_element(By.TAG_NAME, "html").id)
 
 
 def test_a_wrong_negative_is_found_marked_and_gone_in_the_next_build(
