@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import re
+import signal
 import socket
 import webbrowser
 from collections.abc import Callable, Iterator
@@ -127,7 +128,7 @@ def bound(port: int) -> Iterator[socket.socket]:
 def serve(
     pages: Callable[[Guard], Pages], file: Path | None, port: int, tell: Callable[[str], None], *, opens: bool
 ) -> None:
-    """Serve until somebody stops it.
+    """Serve until Ctrl-C, which is no error here; to be called in the main thread.
 
     Args:
         pages: makes them; they need the guard's token in their forms.
@@ -157,7 +158,11 @@ def serve(
                         await asyncio.to_thread(webbrowser.open, address)
                 await serving
 
-            asyncio.run(run())
+            before = signal.signal(signal.SIGINT, lambda *_: None)  # uvicorn ends at it, and then raises it again
+            try:
+                asyncio.run(run())
+            finally:
+                signal.signal(signal.SIGINT, before)
 
 
 async def _style() -> Response:

@@ -259,11 +259,13 @@ def _tell(result: "BuildResult", show: int) -> None:
     if result.manifest.marks is not None:
         OUT.print(_marks_told(result.manifest.marks), markup=False, highlight=False)
     OUT.print(f"{result.manifest.rows:,} records in {out}", markup=False)
+    explained = bool(result.manifest.explanations)
     for file, what in (
         ("data/*.parquet", "the shards: load_dataset(DIR), polars, DuckDB"),
         ("medi-data.json", "the same rows for the public INSTRUCTOR trainer"),
         ("README.md", "dataset card"),
         ("manifest.json", "settings, digests, counts; check with `medi verify`"),
+        *[("explain/*.parquet", f"why each negative: `medi explain RECORD_ID --in {out}`")] * explained,
     ):
         OUT.print(f"  {out / file}  {what}", markup=False, highlight=False, soft_wrap=True)
 
