@@ -190,6 +190,11 @@ def plain_digest(data: dict[str, Any]) -> str:
     return hashlib.sha256(orjson.dumps(data, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
+def text_digest(text: str) -> str:
+    """Hex SHA-256 of a text's UTF-8: what stands for it where the text itself must not, or need not, be told."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
 def file_digest(path: Path, algorithm: Callable[[], Any] = hashlib.sha256) -> str:
     """Hex digest of a file's bytes; ``algorithm`` is a constructor of hashlib or xxhash. Raises OSError."""
     with path.open("rb") as file:

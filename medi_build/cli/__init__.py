@@ -11,6 +11,7 @@ import typer
 from medi_build.cli import cache, ls, versions
 from medi_build.cli.blame import blame_command
 from medi_build.cli.branch import branch_command
+from medi_build.cli.browse import browse_command
 from medi_build.cli.build import REAL_MEDI, build_command
 from medi_build.cli.checkout import checkout_command
 from medi_build.cli.commit import commit_command
@@ -21,6 +22,7 @@ from medi_build.cli.content import new_source_command, validate_command
 from medi_build.cli.diff import diff_command
 from medi_build.cli.encode import encode_command
 from medi_build.cli.eval import commands as eval_commands
+from medi_build.cli.explain import explain_command
 from medi_build.cli.export import export_command
 from medi_build.cli.gc import gc_command
 from medi_build.cli.lint import lint_command
@@ -54,6 +56,8 @@ app.command("plan")(plan_command)
 app.command("lock")(lock_command)
 app.command("verify")(verify_command)
 app.command("report")(report_command)
+app.command("explain")(explain_command)
+app.command("browse")(browse_command)
 app.command("export")(export_command)
 app.command("push")(push_command)
 app.command("pull")(pull_command)

@@ -23,7 +23,7 @@ from medi_build.paths import cache_folder
 from medi_build.progress import for_console
 
 if TYPE_CHECKING:
-    from medi_build.dataset.reader import Manifest, SidePrompts
+    from medi_build.dataset.reader import Manifest, MarksUsed, SidePrompts
     from medi_build.pipeline.options import BuildOptions
     from medi_build.pipeline.run import BuildResult
 
@@ -130,6 +130,17 @@ def build_command(
         Path | None,
         typer.Option(help="Lock file of `medi lock`: build what it tells, or say what has moved since."),
     ] = None,
+    exclude: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Marks, as `medi browse` writes them: such negatives are not used, such records are left out.",
+        ),
+    ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Write down why each candidate was taken or rejected, for `medi explain`."),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say which datasets would be built, and why; nothing is written.")
     ] = False,
@@ -176,6 +187,8 @@ def build_command(
         address=address,
         split_above=split_above,
         locked=locked,
+        exclude=exclude,
+        explain=explain,
     )
     if dry_run:
         _tell_fates(options)
@@ -243,12 +256,16 @@ def _tell(result: "BuildResult", show: int) -> None:
     for one in result.manifest.excluded:
         told = f"{one.name}: {one.texts:,} evaluation texts, {one.dropped:,} examples dropped that hold one"
         OUT.print(told, markup=False, highlight=False)
+    if result.manifest.marks is not None:
+        OUT.print(_marks_told(result.manifest.marks), markup=False, highlight=False)
     OUT.print(f"{result.manifest.rows:,} records in {out}", markup=False)
+    explained = bool(result.manifest.explanations)
     for file, what in (
         ("data/*.parquet", "the shards: load_dataset(DIR), polars, DuckDB"),
         ("medi-data.json", "the same rows for the public INSTRUCTOR trainer"),
         ("README.md", "dataset card"),
         ("manifest.json", "settings, digests, counts; check with `medi verify`"),
+        *[("explain/*.parquet", f"why each negative: `medi explain RECORD_ID --in {out}`")] * explained,
     ):
         OUT.print(f"  {out / file}  {what}", markup=False, highlight=False, soft_wrap=True)
 
@@ -263,6 +280,12 @@ def _in_common(manifest: "Manifest") -> str:
         f"across datasets: {len(overlaps)} share queries, {name} and {other} most ({count:,}); "
         f"{repeated:,} pairs repeat one of an earlier dataset{drops}; see README.md"
     )
+
+
+def _marks_told(marks: "MarksUsed") -> str:
+    """How many marks were honoured."""
+    lost = f"; {marks.without_effect:,} of a record or a text that is not in this build" if marks.without_effect else ""
+    return f"marks: {marks.marks - marks.without_effect:,} of {marks.marks:,} honoured{lost}"
 
 
 def _mined_under(encoder: str, prompts: "SidePrompts") -> str:

@@ -12,8 +12,9 @@ from medi_build.dataset.reader import BuiltDataset, DatasetEntry, Manifest
 from medi_build.dataset.row_changes import collected
 from medi_build.dataset.row_examples import record_at
 from medi_build.dataset.versions.names import warehouse_folder
-from medi_build.dataset.versions.tombstones import read_tombstones, text_digest
+from medi_build.dataset.versions.tombstones import read_tombstones
 from medi_build.errors import DatasetError, did_you_mean
+from medi_build.files import text_digest
 
 _NEAREST = 3
 _MOST_COMPARED = 20_000
@@ -72,7 +73,7 @@ def blame(dataset: BuiltDataset, record_id: str) -> Blame:
     Raises:
         DatasetError: there is none; the error names the nearest ids. Or a shard cannot be read.
     """
-    entries = _datasets_of(dataset, record_id)
+    entries = datasets_of(dataset, record_id)
     for entry in entries:
         shards = dataset.shards_of(entry)
         places = _places(shards, record_id)
@@ -109,7 +110,7 @@ def check_not_purged(warehouse: Path | None, record_id: str) -> None:
             )
 
 
-def _datasets_of(dataset: BuiltDataset, record_id: str) -> list[DatasetEntry]:
+def datasets_of(dataset: BuiltDataset, record_id: str) -> list[DatasetEntry]:
     """Those whose name the id begins with, the longest name first."""
     found = [one for one in dataset.manifest.datasets if record_id.startswith(f"{one.name}/")]
     if not found:

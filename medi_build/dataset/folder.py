@@ -46,7 +46,7 @@ class OutputFolder:
 
     def is_intact(self, receipt: Receipt) -> bool:
         """Whether its files are there, of the size that they had, the shards with all their rows."""
-        return all(map(self._intact, [*receipt.shards, receipt.fragment]))
+        return all(map(self._intact, receipt.files))
 
     def commit(self, receipt: Receipt) -> None:
         """Declare a dataset finished."""
@@ -71,9 +71,9 @@ class OutputFolder:
 
     def remove_ignored(self, receipts: Sequence[Receipt]) -> None:
         """Delete shards and parts of datasets that an earlier build in this folder had and this one has not."""
-        ours = {file.path for r in receipts for file in (*r.shards, r.fragment)}
+        ours = {file.path for r in receipts for file in r.files}
         ours |= {self._receipt_path(r.task_id).relative_to(self.root).as_posix() for r in receipts}
-        for folder in ("data", ".medi/json", ".medi/receipts"):
+        for folder in ("data", "explain", ".medi/json", ".medi/receipts"):
             for path in sorted((self.root / folder).glob("*")):
                 if path.relative_to(self.root).as_posix() not in ours:
                     path.unlink()

@@ -14,7 +14,7 @@ from medi_build.content.pipelines import Pipeline
 from medi_build.dataset.card import dataset_card
 from medi_build.dataset.folder import OutputFolder
 from medi_build.dataset.overlap import overlaps_of
-from medi_build.dataset.reader import DatasetEntry, ExcludedSet, Manifest, SidePrompts
+from medi_build.dataset.reader import DatasetEntry, ExcludedSet, Manifest, MarksUsed, SidePrompts
 from medi_build.dataset.receipt import Receipt
 from medi_build.dataset.schema import MANIFEST, SCHEMA_VERSION
 from medi_build.dataset.shards import write_json_array
@@ -35,6 +35,7 @@ def publish(
     receipts: Sequence[Receipt],
     cards: Mapping[str, Card],
     excluded: Sequence[ExcludedSet],
+    marks: MarksUsed | None,
 ) -> Manifest:
     """Write everything that describes the whole dataset and return the manifest.
 
@@ -48,6 +49,7 @@ def publish(
         receipts: in the order of task ids.
         cards: dataset name -> card.
         excluded: evaluation sets whose texts were kept out.
+        marks: the file of marks that was honoured.
 
     Raises:
         OutputError: a file cannot be written.
@@ -67,6 +69,8 @@ def publish(
         datasets=[_entry(r, cards[r.dataset]) for r in receipts],
         overlaps=[],
         excluded=list(excluded),
+        marks=marks,
+        explanations=[file for r in receipts for file in r.explanations],
         files=[],
     )
     finished = output.finished()

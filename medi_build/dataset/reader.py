@@ -96,6 +96,22 @@ class ExcludedSet(BaseModel):
     dropped: int
 
 
+class MarksUsed(BaseModel):
+    """The file of marks that a build honoured.
+
+    Attributes:
+        sha256: of the file.
+        marks: how many it has.
+        without_effect: those of a record or a text that is not in the build.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sha256: str
+    marks: int
+    without_effect: int
+
+
 class SidePrompts(BaseModel):
     """What stood in front of texts when an encoder mined.
 
@@ -128,6 +144,9 @@ class Manifest(BaseModel):
         datasets: in the order of task ids.
         overlaps: of the datasets that share a query with another one, in the same order.
         excluded: evaluation sets whose texts were kept out.
+        marks: the file of marks that was honoured; None for none.
+        explanations: files that tell what was looked at for each record. They are beside the dataset: no version and no
+            pushed copy has them.
         files: those of the whole dataset: ``medi-data.json``, ``tasks.csv``, ``README.md``.
     """
 
@@ -146,6 +165,8 @@ class Manifest(BaseModel):
     datasets: list[DatasetEntry]
     overlaps: list[Overlap]
     excluded: list[ExcludedSet] = []
+    marks: MarksUsed | None = None
+    explanations: list[FileEntry] = []
     files: list[FileEntry]
 
 

@@ -42,6 +42,7 @@ class Receipt(BaseModel):
         shards: Parquet files.
         fragment: its part of ``medi-data.json``; the digest is one over the rows, whatever the Parquet library.
         ledger: `medi_build.ledger.Ledger.to_dict`.
+        explanations: of what was looked at for each record; none where that was not asked for.
         after: where pairs were dropped that earlier datasets have, digest over what those were built from.
     """
 
@@ -56,12 +57,18 @@ class Receipt(BaseModel):
     shards: list[FileEntry]
     fragment: FileEntry
     ledger: dict[str, Any]
+    explanations: list[FileEntry] = []
     after: str | None = None
 
     @property
     def fingerprint(self) -> str:
         """Digest of its basis."""
         return self.basis.fingerprint
+
+    @property
+    def files(self) -> list[FileEntry]:
+        """All of its files."""
+        return [*self.shards, self.fragment, *self.explanations]
 
     @property
     def rows(self) -> int:

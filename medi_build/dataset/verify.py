@@ -49,6 +49,9 @@ def verify(folder: Path, batch_size: int = 1) -> Verified:
             )
     for file in manifest.files:
         _check_file(folder, file)
+    for file in manifest.explanations:
+        if (folder / file.path).is_file():  # they are beside the dataset: a copy may be without them
+            _check_file(folder, file)
     _check_json(folder / "medi-data.json", manifest, batch_size)
     return Verified(manifest.rows, len(manifest.datasets), shards)
 

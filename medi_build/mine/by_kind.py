@@ -3,6 +3,7 @@
 import pyarrow as pa
 
 from medi_build.dataset.schema import Kind
+from medi_build.mine.marks import without_marked
 from medi_build.mine.negatives import mine_pairs
 from medi_build.mine.paper import by_label, by_output
 from medi_build.mine.result import Mined, with_negatives
@@ -51,4 +52,4 @@ def mine(
             symmetric=symmetric,
             verified_negatives=verified_negatives,
         )
-    return with_negatives(examples, mined, unique_texts, run)
+    return without_marked(run.marks, with_negatives(examples, mined, unique_texts, run), run.ledger)

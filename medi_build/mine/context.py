@@ -1,6 +1,7 @@
 """What mining one dataset of pairs reads throughout: the dataset as numbers, its vectors, and the run."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -49,6 +50,14 @@ class MiningContext:
     run: Run
     vectors: Sides
     positives: Positives
+
+    @cached_property
+    def guide(self) -> Sides | None:
+        """Both sides as the rule's guide sees them, under what it has saved; None where the rule names none."""
+        name, (query, document) = self.run.rule.guide, self.prompts
+        if name is None:
+            return None
+        return self.encoded(name, (query._replace(instruction=None), document._replace(instruction=None)))
 
     def encoded(self, name: str, prompts: tuple[Prompt, Prompt]) -> Sides:
         """Both sides as another encoder sees them under the given prompts."""

@@ -17,7 +17,7 @@ from medi_build.ledger import Ledger
 from medi_build.mine.context import MiningContext
 from medi_build.mine.likeness import nearest_positive
 from medi_build.mine.run import Run
-from medi_build.mine.select import reject
+from medi_build.mine.select import Verdicts, reject
 from medi_build.mine.texts import Grouped, flatten
 from medi_build.search.bm25 import UNSPACED
 from medi_build.search.dense import pair_scores
@@ -25,6 +25,8 @@ from medi_build.search.exclusions import contains
 from medi_build.search.ranking import NOTHING
 
 CALIBRATION_PAIRS = 20_000
+EXPLAINED = 20
+"""Candidates of a record that are told of where the rule looks at fewer."""
 
 
 class Block(NamedTuple):
@@ -102,7 +104,18 @@ def depth(rule: MiningRule) -> int:
     return rule.range_min + rule.num_negatives
 
 
-def filtered(filters: Sequence[Ready], block: Block, protected: Bools, run: Run) -> Bools:
+def ranked_to(run: Run) -> int:
+    """How far candidates are ranked: as far as the rule looks, and at least `EXPLAINED` where that is to be explained.
+
+    What is taken does not change by that.
+    """
+    least = EXPLAINED if run.explain is not None else 0
+    return max(depth(run.rule), min(run.rule.range_max, run.rule.range_min + least))
+
+
+def filtered(
+    filters: Sequence[Ready], block: Block, protected: Bools, run: Run, verdicts: Verdicts | None = None
+) -> Bools:
     """Which candidates [r, c] are left; each filter counts what it removed of what those before it had left.
 
     Args:
@@ -110,13 +123,14 @@ def filtered(filters: Sequence[Ready], block: Block, protected: Bools, run: Run)
         block: the candidates.
         protected: [r, c], candidates that no filter touches.
         run: ``relax`` of its rule lifts filters where they leave nothing.
+        verdicts: told which filter removed a candidate, or None.
     """
     allowed, left = block.ids != NOTHING, {}
     for lifted in Lifted:
         for one, mask in filters:
             if one.lifted == lifted:
                 bad = mask(block._replace(ids=np.where(allowed, block.ids, NOTHING)))
-                allowed = reject(allowed, bad, one.name, run.ledger, protected)
+                allowed = reject(allowed, bad, one.name, run.ledger, protected, verdicts)
         left[lifted] = allowed
     return _relaxed(left, block.probability, run.ledger) if run.rule.relax else allowed
 
@@ -168,12 +182,9 @@ def _near_duplicate(context: MiningContext) -> Mask:
 
 def _guide(context: MiningContext) -> Mask:
     """Too near the query for a second encoder, which has its own prompts."""
-    rule = context.run.rule
-    assert rule.guide is not None
-    query, document = context.prompts
-    own = (query._replace(instruction=None), document._replace(instruction=None))
-    sides = context.encoded(rule.guide, own)
-    return lambda block: sides.cosines(block.queries, block.ids) > rule.max_guide_score
+    sides, limit = context.guide, context.run.rule.max_guide_score
+    assert sides is not None
+    return lambda block: sides.cosines(block.queries, block.ids) > limit
 
 
 def _answer_in_passage(context: MiningContext) -> Mask:

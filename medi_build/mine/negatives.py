@@ -3,19 +3,22 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from medi_build.arrays import Floats32, Hashes, Ints
+from medi_build.arrays import Bools, Floats32, Floats64, Hashes, Ints
+from medi_build.dataset.explanations import NOT_SCORED
 from medi_build.ledger import Ledger
 from medi_build.mine.context import MiningContext, build_context
 from medi_build.mine.cross_encoder import PairScorer, cross_scores, first_allowed, load_cross_encoder
-from medi_build.mine.filters import Block, Ready, filtered, ready_filters
+from medi_build.mine.explain import Looked, looked_at, tell_picked
+from medi_build.mine.filters import Block, Ready, depth, filtered, ready_filters
 from medi_build.mine.pair_texts import Pairs, load
 from medi_build.mine.positives import choose_positives, inconsistent
 from medi_build.mine.ranker import Ranked, Ranker, build_ranker
 from medi_build.mine.result import MinedRows, empty, join
 from medi_build.mine.run import Encoders, Run
-from medi_build.mine.select import GIVEN, Candidates, draw_keys, pick, reject, side_by_side, window
+from medi_build.mine.select import GIVEN, Candidates, Verdicts, draw_keys, pick, reject, side_by_side, window
 from medi_build.mine.texts import Grouped, UniqueTexts, column, flatten, seeded_hash
 from medi_build.search.exclusions import contains
 from medi_build.search.ranking import NOTHING, Ranking
@@ -42,7 +45,7 @@ def mine_pairs(
     """
     rule = run.rule
     encoders.check(rule)
-    pairs = load(examples, documents, rule.candidates, symmetric=symmetric, same_answer=rule.same_answer)
+    pairs = load(examples, documents, run, symmetric=symmetric)
     row_keys = seeded_hash(column(examples, "id"), run.seed)
     rows, chosen = choose_positives(pairs, row_keys, flatten(examples, "positives").rows, run.ledger)
     if not len(rows):
@@ -75,7 +78,10 @@ def _usable_given(pairs: Pairs, rows: Ints, ledger: Ledger) -> Grouped:
     of_row, texts = pairs.negatives.T
     queries, local = np.unique(pairs.query_of_row[of_row], return_inverse=True)
     bad = contains(pairs.excluded[queries], local, texts)
-    ledger.note("rejected_given_is_positive_or_query", int(np.isin(of_row[bad], rows).sum()))
+    marked, at = np.zeros(len(bad), dtype=bool), np.flatnonzero(bad)
+    marked[at] = (pairs.marked.matrix(queries[local[at]]) == texts[at, None]).any(axis=1)
+    ledger.note("rejected_given_is_marked", int(np.isin(of_row[marked], rows).sum()))
+    ledger.note("rejected_given_is_positive_or_query", int(np.isin(of_row[bad & ~marked], rows).sum()))
     return Grouped.by(of_row[~bad], texts[~bad], len(pairs.query_of_row))
 
 
@@ -116,7 +122,8 @@ class Selection:
         pairs, run = self.context.pairs, self.context.run
         of_row, positives = pairs.query_of_row[rows], pairs.positives[chosen, 1]
         queries, local = np.unique(of_row, return_inverse=True)
-        possible = self._possible_false_negatives(queries, of_queries.dense)[local]
+        near = of_queries.dense.first(depth(run.rule))
+        possible = self._possible_false_negatives(queries, near)[local]
         run.ledger.note("possible_in_batch_false_negatives", int(np.count_nonzero((possible != NOTHING).any(axis=1))))
 
         given, ranked = self._given_of(rows), of_queries.rows(local)
@@ -124,33 +131,77 @@ class Selection:
         probability = self.ranker.probability(of_row, given, ranked)
         protected = (candidates.ranks == GIVEN) & self.verified_negatives
         block = Block(rows, of_row, positives, candidates.ids, candidates.scores, probability)
-        allowed = filtered(self.filters, block, protected, run)
-        scores = self.context.positives.scores[chosen]
+        verdicts = Verdicts(candidates.ids.shape)
+        allowed = filtered(self.filters, block, protected, run, verdicts)
+        scores, rescored = self.context.positives.scores[chosen], None
         if self.cross_encoder is not None:
-            allowed = first_allowed(allowed, run.rule.cross_encoder_candidates)
-            rescored = self._rescored(block._replace(ids=np.where(allowed, block.ids, NOTHING)))
-            if run.rule.max_cross_encoder_score is not None:
-                bad = rescored[:, 1:] > run.rule.max_cross_encoder_score
-                allowed = reject(allowed, bad, "cross_encoder", run.ledger, protected)
+            allowed, rescored = self._judged(block, allowed, protected, verdicts)
             if run.rule.cross_encoder_scores:
                 scores, candidates = rescored[:, 0], candidates._replace(scores=rescored[:, 1:])
-        return MinedRows(
-            rows=rows,
-            positives=positives,
-            positive_scores=scores,
-            negatives=pick(candidates, allowed, run.rule, self.row_keys[rows], self.text_keys),
-            possible_false_negatives=possible,
-            miner=self.miner(),
+        picked = pick(candidates, allowed, run.rule, self.row_keys[rows], self.text_keys)
+        if run.explain is not None:
+            tell_picked(verdicts, block.ids, allowed, picked.ids)
+            looked = self._looked(block, candidates.ranks, verdicts, ranked, rescored)
+            run.explain.add(looked, pairs.unique_texts)
+        return MinedRows(rows, positives, scores, picked, possible, self.miner())
+
+    def _judged(self, block: Block, allowed: Bools, protected: Bools, verdicts: Verdicts) -> tuple[Bools, Floats32]:
+        """Which candidates [r, c] the cross-encoder leaves, and its scores [r, 1 + c], the positive's first."""
+        run = self.context.run
+        first = first_allowed(allowed, run.rule.cross_encoder_candidates)
+        verdicts.say(allowed & ~first, NOT_SCORED)
+        rescored = self._rescored(block._replace(ids=np.where(first, block.ids, NOTHING)))
+        if run.rule.max_cross_encoder_score is not None:
+            bad = rescored[:, 1:] > run.rule.max_cross_encoder_score
+            first = reject(first, bad, "cross_encoder", run.ledger, protected, verdicts)
+        return first, rescored
+
+    def _looked(
+        self,
+        block: Block,
+        ranks: npt.NDArray[np.int32],
+        verdicts: Verdicts,
+        ranked: Ranked,
+        rescored: Floats32 | None,
+    ) -> Looked:
+        """All that was looked at for the rows of a block."""
+        context, before = self.context, self.context.run.rule.range_min
+        marked = context.pairs.marked.matrix(block.queries)
+        scores: dict[str, Floats32 | Floats64] = {}
+        if rescored is not None:
+            scores["cross_encoder_score"] = rescored[:, 1:]
+        if block.probability is not None:
+            scores["false_negative_probability"] = block.probability
+        if context.guide is not None:
+            scores["guide_score"] = context.guide.cosines(block.queries, block.ids)
+        return looked_at(
+            column(context.examples, "id").gather(block.rows),
+            Candidates(block.ids, block.scores, ranks),
+            verdicts,
+            skipped=ranked.ranking.first(before),
+            marked=Ranking(marked, self._cosines(block.queries, marked)),
+            rankings=dict(zip(self.ranker.names(), ranked.fused or (ranked.ranking,), strict=True)),
+            scores=scores,
         )
 
+    def _cosines(self, queries: Ints, ids: Ints) -> Floats32:
+        """Scores [r, c], NaN where there is no text or the text was not encoded as a document."""
+        encoded = np.where(ids < self.context.pairs.documents, ids, NOTHING)
+        return self.context.vectors.cosines(queries, encoded)
+
     def _possible_false_negatives(self, queries: Ints, ranking: Ranking) -> Ints:
-        """The ranked positives of other queries that reach the query's lowest positive, the nearest first, or -1."""
+        """The ranked positives of other queries that reach the query's lowest positive, the nearest first, or -1.
+
+        Before them those that somebody marked as no negatives of it.
+        """
         positives = self.context.positives
         near = ranking.scores >= positives.lowest[queries, None]
         possible = near & (ranking.ids != NOTHING) & positives.texts[np.maximum(ranking.ids, 0)]
         first = np.argsort(~possible, axis=1, kind="stable")[:, :POSSIBLE_FALSE_NEGATIVES_AT_MOST]
         ids = np.take_along_axis(ranking.ids, first, axis=1)
-        return np.where(np.take_along_axis(possible, first, axis=1), ids, NOTHING)
+        found = np.where(np.take_along_axis(possible, first, axis=1), ids, NOTHING)
+        marked = self.context.pairs.marked.matrix(queries)
+        return np.concatenate([np.where(positives.texts[np.maximum(marked, 0)], marked, NOTHING), found], axis=1)
 
     def _given_of(self, rows: Ints) -> Candidates:
         """The rows' given negatives as candidates, the first `GIVEN_AT_MOST` of each."""

@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from medi_build.arrays import Ints
-from medi_build.content.mining_rule import CandidatePool
 from medi_build.dataset.schema import DOCUMENTS
-from medi_build.mine.texts import Flat, TextColumn, UniqueTexts, codes, column, concat, flatten, number
+from medi_build.mine.marks import marked_pairs
+from medi_build.mine.run import Run
+from medi_build.mine.texts import Flat, Grouped, TextColumn, UniqueTexts, codes, column, concat, flatten, number
 from medi_build.search.exclusions import BoolMatrix, incidence
 
 
@@ -29,6 +30,7 @@ class Pairs:
         positives: int64 [p, 2], (row, text) of each given positive that is not the query itself.
         negatives: int64 [n, 2], (row, text) of each given negative.
         excluded: bool CSR [q, texts], distinct texts that are never negatives of a query.
+        marked: by the distinct query, texts that are among these because somebody marked them.
     """
 
     unique_texts: UniqueTexts
@@ -39,20 +41,19 @@ class Pairs:
     positives: Ints
     negatives: Ints
     excluded: BoolMatrix
+    marked: Grouped
 
     def query_of_positive(self) -> Ints:
         """The distinct query of each given positive, int64 [p]."""
         return self.query_of_row[self.positives[:, 0]]
 
 
-def load(
-    examples: pa.Table, documents: pa.Table | None, candidates: CandidatePool, *, symmetric: bool, same_answer: bool
-) -> Pairs:
+def load(examples: pa.Table, documents: pa.Table | None, run: Run, *, symmetric: bool) -> Pairs:
     """Number the texts of a dataset and work out what is excluded."""
     documents = DOCUMENTS.empty_table() if documents is None else documents
     beside = documents.slice(0, 0)
     positives, negatives = flatten(examples, "positives"), flatten(examples, "negatives")
-    if candidates == "positives":
+    if run.rule.candidates == "positives":
         candidate = concat([positives.values, column(examples, "query")]) if symmetric else positives.values
         told = column(documents, "text").is_in(candidate.unique().implode())
         given = column(documents, "text").is_in(negatives.values.unique().implode())
@@ -74,8 +75,11 @@ def load(
     pages = flatten(pa.concat_tables([documents, beside]), "groups")
     of_documents = np.concatenate([text_of["documents"], text_of["beside"]])
     excluded += graph.sharing(flatten(examples, "groups"), (of_documents, pages))
-    if same_answer:
+    if run.rule.same_answer:
         excluded += graph.sharing(flatten(examples, "answers"))
+    own = column(examples, "id")
+    marked = marked_pairs(run.marks, own, query_of_row, graph.query_texts, unique_texts, run.ledger)
+    excluded += incidence(*marked, excluded.shape)
     return Pairs(
         unique_texts,
         pool=unique_texts.count_up_to("query" if symmetric else "positives"),
@@ -85,6 +89,7 @@ def load(
         positives=np.stack([positives.rows[usable], text_of["positives"][usable]], axis=1),
         negatives=np.stack([negatives.rows, text_of["negatives"]], axis=1),
         excluded=excluded.tocsr(),
+        marked=Grouped.by(*marked, len(graph.query_texts)),
     )
 
 

@@ -18,11 +18,13 @@ from medi_build.arrays import Ints
 from medi_build.embedding import Prompt
 from medi_build.ledger import Ledger
 from medi_build.mine.encoding import Sides, encode
-from medi_build.mine.filters import bad_lengths, depth
+from medi_build.mine.explain import ROWS_AT_ONCE, looked_at, tell_picked
+from medi_build.mine.filters import bad_lengths, ranked_to
+from medi_build.mine.marks import marked_pairs
 from medi_build.mine.result import MinedRows, empty
 from medi_build.mine.run import Encoders, Run
-from medi_build.mine.select import Candidates, draw_keys, pick, reject, window
-from medi_build.mine.texts import Flat, TextColumn, Texts, UniqueTexts, codes, column, flatten, seeded_hash
+from medi_build.mine.select import Candidates, Verdicts, draw_keys, pick, reject, window
+from medi_build.mine.texts import Flat, Grouped, TextColumn, Texts, UniqueTexts, codes, column, flatten, seeded_hash
 from medi_build.search.exclusions import BoolMatrix, Exclusions, Labels, incidence, label_bits
 from medi_build.search.parts import topk
 from medi_build.search.ranking import NOTHING, Ranking
@@ -61,10 +63,13 @@ def by_label(examples: pa.Table, encoders: Encoders, run: Run) -> tuple[MinedRow
     bits = label_bits(inputs.text_of_row[inputs.values.rows], label_codes, len(unique_texts), len(firsts))
     vectors, own = _both_sides(unique_texts, encoders, run), _diagonal(len(unique_texts))
     positives = topk(*vectors, 1, Exclusions(own, Labels(bits, bits, "share")), device=run.device, split=run.split)
-    disjoint = Exclusions(own, Labels(bits, bits, "disjoint"))
-    negatives = topk(*vectors, depth(run.rule), disjoint, device=run.device, split=run.split)
+    marked = _marked(examples, inputs, run)
+    disjoint = Exclusions((own + marked).tocsr(), Labels(bits, bits, "disjoint"))
+    negatives = topk(*vectors, ranked_to(run), disjoint, device=run.device, split=run.split)
     chosen = _pick(negatives, positives.ids[:, 0], unique_texts, run)
-    return _per_row(inputs, positives, chosen, "label", run.ledger), unique_texts
+    found = _per_row(inputs, positives, chosen.picked, "label", run.ledger)
+    _explain(examples, inputs, found, chosen, marked, vectors, run)
+    return found, unique_texts
 
 
 def by_output(examples: pa.Table, encoders: Encoders, run: Run) -> tuple[MinedRows, UniqueTexts]:
@@ -97,14 +102,17 @@ def by_output(examples: pa.Table, encoders: Encoders, run: Run) -> tuple[MinedRo
     has = incidence(inputs.text_of_row[outputs.rows], output_codes, (count, len(firsts)))
     found = np.flatnonzero(positives.ids[:, 0] != NOTHING)
     chosen_positive = incidence(found, positives.ids[found, 0], (count, count))
-    exclusions = Exclusions((own + chosen_positive + has @ has.T).tocsr())
+    marked = _marked(examples, inputs, run)
+    exclusions = Exclusions((own + chosen_positive + has @ has.T + marked).tocsr())
     different = np.concatenate([x.queries, -y], axis=1)
-    negatives = topk(different, corpus, depth(run.rule), exclusions, device=run.device, split=run.split)
+    negatives = topk(different, corpus, ranked_to(run), exclusions, device=run.device, split=run.split)
     positives, negatives = (
         Ranking(found.ids, x.cosines(np.arange(count), found.ids)) for found in (positives, negatives)
     )
     chosen = _pick(negatives, positives.ids[:, 0], unique_texts, run)
-    return _per_row(inputs, positives, chosen, "output", run.ledger), unique_texts
+    found_rows = _per_row(inputs, positives, chosen.picked, "output", run.ledger)
+    _explain(examples, inputs, found_rows, chosen, marked, x, run)
+    return found_rows, unique_texts
 
 
 def _note_ignored_knobs(run: Run) -> None:
@@ -136,17 +144,76 @@ def _diagonal(count: int) -> BoolMatrix:
     return incidence(itself, itself, (count, count))
 
 
-def _pick(ranking: Ranking, positives: Ints, unique_texts: UniqueTexts, run: Run) -> Candidates:
+def _marked(examples: pa.Table, inputs: _Inputs, run: Run) -> BoolMatrix:
+    """Inputs that somebody marked as no negatives of an input [n, n]."""
+    count = len(inputs.unique_texts)
+    ids = column(examples, "id").gather(inputs.rows)
+    numbers = np.arange(count, dtype=np.int64)
+    return incidence(
+        *marked_pairs(run.marks, ids, inputs.text_of_row, numbers, inputs.unique_texts, run.ledger), (count, count)
+    )
+
+
+class _Chosen(NamedTuple):
+    """What was chosen for each distinct input.
+
+    Attributes:
+        picked: [n, negatives].
+        candidates: [n, c], of which.
+        verdicts: what became of these.
+        skipped: what is ranked before them.
+    """
+
+    picked: Candidates
+    candidates: Candidates
+    verdicts: Verdicts
+    skipped: Ranking
+
+
+def _pick(ranking: Ranking, positives: Ints, unique_texts: UniqueTexts, run: Run) -> _Chosen:
     """Filter by length and take the asked number, one row per distinct input."""
     rule, candidates = run.rule, window(ranking, run.rule)
-    allowed = candidates.ids != NOTHING
+    allowed, verdicts = candidates.ids != NOTHING, Verdicts(candidates.ids.shape)
     if rule.max_length_ratio is not None:
         lengths = unique_texts.lengths()
         bad = bad_lengths(lengths[positives], lengths[candidates.ids], rule.max_length_ratio)
-        allowed = reject(allowed, bad, "length", run.ledger)
+        allowed = reject(allowed, bad, "length", run.ledger, verdicts=verdicts)
     everything = np.arange(len(unique_texts), dtype=np.int64)
     row_keys = seeded_hash(unique_texts.id(everything), run.seed)
-    return pick(candidates, allowed, rule, row_keys, draw_keys(unique_texts, len(unique_texts), rule, run.seed))
+    picked = pick(candidates, allowed, rule, row_keys, draw_keys(unique_texts, len(unique_texts), rule, run.seed))
+    if run.explain is not None:
+        tell_picked(verdicts, candidates.ids, allowed, picked.ids)
+    return _Chosen(picked, candidates, verdicts, skipped=ranking.first(rule.range_min))
+
+
+def _explain(
+    examples: pa.Table,
+    inputs: _Inputs,
+    found: MinedRows,
+    chosen: _Chosen,
+    marked: BoolMatrix,
+    vectors: Sides,
+    run: Run,
+) -> None:
+    """Tell what was looked at for each row."""
+    if run.explain is None:
+        return
+    pairs = marked.tocoo()
+    by_text = Grouped.by(pairs.row.astype(np.int64), pairs.col.astype(np.int64), len(inputs.unique_texts))
+    texts = inputs.text_of_row[np.searchsorted(inputs.rows, found.rows)]
+    for start in range(0, len(texts), ROWS_AT_ONCE):
+        rows, some = found.rows[start : start + ROWS_AT_ONCE], texts[start : start + ROWS_AT_ONCE]
+        bad = by_text.matrix(some)
+        looked = looked_at(
+            column(examples, "id").gather(rows),
+            chosen.candidates.rows(some),
+            chosen.verdicts.rows(some),
+            skipped=chosen.skipped.rows(some),
+            marked=Ranking(bad, vectors.cosines(some, bad)),
+            rankings={found.miner: Ranking(bad, bad.astype(np.float32))},
+            scores={},
+        )
+        run.explain.add(looked, inputs.unique_texts)
 
 
 def _per_row(inputs: _Inputs, positives: Ranking, chosen: Candidates, miner: str, ledger: Ledger) -> MinedRows:

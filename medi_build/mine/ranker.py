@@ -12,7 +12,7 @@ from medi_build.arrays import Floats64, Ints
 from medi_build.mine.context import MiningContext
 from medi_build.mine.encoding import Sides
 from medi_build.mine.false_negatives import PRIOR_WORTH, FalseNegativeModel, SignInputs, fit
-from medi_build.mine.filters import depth
+from medi_build.mine.filters import ranked_to
 from medi_build.mine.select import Candidates
 from medi_build.search.bm25 import BM25, tokenize
 from medi_build.search.exclusions import Exclusions
@@ -41,16 +41,20 @@ class Ranked(NamedTuple):
         dense: the one by these cosines alone.
         probability: float64 [r, k], that each candidate in ``ranking`` is a false negative; None where there is no
             model of it.
+        fused: the rankings that ``ranking`` was made of, in the order of `Ranker.names`; empty where it is the only
+            one.
     """
 
     ranking: Ranking
     dense: Ranking
     probability: Floats64 | None
+    fused: tuple[Ranking, ...] = ()
 
     def rows(self, index: Ints) -> "Ranked":
         """Those of some queries, in the given order."""
         probability = None if self.probability is None else self.probability[index]
-        return Ranked(self.ranking.rows(index), self.dense.rows(index), probability)
+        fused = tuple(one.rows(index) for one in self.fused)
+        return Ranked(self.ranking.rows(index), self.dense.rows(index), probability, fused)
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class Ranker:
         Where searches are handed out, or made on a GPU, the pool is searched for several blocks together.
         """
         run = self.context.run
-        most = queries_at_once(depth(run.rule), self.context.pairs.pool, run.device, run.split)
+        most = queries_at_once(ranked_to(run), self.context.pairs.pool, run.device, run.split)
         stretches = _stretches(blocks, most)
         together = [np.unique(np.concatenate(stretch)) for stretch in stretches]
         rankings = zip(*self._searched([queries for queries in together if not self._knows(queries)]), strict=True)
@@ -90,10 +94,14 @@ class Ranker:
         if self.model is not None and self._knows(queries):
             ranking, probability = self.model.ranked(queries)
             return Ranked(ranking, ranking, probability)
-        ranking, dense = self._fused(queries, searched), searched[0]
+        (ranking, fused), dense = self._fused(queries, searched), searched[0]
         if self.model is None:
-            return Ranked(ranking, dense, None)
-        return Ranked(ranking, dense, self.model.probability(queries, ranking.ids, ranking.scores, dense))
+            return Ranked(ranking, dense, None, fused)
+        return Ranked(ranking, dense, self.model.probability(queries, ranking.ids, ranking.scores, dense), fused)
+
+    def names(self) -> list[str]:
+        """What ranks: the encoder that mines is called dense, the further ones by their names."""
+        return ["dense", *self.context.run.rule.encoders, *["bm25"] * (self.lexical is not None)]
 
     def _knows(self, queries: Ints) -> bool:
         """Whether the model has ranked the pool for all of these, when it was fitted, as the rule says."""
@@ -123,21 +131,21 @@ class Ranker:
         def by(side: Sides) -> Iterator[Ranking]:
             blocks = ((side.queries[queries], Exclusions(pairs.excluded[queries])) for queries in wanted)
             corpus = side.corpus[: pairs.pool]
-            return topk_of_blocks(blocks, corpus, depth(run.rule), device=run.device, split=run.split)
+            return topk_of_blocks(blocks, corpus, ranked_to(run), device=run.device, split=run.split)
 
         return [by(side) for side in (context.vectors, *self.further)]
 
-    def _fused(self, queries: Ints, rankings: Sequence[Ranking]) -> Ranking:
-        """The pool ranked as the rule says; scores are the first encoder's cosines."""
-        length, all_rankings = depth(self.context.run.rule), list(rankings)
+    def _fused(self, queries: Ints, rankings: Sequence[Ranking]) -> tuple[Ranking, tuple[Ranking, ...]]:
+        """The pool ranked as the rule says, with the first encoder's cosines, and the rankings that were fused."""
+        length, all_rankings = ranked_to(self.context.run), list(rankings)
         if self.lexical is not None:
             excluded = self.context.pairs.excluded[queries]
             all_rankings.append(self.lexical.bm25.topk(self.lexical.queries.gather(queries), length, excluded))
         if len(all_rankings) == 1:
-            return all_rankings[0]
+            return all_rankings[0], ()
         fused = fuse(all_rankings, length)
         cosines = np.where(fused.ids == NOTHING, -np.inf, self.context.vectors.cosines(queries, fused.ids))
-        return Ranking(fused.ids, cosines)
+        return Ranking(fused.ids, cosines), tuple(all_rankings)
 
 
 def _stretches(blocks: Sequence[Ints], most: int | None) -> list[list[Ints]]:

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from medi_build.content.mining_rule import MiningRule
+from medi_build.dataset.marks import Mark
 from medi_build.devices import Device
 from medi_build.embedding import Embed, Prompt, both_sides
 from medi_build.errors import MiningError
 from medi_build.ledger import Ledger
+from medi_build.mine.explain import Explainer
 from medi_build.share import WHOLE, Split
 
 
@@ -50,6 +52,8 @@ class Run:
         ledger: dropped rows are counted in stage "mine", rejected candidates in notes ``rejected_{reason}``.
         device: where to search; the result is the same everywhere.
         split: how searches are handed out; the result is the same however that is.
+        marks: what people found wrong in the dataset.
+        explain: told what was looked at for each row, or None.
     """
 
     rule: MiningRule
@@ -57,3 +61,5 @@ class Run:
     ledger: Ledger
     device: Device = "cpu"
     split: Split = WHOLE
+    marks: tuple[Mark, ...] = ()
+    explain: Explainer | None = None

@@ -65,7 +65,34 @@ def repeated(ids: Ints) -> Bools:
     return result
 
 
-def reject(allowed: Bools, bad: Bools, reason: str, ledger: Ledger, protected: Bools | None = None) -> Bools:
+class Verdicts:
+    """What became of each candidate [r, c] of some rows; what was said last holds, and at first nothing was."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.names = [""]
+        self.codes = np.zeros(shape, dtype=np.int8)
+
+    def say(self, which: Bools, verdict: str) -> None:
+        """Give some of the candidates a verdict."""
+        if verdict not in self.names:
+            self.names.append(verdict)
+        self.codes[which] = self.names.index(verdict)
+
+    def rows(self, index: Ints) -> "Verdicts":
+        """Those of some rows, in the given order."""
+        some = Verdicts((0, 0))
+        some.names, some.codes = self.names, self.codes[index]
+        return some
+
+
+def reject(
+    allowed: Bools,
+    bad: Bools,
+    reason: str,
+    ledger: Ledger,
+    protected: Bools | None = None,
+    verdicts: Verdicts | None = None,
+) -> Bools:
     """Take the bad ones out of the allowed ones and count what that removed as ``rejected_{reason}``.
 
     Args:
@@ -74,8 +101,11 @@ def reject(allowed: Bools, bad: Bools, reason: str, ledger: Ledger, protected: B
         reason: why they are bad.
         ledger: where they are counted.
         protected: [r, c], candidates that stay although they are bad, or None.
+        verdicts: told the reason for each that is removed, or None.
     """
     hit = allowed & bad if protected is None else allowed & bad & ~protected
+    if verdicts is not None:
+        verdicts.say(hit, reason)
     ledger.note(f"rejected_{reason}", int(hit.sum()))
     return allowed & ~hit
 

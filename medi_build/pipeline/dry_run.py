@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from medi_build.dataset.folder import OutputFolder
+from medi_build.dataset.marks import marks_of, read_marks
 from medi_build.dataset.plain import told
 from medi_build.dataset.receipt import Basis, Receipt
 from medi_build.pipeline import fingerprint
@@ -56,10 +57,13 @@ def dry_run(options: BuildOptions, watcher: Silent | None = None) -> list[Fate]:
         common = fingerprint.basis_of_build(
             plan.pipeline, encoders, options.batch_multiple, excluded.identity if excluded else ()
         )
+        marks = read_marks(options.exclude) if options.exclude else []
         bases = {
             unit.card.name: Basis(
                 build=common,
-                dataset=fingerprint.basis_of_dataset(unit, inputs_of(unit, options.cache / "indexes")),
+                dataset=fingerprint.basis_of_dataset(
+                    unit, inputs_of(unit, options.cache / "indexes"), marks_of(marks, unit.card.name)
+                ),
             )
             for unit in plan.units
             if not unit.located.missing
@@ -74,6 +78,8 @@ def dry_run(options: BuildOptions, watcher: Silent | None = None) -> list[Fate]:
             fates.append(Fate(name, "fetch", [f"{file} is not there" for file in unit.located.missing]))
             continue
         why = _reasons(output, done.get(name), bases[name])
+        if not why and options.explain and not done[name].explanations:
+            why = ["has no explanations yet"]
         if not why and name in repeated:
             why = ["pairs that earlier datasets have: those changed"]
         fates.append(Fate(name, "build" if why else "keep", why))

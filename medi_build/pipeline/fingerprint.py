@@ -9,6 +9,7 @@ from typing import Any
 
 from medi_build.content.pipelines import Pipeline
 from medi_build.dataset.manifest import WRITER_LIBRARIES
+from medi_build.dataset.marks import Mark, marks_digest
 from medi_build.errors import InputError, OutputError
 from medi_build.files import file_digest, write_bytes
 from medi_build.ingest.adapters.base import Inputs
@@ -45,8 +46,9 @@ def basis_of_build(
     }
 
 
-def basis_of_dataset(unit: Unit, inputs: Inputs) -> dict[str, Any]:
+def basis_of_dataset(unit: Unit, inputs: Inputs, marks: Sequence[Mark] = ()) -> dict[str, Any]:
     """What decides one dataset beside that. Raises `InputError` if one of its files cannot be read."""
+    marked = {"marks": marks_digest(marks)} if marks else {}
     return {
         # Where files came from decides nothing: what they hold is digested below.
         "card": unit.card.model_dump(mode="json", exclude={"download"}),
@@ -55,6 +57,7 @@ def basis_of_dataset(unit: Unit, inputs: Inputs) -> dict[str, Any]:
         "cap": unit.cap,
         "rows": file_digests(inputs.rows, inputs.cache),
         "extra": {role: file_digests(paths, inputs.cache) for role, paths in sorted(inputs.extra.items())},
+        **marked,
     }
 
 

@@ -44,6 +44,8 @@ class BuildOptions:
         address: of the cluster, "auto" or "HOST:PORT"; None starts Ray on this machine.
         split_above: on a cluster, datasets of more examples or documents than this are handed out in pieces of so many
             texts; None: each is built by one worker.
+        exclude: file of marks, of negatives that are none and of records to leave out; None for none.
+        explain: write down what was looked at for each record, and why it was taken or rejected.
     """
 
     out: Path
@@ -69,6 +71,8 @@ class BuildOptions:
     executor: Literal["local", "ray"] = "local"
     address: str | None = None
     split_above: int | None = None
+    exclude: Path | None = None
+    explain: bool = False
 
 
 def check_options(options: BuildOptions) -> None:

@@ -13,10 +13,12 @@ from medi_build.content.load import Content
 from medi_build.content.pipelines import Pipeline
 from medi_build.dataset.folder import OutputFolder, open_output
 from medi_build.dataset.manifest import publish
-from medi_build.dataset.reader import Manifest, SidePrompts
+from medi_build.dataset.marks import Mark, marks_of, read_marks
+from medi_build.dataset.reader import Manifest, MarksUsed, SidePrompts
 from medi_build.dataset.receipt import Basis, Receipt
 from medi_build.embedding import Prompt
 from medi_build.errors import FetchError
+from medi_build.files import file_digest
 from medi_build.ingest.downloads import Downloads
 from medi_build.ingest.fetch import Listings, locate
 from medi_build.ingest.remotes import pinned
@@ -76,7 +78,7 @@ def build(
 
     with closing(watcher or Silent()) as progress:
         options, content, plan, lock, urls = prepare(options, progress)
-        pipeline = plan.pipeline
+        pipeline, marks = plan.pipeline, read_marks(options.exclude) if options.exclude else []
         if before:
             before(plan)
         progress.start(len(plan.units))
@@ -102,6 +104,7 @@ def build(
                 excluded=excluded,
                 # A card's promise is for its own pool, not for a handful of rows; a lock file tells what comes out.
                 check_mining_loss=options.limit_per_dataset is None and lock is None,
+                marks=marks,
             )
             there = [job(unit) for unit in plan.units if not unit.located.missing]
             coming = map(job, _arriving(plan, downloads, options.cache / "downloads"))
@@ -123,6 +126,7 @@ def build(
                 receipts,
                 _cards(content, receipts, options.cache / "downloads"),
                 excluded_sets(excluded, receipts),
+                _marks_used(options.exclude, marks, receipts),
             )
     if lock is not None:
         lock.check_rows(manifest)
@@ -157,6 +161,16 @@ def _cards(content: Content, receipts: Sequence[Receipt], downloads: Path) -> di
     return cards
 
 
+def _marks_used(path: Path | None, marks: Sequence[Mark], receipts: Sequence[Receipt]) -> MarksUsed | None:
+    """What became of the file of marks."""
+    if path is None:
+        return None
+    given = len({one.key for one in marks})
+    in_build = {one.key for receipt in receipts for one in marks_of(marks, receipt.dataset)}
+    lost = sum(receipt.ledger["notes"].get("marks_without_effect", 0) for receipt in receipts)
+    return MarksUsed(sha256=file_digest(path), marks=given, without_effect=given - len(in_build) + lost)
+
+
 def _prompts(pipeline: Pipeline, encoders: "Sequence[Embedder]") -> dict[str, SidePrompts]:
     """What stands in front of the texts that each encoder of the pipeline sees."""
     names = [pipeline.encoder.model, *pipeline.mining.others]
@@ -181,14 +195,15 @@ def _job(
     device: str | None,
     excluded: Excluded | None,
     check_mining_loss: bool,
+    marks: Sequence[Mark],
 ) -> UnitJob:
     """One dataset as work to hand out."""
-    files = inputs_of(unit, options.cache / "indexes")
+    files, own = inputs_of(unit, options.cache / "indexes"), marks_of(marks, unit.card.name)
     return UnitJob(
         unit=unit,
         inputs=files,
         pipeline=pipeline,
-        basis=Basis(build=common, dataset=fingerprint.basis_of_dataset(unit, files)),
+        basis=Basis(build=common, dataset=fingerprint.basis_of_dataset(unit, files, own)),
         excluded=excluded,
         out=output.root,
         work=output.work,
@@ -197,6 +212,8 @@ def _job(
         batch_multiple=options.batch_multiple,
         check_mining_loss=check_mining_loss,
         split_above=options.split_above,
+        marks=own,
+        explain=options.explain,
     )
 
 
@@ -230,7 +247,8 @@ class _Units:
 
     def _unfinished(self, job: UnitJob) -> bool:
         """Whether no earlier run finished it; of one that lost pairs to others, those tell once they are built."""
-        if (receipt := self._output.receipt(job.unit.task_id, job.basis.fingerprint)) is None:
+        receipt = self._output.receipt(job.unit.task_id, job.basis.fingerprint)
+        if receipt is None or (job.explain and not receipt.explanations):
             return True
         if receipt.after is None:
             self._accept(receipt)

@@ -13,6 +13,8 @@ import pyarrow as pa
 from medi_build.content.instructions import Instructions, render, render_definition
 from medi_build.content.pipelines import EncoderSpec, Pipeline
 from medi_build.dataset.assemble import assemble
+from medi_build.dataset.explanations import explanation_paths
+from medi_build.dataset.marks import Mark
 from medi_build.dataset.receipt import Basis, Receipt
 from medi_build.dataset.shards import write_dataset
 from medi_build.errors import MiningError
@@ -27,6 +29,7 @@ from medi_build.share import WHOLE, Share, Split
 
 if TYPE_CHECKING:
     from medi_build.encode.embedder import Block, Elsewhere, Embedder, Known
+    from medi_build.mine.explain import Explained, Explainer
     from medi_build.mine.result import Mined
 
 
@@ -48,6 +51,8 @@ class UnitJob:
         check_mining_loss: whether ``max_loss`` of the card covers mining, too.
         split_above: of more examples, or more documents, than this the work is handed out in pieces of so many texts,
             where there is a share to do them; None: never.
+        marks: what people found wrong in the dataset.
+        explain: write down what was looked at for each record.
     """
 
     unit: Unit
@@ -62,6 +67,8 @@ class UnitJob:
     batch_multiple: int = 1
     check_mining_loss: bool = True
     split_above: int | None = None
+    marks: tuple[Mark, ...] = ()
+    explain: bool = False
 
 
 def build_unit(job: UnitJob, watcher: Silent, share: Share | None = None) -> Receipt:
@@ -88,7 +95,8 @@ def build_unit(job: UnitJob, watcher: Silent, share: Share | None = None) -> Rec
         examples, documents = without_evaluation_texts(examples, documents, job.excluded, ledger)
     try:
         split = _split(job, max(len(examples), len(documents)), share)
-        mined = _mine(job, adapted, (examples, documents), phrasings[0], ledger, watcher, split)
+        with _explaining(job) as (explainer, explained):
+            mined = _mine(job, adapted, (examples, documents), phrasings[0], ledger, watcher, split, explainer)
     except MiningError as error:
         raise MiningError(f"{name}: {error}") from error
     if job.check_mining_loss:
@@ -109,7 +117,21 @@ def build_unit(job: UnitJob, watcher: Silent, share: Share | None = None) -> Rec
         shards=written.shards,
         fragment=written.fragment,
         ledger=_for_others(ledger, job.inputs),
+        explanations=list(explained.files),
     )
+
+
+@contextmanager
+def _explaining(job: UnitJob) -> "Iterator[tuple[Explainer | None, Explained]]":
+    """What takes down what was looked at, or nothing where that was not asked for."""
+    from medi_build.mine.explain import Explained, explaining
+
+    if not job.explain:
+        yield None, Explained()
+        return
+    paths = explanation_paths(job.out, job.unit.task_id, job.unit.card.name)
+    with explaining(paths, job.out) as both:
+        yield both
 
 
 def _for_others(ledger: Ledger, inputs: Inputs) -> dict[str, Any]:
@@ -201,6 +223,7 @@ def _mine(
     ledger: Ledger,
     watcher: Silent,
     split: Split,
+    explainer: "Explainer | None",
 ) -> "Mined":
     """Positives and negatives of ``(examples, documents)``, cut to a multiple of the user's batch size."""
     from medi_build.mine.by_kind import mine
@@ -219,7 +242,15 @@ def _mine(
             others=dict(zip(pipeline.mining.others, others, strict=True)),
             instructions=instructions if pipeline.mine_with_instructions else (None, None),
         ),
-        run=Run(pipeline.mining, pipeline.seed, ledger, job.device or embedder.encoder.device.type, split),
+        run=Run(
+            pipeline.mining,
+            pipeline.seed,
+            ledger,
+            job.device or embedder.encoder.device.type,
+            split,
+            job.marks,
+            explainer,
+        ),
         symmetric=options.adapter == "pairs" and options.symmetric,
         verified_negatives=job.unit.card.verified_negatives,
     )

@@ -27,6 +27,10 @@ class Ranking(NamedTuple):
         """The rankings of some queries, in the given order."""
         return Ranking(self.ids[index], self.scores[index])
 
+    def first(self, count: int) -> "Ranking":
+        """The first ``count`` of each."""
+        return Ranking(self.ids[:, :count], self.scores[:, :count])
+
 
 class Exact(NamedTuple):
     """Ranked candidates of each query, with scores that still tell apart what float32 takes for a tie.

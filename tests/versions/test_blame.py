@@ -145,7 +145,8 @@ def test_a_purged_record_is_told(
 ) -> None:
     from datetime import UTC, datetime
 
-    from medi_build.dataset.versions.tombstones import Tombstone, add_tombstone, text_digest
+    from medi_build.dataset.versions.tombstones import Tombstone, add_tombstone
+    from medi_build.files import text_digest
 
     commits(tmp_path, [record("a")])
     stone = Tombstone(

@@ -34,9 +34,10 @@ from medi_build.dataset.versions.purge_files import (
     version_without,
 )
 from medi_build.dataset.versions.refs import version_of
-from medi_build.dataset.versions.tombstones import Tombstone, read_tombstones, text_digest
+from medi_build.dataset.versions.tombstones import Tombstone, read_tombstones
 from medi_build.dataset.versions.warehouse import Warehouse
 from medi_build.errors import VersionError
+from medi_build.files import text_digest
 from medi_build.progress import Silent
 
 

@@ -1,6 +1,5 @@
 """What was purged, kept as counts and digests, so that it can be told and does not come back."""
 
-import hashlib
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from medi_build.dataset.reader import shard_batches
 from medi_build.errors import VersionError
-from medi_build.files import write_bytes
+from medi_build.files import text_digest, write_bytes
 
 TOMBSTONES = "tombstones.jsonl"
 
@@ -37,11 +36,6 @@ class Tombstone(BaseModel):
     records: dict[str, int]
     commits: list[str]
     ids: list[str]
-
-
-def text_digest(text: str) -> str:
-    """What stands for a text or an id in a tombstone."""
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def read_tombstones(root: Path) -> list[Tombstone]:

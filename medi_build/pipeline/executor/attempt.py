@@ -48,7 +48,7 @@ class Attempt:
 
     def keep(self, receipt: Receipt) -> None:
         """Give the results their names in the output folder."""
-        for entry in (*receipt.shards, receipt.fragment):
+        for entry in receipt.files:
             arrived, path = self._folder / entry.path, self.job.out / entry.path
             try:
                 if file_digest(arrived) != entry.sha256:

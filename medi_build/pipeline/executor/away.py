@@ -94,7 +94,7 @@ def build_away(errand: Errand, build: Build, served: Blocks) -> Iterator[Begun |
         except MediError as error:
             raise type(error)(str(error).replace(str(seen), str(top))) from error
         if not shared:
-            for entry in (*receipt.shards, receipt.fragment):
+            for entry in receipt.files:
                 yield from (Block(entry.path, data) for data in blocks_of(str(out / entry.path)))
         yield Done(receipt, time.perf_counter() - begin)
 
