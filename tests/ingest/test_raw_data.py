@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 from pathlib import Path
 
 import fsspec
@@ -114,3 +115,21 @@ def test_an_empty_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     with pytest.raises(MissingInputError, match="holds no file"):
         raw_data(f"file://{tmp_path / 'raw'}", tmp_path / "cache", [], Silent())
+
+
+@pytest.mark.parametrize("scheme", ["http", "s3"])
+def test_a_store_that_does_not_answer_is_given_up(
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections are taken and nothing is said; S3's library alone would wait for seven minutes."""
+    monkeypatch.setattr("medi_build.ingest.raw_data.ANSWER_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        at = f"http://127.0.0.1:{server.getsockname()[1]}"
+        for name, value in {"ENDPOINT_URL": at, "ACCESS_KEY_ID": "none", "SECRET_ACCESS_KEY": "none"}.items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        if scheme == "s3":
+            pytest.importorskip("s3fs")
+        with pytest.raises(FetchError, match=r"--data .*raw: cannot be read \(TimeoutError: no answer within 0.5 s\)"):
+            raw_data(f"{at}/raw" if scheme == "http" else "s3://bucket/raw", tmp_path, [], Silent())
