@@ -118,9 +118,7 @@ def test_an_empty_folder_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["http", "s3"])
-def test_a_store_that_does_not_answer_is_given_up(
-    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_does_not_answer_is_given_up(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections are taken and nothing is said; S3's library alone would wait for seven minutes."""
     monkeypatch.setattr("medi_build.ingest.raw_data.ANSWER_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -21,7 +21,7 @@ from medi_build.pipeline.executor.away import Begun, Block, Build, Done, Errand,
 from medi_build.pipeline.executor.base import Finished
 from medi_build.pipeline.executor.bring import Blocks, blocks_of
 from medi_build.pipeline.executor.cluster import Cluster, cancel, reachable
-from medi_build.pipeline.executor.ray_share import ray_share
+from medi_build.pipeline.executor.ray_share import gpu_share, ray_share
 from medi_build.pipeline.unit import UnitJob
 from medi_build.progress import Silent
 from medi_build.share import Share
@@ -40,8 +40,7 @@ class RayExecutor:
 
     Attributes:
         jobs: datasets at a time: as many as there are CPUs, or GPUs where those are used.
-        share: tasks of the cluster's; None where GPUs are used: a task keeps its GPU while it waits for others, which
-            would wait for one.
+        share: tasks of the cluster's, or workers on its GPUs beside the task that asks.
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class RayExecutor:
             progress: told who builds what, and of workers that died.
         """
         self.jobs = max(1, cluster.gpus if gpus else cluster.cpus)
-        self.share: Share | None = None if gpus else ray_share
+        self.share: Share | None = gpu_share if gpus else ray_share
         self._cluster, self._gpus, self._cache, self._urls, self._progress = cluster, gpus, cache, urls, progress
 
     def map(self, function: Build, items: Iterable[UnitJob], count: int) -> Generator[Finished[Receipt]]:
