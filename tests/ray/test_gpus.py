@@ -68,10 +68,9 @@ def coordinated(folder: Path) -> tuple[list[int], str]:
 
     ray_share.WORTH_SECONDS = 0.0
     (folder / f"asked-by-{ray.get_runtime_context().get_node_id()}").touch()
-    found = []
+    found: list[int] = []
     try:
-        for result in ray_share.gpu_share(partial(noted, folder=folder), pieces()):
-            found.append(result)  # kept for after the error
+        found.extend(ray_share.gpu_share(partial(noted, folder=folder), pieces()))  # those before the error stay
     except InputError as error:
         return found, str(error)
     raise AssertionError("the bad piece was no error")
