@@ -24,15 +24,15 @@ SECONDS = 240
 
 
 @contextmanager
-def started(cpus: int = 1) -> Iterator[Cluster]:
-    """A cluster of one node, the head."""
+def started(cpus: int = 1, **system: object) -> Iterator[Cluster]:
+    """A cluster of one node, the head, with further settings of Ray's own system."""
     cluster = Cluster(
         initialize_head=True,
         head_node_args={
             "num_cpus": cpus,
             "object_store_memory": STORE_BYTES,
             "include_dashboard": False,
-            "_system_config": SYSTEM,
+            "_system_config": {**SYSTEM, **system},
             "env_vars": environment(),
         },
     )

@@ -88,7 +88,7 @@ def test_files_are_brought_and_results_handed_back(tmp_path: Path, requests: Pat
         )  # fmt: skip
         assert run.ended() == 0, run.told
     assert differing(run.out, tmp_path / "local") == []
-    assert requests.read_text().count('"GET /team/raw/our_team/tickets') == 2, "the driver once and the worker once"
+    assert requests.read_text().count('"GET /team/raw/our_team/t.jsonl') == 2, "the driver once and the worker once"
     brought = {path.name for path in (tmp_path / "cache" / "ray" / "files").iterdir() if path.name[0] != "."}
     assert file_digest(team.folder / "t.jsonl") in brought
     assert len(brought) > 1  # the index of evaluation texts

@@ -9,8 +9,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from medi_build.errors import MediError
 from medi_build.pipeline.executor.cluster import cancel
+from medi_build.pipeline.executor.ray_errors import meant
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -44,8 +44,8 @@ def ray_share(function: Callable[[Item], Result], items: Iterable[Item]) -> Iter
                 return
             try:
                 result: Result = ray.get(waiting[0])
-            except ray.exceptions.RayTaskError as error:
-                raise (error.cause if isinstance(error.cause, MediError) else error) from None
+            except ray.exceptions.RayError as error:
+                raise (meant(error) or error) from None
             waiting.popleft()
             yield result
     finally:
@@ -153,7 +153,7 @@ class _Team(Generic[Item, Result]):
             try:
                 self._done[piece.number] = ray.get(one)
             except ray.exceptions.RayTaskError as error:
-                self._done[piece.number] = error.cause if isinstance(error.cause, MediError) else error
+                self._done[piece.number] = meant(error) or error
             except ray.exceptions.RayError:  # gone with its node, or for want of memory
                 self._again.append(piece)
                 self._ready = [other for other in self._ready if other is not worker]
