@@ -80,6 +80,7 @@ def test_a_driver_that_is_told_to_stop_leaves_nobody_at_work(tmp_path: Path) -> 
         assert cluster.remaining_processes_alive()
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_a_ray_of_the_build_s_own_and_the_same_command_goes_on(tmp_path: Path, local: Path) -> None:
     """As a terminal does it: the signal goes to the build and to all that it started, Ray's own processes too."""
     gate, here = tmp_path / "gate", ("--sources", SOURCES, "--executor", "ray")

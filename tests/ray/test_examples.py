@@ -1,6 +1,6 @@
 """Scripts for clusters: their form is right, docs show them as they are, and the commands in them are ours.
 
-They were not run on a cluster of that kind.
+No cluster of that kind runs them here.
 """
 
 import shlex

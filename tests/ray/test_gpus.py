@@ -84,6 +84,7 @@ def alone(folder: Path, number: int, others: int) -> list[int]:
     return list(ray_share.gpu_share(partial(noted, folder=folder), range(8)))
 
 
+@pytest.mark.long
 def test_pieces_spread_over_the_gpus_that_are_free(tmp_path: Path) -> None:
     """One of the nodes dies meanwhile; an error of a piece is raised in its place; at the end all GPUs are free."""
     folder = tmp_path / "pieces"
