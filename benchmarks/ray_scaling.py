@@ -2,7 +2,8 @@
 
 The work is simulated: a unit sleeps, as a core does while a GPU works, and writes a file. So this measures handing out,
 bringing back and committing, not mining; several workers share this machine without sharing its cores. Each worker is a
-node of its own in this machine. Rounds are interleaved, figures are medians.
+node of its own in this machine; nodes are added to one cluster, as starting them is what takes long. In each round come
+units that sleep and units that do not, here and by Ray. Figures are medians.
 
     OMP_NUM_THREADS=1 python benchmarks/ray_scaling.py --rounds 3
 """
@@ -13,8 +14,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -66,18 +66,19 @@ def jobs_of(count: int, folder: Path) -> list[UnitJob]:
     return [replace(job, unit=replace(unit, task_id=number)) for number in range(count)]
 
 
-@contextmanager
-def on_ray(workers: int, folder: Path) -> Iterator[RayExecutor]:
-    """An executor over nodes of one core each, whose processes have started."""
-    head = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    for _ in range(workers):
-        cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
-    try:
-        with connected(cluster.address) as there:
-            yield RayExecutor(there, False, folder / "cache", lambda path: "", Silent())
-    finally:
-        cluster.shutdown()
+def rounds_on_ray(cluster: Cluster, jobs: list[UnitJob], given: argparse.Namespace) -> dict[str, list[float]]:
+    """Seconds of all units in each round, sleeping and not, here and on the nodes that there are."""
+    found: dict[str, list[float]] = {"here": [], "here, empty": [], "ray": [], "ray, empty": []}
+    with connected(cluster.address) as there:
+        on_ray = RayExecutor(there, False, given.folder / "cache", lambda path: "", Silent())
+        timed(on_ray, jobs[: 2 * there.cpus], 1.0, given.size)  # processes start, libraries are loaded
+        for _ in range(given.rounds):
+            found["ray"].append(timed(on_ray, jobs, given.seconds, given.size))
+            found["ray, empty"].append(timed(on_ray, jobs, 0.0, given.size))
+            found["here, empty"].append(timed(LocalExecutor(1), jobs, 0.0, given.size))
+            if there.cpus == min(given.workers):
+                found["here"].append(timed(LocalExecutor(1), jobs, given.seconds, given.size))
+    return found
 
 
 def timed(executor: Executor, jobs: list[UnitJob], seconds: float, size: int) -> float:
@@ -90,35 +91,36 @@ def timed(executor: Executor, jobs: list[UnitJob], seconds: float, size: int) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--units", type=int, default=24)
-    parser.add_argument("--seconds", type=float, default=2.0, help="that a unit sleeps")
+    parser.add_argument("--units", type=int, default=16)
+    parser.add_argument("--seconds", type=float, default=1.0, help="that a unit sleeps")
     parser.add_argument("--size", type=int, default=1_000_000, help="bytes of a unit's shard")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
-    arguments = parser.parse_args()
-    slept: dict[int, list[float]] = {workers: [] for workers in arguments.workers}
-    empty: dict[str, list[float]] = {"local": [], "ray": []}
-    with tempfile.TemporaryDirectory() as folder:
-        jobs = jobs_of(arguments.units, Path(folder))
-        for _ in range(arguments.rounds):
-            empty["local"].append(timed(LocalExecutor(1), jobs, 0.0, arguments.size))
-            for workers in arguments.workers:
-                with on_ray(workers, Path(folder)) as executor:
-                    timed(executor, jobs[: 2 * workers], 1.0, arguments.size)  # processes start, libraries are loaded
-                    slept[workers].append(timed(executor, jobs, arguments.seconds, arguments.size))
-                    if workers == 1:
-                        empty["ray"].append(timed(executor, jobs, 0.0, arguments.size))
+    given = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; a simulated device: units that sleep")
-    print(f"{arguments.units} units of {arguments.seconds} s and {arguments.size:,} bytes, {arguments.rounds} rounds")
-    one = statistics.median(slept[arguments.workers[0]])
-    for workers, seconds in slept.items():
-        took = statistics.median(seconds)
-        ideal = arguments.units * arguments.seconds / workers
-        print(
-            f"{workers} workers: {took:6.1f} s, {one / took:4.2f} x the first, {ideal / took:4.0%} of what they slept"
-        )
-    if empty["ray"]:
-        local, ray = (statistics.median(empty[name]) / arguments.units for name in ("local", "ray"))
-        print(f"a unit that does not sleep: {local * 1e3:.0f} ms here, {ray * 1e3:.0f} ms by Ray")
+    print(f"{given.units} units of {given.seconds} s and {given.size:,} bytes, {given.rounds} rounds")
+    head = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            given.folder, here = Path(folder), 0.0
+            jobs, nodes = jobs_of(given.units, given.folder), 0
+            for workers in sorted(given.workers):
+                for _ in range(workers - nodes):
+                    cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+                nodes = workers
+                took = {
+                    name: statistics.median(ones) for name, ones in rounds_on_ray(cluster, jobs, given).items() if ones
+                }
+                here, ideal = took.get("here", here), given.units * given.seconds / workers
+                empty = {name: took[f"{name}, empty"] / given.units * 1e3 for name in ("here", "ray")}
+                print(
+                    f"{workers} workers: {took['ray']:5.1f} s, ideal {ideal:5.1f} s ({ideal / took['ray']:.0%}), "
+                    f"this process alone {here:5.1f} s ({here / took['ray']:.2f} x); a unit that does not sleep: "
+                    f"{empty['ray']:.0f} ms by Ray, {empty['here']:.0f} ms here",
+                    flush=True,
+                )
+    finally:
+        cluster.shutdown()
 
 
 if __name__ == "__main__":

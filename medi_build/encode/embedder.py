@@ -135,10 +135,12 @@ class Embedder:
             blocks = (Block(part, instruction, route, identity) for part in chosen)
             made = self._told(elsewhere.split.share(elsewhere.encode, blocks), len(missing))
         with writing(self._keep) as keep:
+            before, done = self.encoded, 0
             for rows, encoded in zip(chunks, made, strict=True):
                 known = self._widen(known, encoded.vectors.shape[1])
                 known.vectors[rows], known.flags[rows] = encoded.vectors, encoded.flags
-                self.encoded += len(rows)
+                done += len(rows)
+                self.encoded = before + done  # a share may have this very object do some of them
                 keep(keys[rows], known.vectors[rows], known.flags[rows], shared=elsewhere is not None)
         whole = len(keys) == len(texts)
         return Known(known.vectors if whole else known.vectors[inverse], known.flags[inverse])

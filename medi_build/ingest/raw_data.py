@@ -12,9 +12,12 @@ from medi_build.files import put_in_place, write_bytes
 from medi_build.ingest.fetch import Listings
 from medi_build.progress import Silent
 from medi_build.secrets import has_password
+from medi_build.waiting import within
 
 STATE = ".fetched.json"
 """Relative path -> what the store told of a file when it was fetched."""
+ANSWER_SECONDS = 30
+"""A store that has not told by then what its folder holds is given up; the libraries behind fsspec wait for minutes."""
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 _T = TypeVar("_T")
 
@@ -83,9 +86,9 @@ class _Remote:
         import fsspec
 
         self._fs, root = fsspec.url_to_fs(self._url)
+        self._fs.invalidate_cache()
+        within(ANSWER_SECONDS, lambda: self._fs.ls(root))  # raises where `find` keeps silent or waits for minutes
         found = self._fs.find(root, detail=True)
-        if not found:
-            self._fs.ls(root)  # raises where `find` keeps silent
         inside = {PurePosixPath(path).relative_to(PurePosixPath(root)): info for path, info in found.items()}
         return {
             self.folder / name: info

@@ -191,7 +191,7 @@ def _elsewhere(job: UnitJob, spec: EncoderSpec, embedder: "Embedder", split: Spl
     """How others encode as an embedder does here, on a device of the same type."""
     from medi_build.encode.embedder import Elsewhere
 
-    return Elsewhere(split, partial(_encoded, spec, embedder.encoder.device.type, job.vectors))
+    return Elsewhere(split, partial(_encoded, spec, job.device or embedder.encoder.device.type, job.vectors))
 
 
 def _encoded(spec: EncoderSpec, device: str, vectors: Path, block: "Block") -> "Known":

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -13,6 +15,7 @@ from medi_build.pipeline.options import BuildOptions
 from medi_build.pipeline.run import build
 from medi_build.progress import Silent
 from tests.conftest import ROOT
+from tests.loopback_s3 import KEYS, moto_server
 
 SAMPLES = ROOT / "sources" / "sample_data"
 SOURCES = ("embedding_training_data/sample_faq", "embedding_training_data/sample_search")
@@ -114,3 +117,57 @@ def test_an_empty_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     with pytest.raises(MissingInputError, match="holds no file"):
         raw_data(f"file://{tmp_path / 'raw'}", tmp_path / "cache", [], Silent())
+
+
+@pytest.mark.parametrize("scheme", ["http", "s3"])
+def test_a_store_that_does_not_answer_is_given_up(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections are taken and nothing is said; S3's library alone would wait for seven minutes."""
+    monkeypatch.setattr("medi_build.ingest.raw_data.ANSWER_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        at = f"http://127.0.0.1:{server.getsockname()[1]}"
+        for name, value in {"ENDPOINT_URL": at, "ACCESS_KEY_ID": "none", "SECRET_ACCESS_KEY": "none"}.items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        if scheme == "s3":
+            pytest.importorskip("s3fs")
+            fsspec.get_filesystem_class("s3").clear_instance_cache()
+        with pytest.raises(FetchError, match=r"--data .*raw: cannot be read \(TimeoutError: no answer within 0.5 s\)"):
+            raw_data(f"{at}/raw" if scheme == "http" else "s3://bucket/raw", tmp_path, [], Silent())
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An S3 with our samples in it."""
+    with moto_server() as server:
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        for name, value in {**KEYS, "AWS_ENDPOINT_URL": server}.items():
+            monkeypatch.setenv(name, value)
+        files = fsspec.filesystem("s3", skip_instance_cache=True)
+        files.mkdir("team")
+        files.put(f"{SAMPLES}/", "team/raw/", recursive=True)
+        yield "s3://team/raw"
+
+
+def test_s3_gives_what_the_folder_gives(bucket: str, tmp_path: Path) -> None:
+    """And again once a file has changed there; a bucket, a folder or a key that is wrong is one error."""
+    folder = built(tmp_path / "folder", SAMPLES)
+    assert built(tmp_path / "s3", bucket) == folder
+    lines = (SAMPLES / "embedding_training_data" / "sample_faq.jsonl").read_text().splitlines(keepends=True)
+    files = fsspec.filesystem("s3", skip_instance_cache=True)
+    files.pipe("team/raw/embedding_training_data/sample_faq.jsonl", "".join(lines[3:]).encode())
+    changed = built(tmp_path / "changed", bucket)
+    assert {name for name in folder if changed[name] != folder[name]} >= {"manifest.json", "medi-data.json"}
+    for url in ("s3://nobodys/raw", f"{bucket}/nowhere"):
+        with pytest.raises(FetchError, match=f"{url}: cannot be read .*FileNotFoundError"):
+            raw_data(url, tmp_path, [], Silent())
+
+
+def test_s3_without_credentials_is_one_error(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    with pytest.raises(FetchError, match="credentials are in the environment"):
+        raw_data(bucket, tmp_path, [], Silent())

@@ -24,15 +24,15 @@ SECONDS = 240
 
 
 @contextmanager
-def started(cpus: int = 1) -> Iterator[Cluster]:
-    """A cluster of one node, the head."""
+def started(cpus: int = 1, **system: object) -> Iterator[Cluster]:
+    """A cluster of one node, the head, with further settings of Ray's own system."""
     cluster = Cluster(
         initialize_head=True,
         head_node_args={
             "num_cpus": cpus,
             "object_store_memory": STORE_BYTES,
             "include_dashboard": False,
-            "_system_config": SYSTEM,
+            "_system_config": {**SYSTEM, **system},
             "env_vars": environment(),
         },
     )
@@ -48,10 +48,15 @@ def environment(**more: str) -> dict[str, str]:
 
 def add_node(cluster: Cluster, cache: Path, gate: Path | None = None, at: str = "") -> Any:
     """A node with one CPU and a cache of its own; the first process that comes ``at`` a function waits at the gate."""
-    gated = {"GATE": str(gate), "GATE_AT": at, "PYTHONPATH": f"{GATE}{os.pathsep}{ROOT}"} if gate else {}
+    more = gated(gate, at) if gate else {}
     return cluster.add_node(
-        num_cpus=1, object_store_memory=STORE_BYTES, env_vars=environment(MEDI_CACHE=str(cache), **gated)
+        num_cpus=1, object_store_memory=STORE_BYTES, env_vars=environment(MEDI_CACHE=str(cache), **more)
     )
+
+
+def gated(gate: Path, at: str) -> dict[str, str]:
+    """The environment in which the first process that comes ``at`` a function waits."""
+    return {"GATE": str(gate), "GATE_AT": at, "PYTHONPATH": f"{GATE}{os.pathsep}{ROOT}"}
 
 
 def kill(cluster: Cluster, node: Any) -> None:
@@ -62,15 +67,19 @@ def kill(cluster: Cluster, node: Any) -> None:
 
 
 class Building:
-    """``medi build`` in a process of its own."""
+    """``medi build`` in a process of its own, and a group of its own as a shell makes one."""
 
-    def __init__(self, out: Path, cache: Path, *arguments: object) -> None:
+    def __init__(self, out: Path, cache: Path, *arguments: object, **more: str) -> None:
         self.out, self._told = out, out.with_name(f"{out.name}.{time.time_ns()}.txt")
         command = [sys.executable, "-m", "medi_build", "build", "--out", str(out), *map(str, arguments)]
         out.parent.mkdir(parents=True, exist_ok=True)
         with self._told.open("w") as file:
             self.process = subprocess.Popen(
-                command, env={**os.environ, **environment(MEDI_CACHE=str(cache))}, stdout=file, stderr=file
+                command,
+                env={**os.environ, **environment(MEDI_CACHE=str(cache), **more)},
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
             )
 
     @property

@@ -1,7 +1,10 @@
 """What can be wrong with a cluster is one clear error before any work, and nothing is written."""
 
+import os
 import socket
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
@@ -97,6 +100,28 @@ def test_a_worker_with_another_version_or_without_the_package(
         )
         refused(tmp_path, WorkerError, message, executor="ray", address=cluster.address)
         cluster.remove_node(node)
+
+
+@pytest.mark.long
+def test_a_cluster_that_asks_for_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "ANSWER_SECONDS", 240)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    head = subprocess.Popen(
+        [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}", "--num-cpus=1",
+         f"--object-store-memory={STORE_BYTES}", "--include-dashboard=false"],
+        env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        while not clusters.reachable(f"127.0.0.1:{port}"):
+            assert head.poll() is None
+            time.sleep(0.2)
+        refused(tmp_path, WorkerError, "asks for a token", executor="ray", address=f"127.0.0.1:{port}")
+    finally:
+        head.terminate()
+        head.wait(60)
 
 
 def test_a_cluster_that_was_started_ends_with_the_build() -> None:

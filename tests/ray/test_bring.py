@@ -1,5 +1,6 @@
 """Files brought to a node: each once, whole, and under the names that they have on the driver."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +79,24 @@ def test_the_url_comes_first_if_it_gives_what_was_to_come(tmp_path: Path, conten
     _, seen = seen_here([one], tmp_path / "cache", driver)
     assert (seen / "a.jsonl").read_text() == "right"
     assert driver.asked == ([] if content == "right" else [str(one.path)])
+
+
+def test_a_silent_store_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that would keep silent for minutes; the files come from the driver."""
+    monkeypatch.setattr("medi_build.pipeline.executor.bring.ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("medi_build.pipeline.executor.bring._silent", set())
+    driver = Driver(tmp_path / "driver")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        store = f"http://127.0.0.1:{server.getsockname()[1]}"
+        files = [wanted(tmp_path / "raw" / name, name, f"{store}/{name}") for name in ("a.jsonl", "b.jsonl")]
+        for one in files:
+            moved(one, driver.root)
+        _, seen = seen_here(files, tmp_path / "cache", driver)
+        server.settimeout(0.5)
+        with server.accept()[0], pytest.raises(TimeoutError):
+            server.accept()
+    assert [(seen / one.path.name).read_text() for one in files] == ["a.jsonl", "b.jsonl"]
+    assert driver.asked == [str(one.path) for one in files]
 
 
 def test_what_changed_meanwhile_is_no_input(tmp_path: Path) -> None:

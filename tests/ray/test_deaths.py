@@ -1,12 +1,13 @@
 """Nodes that die while they work, and the head of the cluster: what is built is what would have been built."""
 
+import os
 import signal
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.ray.clusters import Building, add_node, differing, kill, started
+from tests.ray.clusters import Building, add_node, differing, gated, kill, started
 from tests.ray.conftest import SOURCES
 
 pytestmark = pytest.mark.slow
@@ -77,6 +78,29 @@ def test_a_driver_that_is_told_to_stop_leaves_nobody_at_work(tmp_path: Path) -> 
         assert not (run.out / "manifest.json").exists()
         assert list((run.out / ".medi").rglob("*.tmp")) == []
         assert cluster.remaining_processes_alive()
+
+
+@pytest.mark.long
+def test_ctrl_c_ends_a_ray_of_the_build_s_own_and_the_same_command_goes_on(tmp_path: Path, local: Path) -> None:
+    """As a terminal does it: the signal goes to the build and to all that it started, Ray's own processes too."""
+    gate, here = tmp_path / "gate", ("--sources", SOURCES, "--executor", "ray")
+    run = Building(tmp_path / "out", tmp_path / "cache", *here, **gated(gate, STAGES["encoding"]))
+    run.until(gate.exists)
+    started_by_it = psutil.Process(run.process.pid).children(recursive=True)
+    assert any(holds(one, gate) for one in started_by_it)
+    os.killpg(run.process.pid, signal.SIGINT)
+    assert run.ended() == 128 + signal.SIGINT
+    assert run.told.splitlines()[-1].startswith("stopped by SIGINT; what is finished is kept")
+    assert "Traceback" not in run.told
+    assert psutil.wait_procs(started_by_it, timeout=60)[1] == []
+    assert not (run.out / "manifest.json").exists()
+    receipts = len(list((run.out / ".medi").glob("receipts/*.json")))
+    kept = {path for path in run.out.rglob("*") if path.is_file() and path.name != "lock"}
+    assert len(kept) == 3 * receipts, "of each that is finished a shard, a fragment and a receipt"
+    again = Building(tmp_path / "out", tmp_path / "cache", *here)
+    assert again.ended() == 0, again.told
+    assert again.told.count("already built") == receipts
+    assert differing(again.out, local) == []
 
 
 def holds(process: psutil.Process, gate: Path) -> bool:

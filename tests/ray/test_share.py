@@ -9,7 +9,7 @@ import pytest
 from medi_build.errors import InputError
 from medi_build.pipeline.executor.cluster import connected
 from medi_build.pipeline.executor.ray_share import LARGE_BYTES, ray_share
-from tests.ray.clusters import add_node, started
+from tests.ray.clusters import STORE_BYTES, add_node, started
 
 pytestmark = pytest.mark.slow
 
@@ -24,6 +24,15 @@ def total(piece: Piece) -> tuple[int, float]:
     if piece.start == 7:
         raise InputError("seven is a bad row")
     return piece.start, float(piece.numbers[piece.start :].sum())
+
+
+class Size(NamedTuple):
+    sent: np.ndarray | None  # type: ignore[type-arg]
+    bytes: int
+
+
+def sized(size: Size) -> np.ndarray:  # type: ignore[type-arg]
+    return np.ones(size.bytes, np.int8)
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +69,11 @@ def test_an_error_is_raised_in_its_place(cluster: None) -> None:
     assert [next(results)[0] for _ in range(7)] == list(range(7))
     with pytest.raises(InputError, match="seven is a bad row"):
         next(results)
+
+
+def test_what_is_larger_than_the_store_is_spilled(cluster: None) -> None:
+    large = np.ones(2 * STORE_BYTES, np.int8)
+    assert [len(one) for one in ray_share(sized, [Size(large, STORE_BYTES * 2), Size(large, 3)])] == [
+        2 * STORE_BYTES,
+        3,
+    ]

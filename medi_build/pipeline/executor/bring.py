@@ -5,21 +5,24 @@ the names and folders that they have on the driver, as those stand in the record
 """
 
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from filelock import FileLock
 
 from medi_build.errors import InputError, WorkerError
 from medi_build.files import file_digest, plain_digest, put_in_place, remove_left_behind
+from medi_build.ingest.raw_data import ANSWER_SECONDS
 from medi_build.pipeline.fingerprint import file_digests
+from medi_build.waiting import within
 
 BLOCK_BYTES = 4 << 20
 Blocks = Callable[[str], Iterator[bytes]]
 """Path on the driver -> the file's bytes in blocks."""
+_silent: set[str] = set()
+"""Stores that gave this process no answer."""
 
 
 class Wanted(NamedTuple):
@@ -110,12 +113,8 @@ def _brought(one: Wanted, cache: Path, served: Blocks) -> Path:
 
 def _fetch(one: Wanted, temporary: Path, served: Blocks) -> None:
     """Write the file's bytes, from its URL if that gives what was to come, else from the driver."""
-    if one.url:
-        with suppress(Exception):  # whatever the libraries behind fsspec raise: the driver has the file, too
-            with _open_url(one.url) as source, temporary.open("wb") as file:
-                shutil.copyfileobj(source, file, BLOCK_BYTES)
-            if file_digest(temporary) == one.sha256:
-                return
+    if one.url and _from_url(one.url, temporary) and file_digest(temporary) == one.sha256:
+        return
     with temporary.open("wb") as file:
         for block in served(str(one.path)):
             file.write(block)
@@ -123,9 +122,20 @@ def _fetch(one: Wanted, temporary: Path, served: Blocks) -> None:
         raise InputError(f"{one.path}: was changed while the build runs; run the same command again once it is whole")
 
 
-@contextmanager
-def _open_url(url: str) -> Iterator[BinaryIO]:
+def _from_url(url: str, temporary: Path) -> bool:
+    """Whether the file could be had there; a store that once kept silent is not asked again by this process."""
     import fsspec
 
-    with fsspec.open(url, "rb") as source:
-        yield source
+    store = url.split("/")[2]
+    if store in _silent:
+        return False
+    try:
+        files, path = fsspec.url_to_fs(url)
+        within(ANSWER_SECONDS, lambda: files.info(path))
+        files.get_file(path, str(temporary))
+    except TimeoutError:
+        _silent.add(store)
+        return False
+    except Exception:  # whatever the libraries behind fsspec raise: the driver has the file, too
+        return False
+    return True

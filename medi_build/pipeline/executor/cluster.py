@@ -173,6 +173,11 @@ def _check_answers(address: str) -> None:
     finally:
         asked.kill()
         asked.wait()
+    if asked.returncode and "InvalidAuthToken" in told:
+        raise WorkerError(
+            f"--address {address}: the Ray cluster there asks for a token that this process has not; set "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) as where its head was started"
+        )
     if asked.returncode:
         last = (told.strip().splitlines() or ["it ended without a word"])[-1]
         raise WorkerError(

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from medi_build.dataset.receipt import Receipt
-from medi_build.errors import MediError, WorkerError
+from medi_build.errors import WorkerError
 from medi_build.files import write_bytes
 from medi_build.pipeline.executor.attempt import Attempt
 from medi_build.pipeline.executor.away import Begun, Block, Build, Done, Errand, build_away
 from medi_build.pipeline.executor.base import Finished
 from medi_build.pipeline.executor.bring import Blocks, blocks_of
 from medi_build.pipeline.executor.cluster import Cluster, cancel, reachable
-from medi_build.pipeline.executor.ray_share import ray_share
+from medi_build.pipeline.executor.ray_errors import cause_of, meant, told
+from medi_build.pipeline.executor.ray_share import gpu_share, ray_share
 from medi_build.pipeline.unit import UnitJob
 from medi_build.progress import Silent
 from medi_build.share import Share
@@ -40,8 +41,7 @@ class RayExecutor:
 
     Attributes:
         jobs: datasets at a time: as many as there are CPUs, or GPUs where those are used.
-        share: tasks of the cluster's; None where GPUs are used: a task keeps its GPU while it waits for others, which
-            would wait for one.
+        share: tasks of the cluster's, or workers on its GPUs beside the task that asks.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class RayExecutor:
             progress: told who builds what, and of workers that died.
         """
         self.jobs = max(1, cluster.gpus if gpus else cluster.cpus)
-        self.share: Share | None = None if gpus else ray_share
+        self.share: Share | None = gpu_share if gpus else ray_share
         self._cluster, self._gpus, self._cache, self._urls, self._progress = cluster, gpus, cache, urls, progress
 
     def map(self, function: Build, items: Iterable[UnitJob], count: int) -> Generator[Finished[Receipt]]:
@@ -184,43 +184,24 @@ def _next_of(task: Any) -> Begun | Block | Done:
 
     Raises:
         MediError: the dataset's own.
-        WorkerError: something else went wrong in it.
+        WorkerError: no room is left for what it made.
         _DiedError: its worker is gone.
     """
     import ray
-    from ray import exceptions as ray_errors
+    from ray.exceptions import RayError
 
     try:
-        told: Begun | Block | Done = ray.get(next(task))
+        answer: Begun | Block | Done = ray.get(next(task))
     except StopIteration:
         raise _DiedError("it ended early") from None
-    except ray_errors.RayTaskError as error:
-        cause = error.cause
-        if isinstance(cause, MediError):
-            raise cause from None
-        if isinstance(cause, (ray_errors.ObjectStoreFullError, ray_errors.OutOfDiskError)):
-            raise WorkerError(_full(cause)) from error
-        if isinstance(cause, ray_errors.RayError):
-            raise _DiedError(_told(cause)) from error
+    except RayError as error:
+        if (ours := meant(error)) is not None:
+            raise ours from error
+        cause = cause_of(error)
+        if isinstance(cause, RayError):
+            raise _DiedError(told(cause)) from error
         raise
-    except (ray_errors.ObjectStoreFullError, ray_errors.OutOfDiskError) as error:
-        raise WorkerError(_full(error)) from error
-    except ray_errors.RayError as error:
-        raise _DiedError(_told(error)) from error
-    return told
-
-
-def _told(error: Exception) -> str:
-    """Its first sentence; Ray adds how to look for the cause."""
-    told = str(error).strip().partition("\n")[0].partition(". ")[0]
-    return f"{type(error).__name__}: {told}" if told else type(error).__name__
-
-
-def _full(error: Exception) -> str:
-    return (
-        f"Ray's object store is full, and the disk that it spills to ({_told(error)}); give nodes more of it "
-        "(`ray start --object-store-memory`) or room in /tmp/ray, then run the same command again"
-    )
+    return answer
 
 
 class _Head:

@@ -3,8 +3,6 @@
 import importlib.util
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,33 +18,13 @@ from medi_build.dataset.remote.push import pull, push
 from medi_build.errors import PublishError
 from medi_build.progress import Silent
 from tests.dataset.remote.conftest import run_process, tree
-
-SERVER = """
-import sys
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer(port=0, verbose=False)
-server.start()
-print(*server.get_host_and_port(), flush=True)
-sys.stdin.read()
-"""
-KEYS = {
-    "AWS_ACCESS_KEY_ID": "testing",
-    "AWS_SECRET_ACCESS_KEY": "loopback-store-secret",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
+from tests.loopback_s3 import KEYS, moto_server
 
 
 @pytest.fixture(scope="session")
 def moto() -> Iterator[str]:
-    pytest.importorskip("moto")
-    pytest.importorskip("s3fs")
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout and process.stdin
-        _, port = process.stdout.readline().split()
-        yield f"http://127.0.0.1:{port}"
-        process.stdin.close()
+    with moto_server() as url:
+        yield url
 
 
 @pytest.fixture
