@@ -5,14 +5,14 @@ import re
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
 from tools.site import made
-from tools.site.repository import ROOT, for_site, linked_files, on_site, page_of
+from tools.site.repository import ROOT, for_site, linked_files, page_of, site_path
 
 LOG = logging.getLogger("mkdocs.hooks.site")
-CHANGELOG = Path("CHANGELOG.md")
+IN_NAV = (Path("CHANGELOG.md"), Path("examples/own_pairs.ipynb"))
 MARK = re.compile(r"^<!-- made: (\w+)(?: ([\w.]+))? -->$", re.MULTILINE)
 """Line of a page in whose place comes what `made.PARTS` makes."""
 
@@ -25,14 +25,15 @@ def on_config(config: MkDocsConfig) -> None:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
-    """Add a page for each file of the repository that pages link to, and the changelog."""
+    """Add a page for each file of the repository that pages link to; `IN_NAV` stand in the nav as well."""
     texts = {f"docs/{file.src_uri}": file.content_string for file in files.documentation_pages()}
-    texts[str(CHANGELOG)] = (ROOT / CHANGELOG).read_text(encoding="utf-8")
+    texts |= {str(path): (ROOT / path).read_text(encoding="utf-8") for path in IN_NAV}
     found, faults = linked_files(texts)
     for fault in faults:
         LOG.warning(fault)
-    for path in sorted({*found, CHANGELOG}):
-        files.append(File.generated(config, on_site(path), content=page_of(path)))
+    for path in sorted({*found, *IN_NAV}):
+        shown = InclusionLevel.UNDEFINED if path in IN_NAV else InclusionLevel.NOT_IN_NAV
+        files.append(File.generated(config, site_path(path), content=page_of(path), inclusion=shown))
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
