@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.page_commands import run_page, script
+from tools.site.commands import run_page, script
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.conftest import ROOT
+from tools.site.repository import ROOT
 
 BLOCK = re.compile(r"(<!-- not run: [^\n]+ -->\n)?```(bash|python)\n(.*?)```", re.DOTALL)
 
@@ -21,26 +21,45 @@ def script(page: str) -> str:
     return "\n".join(parts)
 
 
-def run_page(page: str, tmp_path: Path, timeout: float) -> tuple[Path, str]:
-    """Run a page; returns the folder it ran in and all that was printed. A command that fails fails the test."""
-    tools, work = tmp_path / "bin", tmp_path / "work"
+def run_page(page: str, folder: Path, timeout: float) -> tuple[Path, str]:
+    """Run a page below a folder that is empty, without network.
+
+    Args:
+        page: its path below docs/.
+        folder: gets the folder that the commands run in, and what else they need.
+        timeout: in seconds.
+
+    Returns:
+        The folder that the commands ran in, and all that they printed.
+
+    Raises:
+        RuntimeError: a command failed; the end of what was printed.
+    """
+    tools, work = folder / "bin", folder / "work"
     tools.mkdir()
     work.mkdir()
     for name, module in (("medi", "-m medi_build"), ("python", "")):
         (tools / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n')
         (tools / name).chmod(0o755)
     (work / "examples").symlink_to(ROOT / "examples")
+    own = {
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "COLUMNS": "120",
+        "MEDI_CACHE": str(folder / "cache"),
+        "HF_HOME": str(folder / "hub"),
+        "HF_HUB_OFFLINE": "1",
+    }
     ran = subprocess.run(
         ["bash", "-euxc", script(page)],
         cwd=work,
-        env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "COLUMNS": "120",
-             "MEDI_CACHE": str(tmp_path / "cache"), "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1",
-             "OMP_NUM_THREADS": "1"},
+        env={**os.environ, **own},
         capture_output=True,
         check=False,
         text=True,
         timeout=timeout,
-    )  # fmt: skip
+    )
     told = ran.stdout + ran.stderr
-    assert ran.returncode == 0, told[-6000:]
+    if ran.returncode:
+        raise RuntimeError(f"docs/{page}: {told[-6000:]}")
     return work, told
