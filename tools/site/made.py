@@ -8,6 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from medi_build.dataset.schema import RECORDS
 from tools.schema_words import table_row, type_words, value_words
 from tools.site.repository import ROOT
@@ -51,7 +53,7 @@ def decisions() -> str:
         title = re.match(r"# (\d+)[:.] (.+)", path.read_text(encoding="utf-8"))
         if title is None:
             raise ValueError(f"{path}: begins with no '# 0001: title'")
-        listed.append(f"- {int(title[1])}. [{title[2]}]({path.name})\n")
+        listed.append(f"- {int(title[1]):04} [{title[2][0].upper()}{title[2][1:]}]({path.name})\n")
     return "".join(listed)
 
 
@@ -65,13 +67,30 @@ def commands() -> str:
         check=True,
     )
     text = told.stdout[told.stdout.index("\n**Usage**") :]
+    first_lines = dict(re.findall(r"^#+ `(medi [^`]+)`\n\n([^\n]+)", text, re.MULTILINE))
+    place = "medi"
+
+    def whole(line: re.Match[str]) -> str:
+        """A command in a list, of which typer tells the first words alone, as a link with its first line."""
+        nonlocal place
+        if line["heading"]:
+            place = line["heading"]
+            return line[0]
+        name = f"{place} {line['name']}"
+        return f"* [`{line['name']}`](#{name.replace(' ', '-')}): {first_lines[name]}"
+
+    text = re.sub(r"^#+ `(?P<heading>[^`]+)`|^\* `(?P<name>[a-z][a-z-]*)`: .*", whole, text, flags=re.MULTILINE)
     return re.sub(r"<(int|float) range>", r"<\1>", text)
 
 
 def columns() -> str:
     """The columns of a shard."""
-    rows = [table_row(f"`{field.name}`", f"`{field.type}`", COLUMNS[field.name]) for field in RECORDS]
-    return "\n".join(("| column | type | what it holds |", "|---|---|---|", *rows)).replace("not null", "")
+    rows = [table_row(f"`{field.name}`", _arrow(field.type), COLUMNS[field.name]) for field in RECORDS]
+    return "\n".join(("| column | type | what it holds |", "|---|---|---|", *rows))
+
+
+def _arrow(kind: pa.DataType) -> str:
+    return f"list of {kind.value_type}" if pa.types.is_list(kind) else str(kind)
 
 
 def model(path: str) -> str:
