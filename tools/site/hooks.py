@@ -12,7 +12,9 @@ from tools.site import made
 from tools.site.repository import ROOT, for_site, linked_files, page_of, site_path
 
 LOG = logging.getLogger("mkdocs.hooks.site")
-IN_NAV = (Path("CHANGELOG.md"), Path("examples/own_pairs.ipynb"))
+IN_NAV = tuple(map(Path, ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "examples/own_pairs.ipynb")))
+ALWAYS = (*IN_NAV, Path("README.md"))
+"""Files of the repository that are pages whether linked or not."""
 MARK = re.compile(r"^<!-- made: (\w+)(?: ([\w.]+))? -->$", re.MULTILINE)
 """Line of a page in whose place comes what `made.PARTS` makes."""
 
@@ -27,11 +29,11 @@ def on_config(config: MkDocsConfig) -> None:
 def on_files(files: Files, config: MkDocsConfig) -> None:
     """Add a page for each file of the repository that pages link to; `IN_NAV` stand in the nav as well."""
     texts = {f"docs/{file.src_uri}": file.content_string for file in files.documentation_pages()}
-    texts |= {str(path): (ROOT / path).read_text(encoding="utf-8") for path in IN_NAV}
+    texts |= {str(path): (ROOT / path).read_text(encoding="utf-8") for path in ALWAYS}
     found, faults = linked_files(texts)
     for fault in faults:
         LOG.warning(fault)
-    for path in sorted({*found, *IN_NAV}):
+    for path in sorted({*found, *ALWAYS}):
         shown = InclusionLevel.UNDEFINED if path in IN_NAV else InclusionLevel.NOT_IN_NAV
         files.append(File.generated(config, site_path(path), content=page_of(path), inclusion=shown))
 
