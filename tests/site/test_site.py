@@ -1,5 +1,7 @@
 """The site builds without a warning, all its links lead somewhere, and nothing of it asks the network."""
 
+import dataclasses
+import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,9 +10,12 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import typer
 
+import medi_build
 from medi_build.cli import app
 from medi_build.content.cards import Card
 from medi_build.content.pipelines import Pipeline
+from medi_build.pipeline.options import BuildOptions
+from medi_build.train.settings import TrainSettings
 from tools.site.repository import for_site, linked_files
 
 pytestmark = pytest.mark.slow
@@ -106,6 +111,15 @@ def test_every_key_of_a_content_file_has_its_meaning(site: Path, model: type[Car
     for name, field in model.model_fields.items():
         assert f"<td><code>{name}</code></td>" in text
         assert field.description
+
+
+def test_what_is_exported_and_set_stands_in_the_python_reference(site: Path) -> None:
+    text = (site / "reference" / "python.html").read_text(encoding="utf-8")
+    for name in medi_build.__all__:
+        assert f'.{name}" class="doc doc-heading"' in text
+    for settings in (BuildOptions, TrainSettings):
+        for field in dataclasses.fields(settings):
+            assert re.search(rf"<td>\s*<code>{field.name}</code>", text), field.name
 
 
 def test_a_link_out_of_the_docs_leads_to_a_page_of_that_file() -> None:
