@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 def test_the_page_runs_from_an_empty_folder(tmp_path: Path) -> None:
     assert script("a-teams-month.md").count("medi ") > 15
-    work, told = run_page("a-teams-month.md", tmp_path, timeout=900)
+    work, told = run_page("a-teams-month.md", tmp_path, timeout=7200)
     assert "1 to build" in told
     assert "text_type" in told  # what the dry run gives as the reason
     assert (work / "out" / "for-sentence-transformers" / "prompts.json").is_file()
