@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test long check lint types mutants survival clean
+.PHONY: quickstart test long check lint types docs docs-commands pictures mutants survival clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +37,15 @@ lint: $(VENV)/.ready-dev
 
 types: $(VENV)/.ready-dev
 	$(BIN)/mypy
+
+docs: $(VENV)/.ready-dev  ## the site, into out/site: open out/site/index.html, or python3 -m http.server -d out/site to search it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+docs-commands: $(VENV)/.ready-dev  ## every command of the tutorial, the how-to pages and a team's month, a quarter of an hour
+	$(PYTEST) tests/site/test_commands.py tests/versions/test_month.py
+
+pictures: $(VENV)/.ready-dev  ## docs/pictures, of what the tutorial makes; wants chromium and chromium-driver
+	$(BIN)/python -m tools.site.pictures
 
 mutants: $(VENV)/.ready-dev  ## do the tests notice faults? an hour or so; goes on where it was
 	OMP_NUM_THREADS=1 $(BIN)/python -m tools.mutants

@@ -1,8 +1,11 @@
 """The examples run offline with the encoder that comes with us, and say what their titles promise."""
 
+import csv
 import re
 import runpy
+import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -28,7 +31,19 @@ def test_every_example_is_tested() -> None:
         "similarity",
         "retrieval",
         "clustering",
+        "own_pairs",
     }
+
+
+def test_own_pairs_are_whole_but_for_two(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.csv"
+    subprocess.run([sys.executable, str(EXAMPLES / "own_pairs.py"), str(file)], check=True)
+    with file.open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert sum(not (row["report"] and row["note"]) for row in rows) == 2
+    notes = Counter(row["note"] for row in rows if row["report"] and row["note"])
+    assert len(notes) == 300
+    assert set(notes.values()) == {2}
 
 
 def test_custom_embeddings(run) -> None:

