@@ -13,7 +13,20 @@ import medi_build
 from medi_build import BuildOptions, build
 
 PACKAGE = Path(__file__).parent.parent / "medi_build"
-FOLDERS = ["", "pages", "content", "dataset", "search", "mine", "ingest", "encode", "evaluate", "pipeline", "train", "cli"]
+FOLDERS = [
+    "",
+    "pages",
+    "content",
+    "dataset",
+    "search",
+    "mine",
+    "ingest",
+    "encode",
+    "evaluate",
+    "pipeline",
+    "train",
+    "cli",
+]
 """From the bottom to the top; the first stands for the modules beside the folders."""
 ENTRIES = {"medi_build", "medi_build.__main__", "medi_build.compat"}
 """What users import and run; nothing of ours imports it."""

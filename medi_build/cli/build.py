@@ -18,6 +18,7 @@ from medi_build.cli.options import (
     split_names,
 )
 from medi_build.cli.plan import before_build
+from medi_build.cli.report import report_of_build
 from medi_build.errors import OptionError
 from medi_build.paths import cache_folder
 from medi_build.progress import for_console
@@ -133,6 +134,9 @@ def build_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say which datasets would be built, and why; nothing is written.")
     ] = False,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write report.html, a page to look at, into the folder.")
+    ] = True,
     yes: Annotated[bool, typer.Option("--yes", help="Fetch more than 5 GB without being asked.")] = False,
     show: Annotated[int, typer.Option(min=0, help="Print this many of the records at the end.")] = 0,
 ) -> None:
@@ -180,7 +184,9 @@ def build_command(
     if dry_run:
         _tell_fates(options)
         return
-    _tell(build(options, for_console(CONSOLE), lambda plan: before_build(plan, options, yes)), show)
+    result = build(options, for_console(CONSOLE), lambda plan: before_build(plan, options, yes))
+    report_of_build(result.out, device, options.cache / "vectors", report)
+    _tell(result, show)
     if pipeline == SAMPLES and locked is None:
         OUT.print(_SAMPLES_ONLY, markup=False, highlight=False, soft_wrap=True)
 
@@ -219,6 +225,7 @@ def _tell_fates(options: "BuildOptions") -> None:
 def _tell(result: "BuildResult", show: int) -> None:
     """What was left out, some records, the table of rows, and where everything lies."""
     from medi_build.dataset.reader import open_dataset
+    from medi_build.dataset.schema import REPORT
 
     out = result.out
     if result.left_out:
@@ -251,6 +258,10 @@ def _tell(result: "BuildResult", show: int) -> None:
         ("manifest.json", "settings, digests, counts; check with `medi verify`"),
     ):
         OUT.print(f"  {out / file}  {what}", markup=False, highlight=False, soft_wrap=True)
+    if (out / REPORT).is_file():
+        OUT.print(
+            f"  {out / REPORT}  a page about all this, for a browser", markup=False, highlight=False, soft_wrap=True
+        )
 
 
 def _in_common(manifest: "Manifest") -> str:

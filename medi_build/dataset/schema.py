@@ -10,6 +10,8 @@ import pyarrow as pa
 SCHEMA_VERSION = 6
 """Of the manifest and of ``RECORDS``: raised whenever one of them changes."""
 MANIFEST = "manifest.json"
+REPORT = "report.html"
+"""The page about a build, beside its files and none of them: nothing checks, sends or copies it."""
 """Its file in a built folder, written last."""
 
 Kind = Literal["pairs", "classification", "text2text"]
