@@ -251,17 +251,15 @@ def _tell(result: "BuildResult", show: int) -> None:
         told = f"{one.name}: {one.texts:,} evaluation texts, {one.dropped:,} examples dropped that hold one"
         OUT.print(told, markup=False, highlight=False)
     OUT.print(f"{result.manifest.rows:,} records in {out}", markup=False)
-    for file, what in (
+    files = [
         ("data/*.parquet", "the shards: load_dataset(DIR), polars, DuckDB"),
         ("medi-data.json", "the same rows for the public INSTRUCTOR trainer"),
         ("README.md", "dataset card"),
         ("manifest.json", "settings, digests, counts; check with `medi verify`"),
-    ):
+        (REPORT, "a page about all this, for a browser"),
+    ]
+    for file, what in files if (out / REPORT).is_file() else files[:-1]:
         OUT.print(f"  {out / file}  {what}", markup=False, highlight=False, soft_wrap=True)
-    if (out / REPORT).is_file():
-        OUT.print(
-            f"  {out / REPORT}  a page about all this, for a browser", markup=False, highlight=False, soft_wrap=True
-        )
 
 
 def _in_common(manifest: "Manifest") -> str:

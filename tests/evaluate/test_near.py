@@ -1,6 +1,7 @@
 """Texts that are nearly the same as another: against a comparison of every text with every other one."""
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def alike(left: str, right: str) -> bool:
         return False
     if ours == theirs:
         return True
-    pairs = [list(zip(one, one[1:], strict=False)) for one in (ours, theirs)]
+    pairs = [list(pairwise(one)) for one in (ours, theirs)]
     return min(len(ours), len(theirs)) >= 8 and jaccard(ours, theirs) >= 0.9 and jaccard(*pairs) >= 0.7
 
 

@@ -19,10 +19,10 @@ _PAIRS_AT_ONCE = 1 << 16
 def near_copies(texts: Sequence[str]) -> Bools:
     """Which texts are nearly the same as another, differently written one.
 
-    Nearly the same is what `medi contamination` calls so: 8 words or more on both sides, of which the sets are alike to
-    0.9 and those of pairs of neighbours to 0.7 (Jaccard); or the same words, whatever their number, where case,
-    punctuation and white space differ. Candidates share a band of MinHash; of many that share one, each is compared with
-    the one before it and the first.
+    Nearly the same is what `medi contamination` calls so: 8 words or more on both sides, of which the sets are alike
+    to 0.9 and those of pairs of neighbours to 0.7 (Jaccard); or the same words, whatever their number, where case,
+    punctuation and white space differ. Candidates share a band of MinHash; of many that share one, each is compared
+    with the one before it and the first.
 
     Args:
         texts: any number.
@@ -51,7 +51,7 @@ def near_copies(texts: Sequence[str]) -> Bools:
 
 
 def _candidates(of: np.ndarray[tuple[int, int], np.dtype[np.uint64]]) -> Ints:
-    """Pairs [m, 2] of rows of [n, BANDS] hashes that share one: each with the row before it that has it, and the first."""
+    """Pairs [m, 2] of rows of [n, BANDS] hashes that share one: each with the row before that has it, and the first."""
     rows = np.repeat(np.arange(len(of)), BANDS)
     order = np.argsort(of.reshape(-1), kind="stable")
     hashes, rows = of.reshape(-1)[order], rows[order]
