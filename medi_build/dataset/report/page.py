@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from medi_build.dataset.reader import Manifest
+from medi_build.dataset.report.changes import changes, fact_told
 from medi_build.dataset.report.gather import Report
 from medi_build.files import plain_digest
 from medi_build.pages.render import render as render_page
@@ -50,6 +51,8 @@ def render(report: Report, longest: int) -> str:
         report=report,
         longest=longest,
         stamp=stamp(report.manifest),
+        changes=changes(report.difference, longest),
+        fact_told=fact_told,
         ids={part.entry.name: number for number, part in enumerate(report.parts, 1)},
         by_kind={kind.kind: kind for kind in report.warnings},
     )
