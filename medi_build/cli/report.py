@@ -1,6 +1,5 @@
 """``medi report``, and the page that ``medi build`` writes at its end."""
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,9 +8,10 @@ import typer
 from medi_build.cli.console import CONSOLE, OUT
 from medi_build.cli.options import BUNDLED, DeviceOption, EncoderOption, WarehouseOption
 from medi_build.paths import vectors_folder
+from medi_build.secrets import redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from medi_build.arrays import Vectors
     from medi_build.dataset.reader import BuiltDataset
@@ -75,19 +75,32 @@ def report_of_build(out: Path, device: str | None, vectors: Path, wanted: bool) 
     from medi_build.dataset.schema import REPORT
 
     page = out / REPORT
-    try:
+
+    def bring_up_to_date() -> None:
         built = open_dataset(out)
         if is_of(page, built.manifest):
             return
+        page.unlink(missing_ok=True)
         if wanted:
             write_report(built, out.resolve().name, None, _embedder(BUNDLED, device, vectors), page)
-        else:
-            page.unlink(missing_ok=True)
+
+    page_written(bring_up_to_date, page)
+
+
+def page_written(write: "Callable[[], object]", page: Path) -> bool:
+    """Write a page about finished work, which no fault of the page undoes: it is told in a line.
+
+    Returns:
+        Whether it was written.
+    """
+    try:
+        write()
     except Exception as error:
-        with suppress(OSError):
-            page.unlink(missing_ok=True)
-        told = f"{page}: not written ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else error})"
-        CONSOLE.print(f"{told}; the build is whole", markup=False, highlight=False, soft_wrap=True)
+        lines = redacted(str(error)).splitlines() or [""]
+        told = f"{page}: not written ({type(error).__name__}: {lines[0]}); everything else is whole"
+        CONSOLE.print(told, markup=False, highlight=False, soft_wrap=True)
+        return False
+    return True
 
 
 def _embedder(name: str, device: str | None, vectors: Path) -> "Embed":

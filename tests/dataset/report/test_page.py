@@ -127,7 +127,7 @@ def test_two_builds_stand_side_by_side(page: Path, browser: webdriver.Chrome) ->
     assert told == [["toy/1", "added", "–", "8"], ["toy/2", "changed", "38", "40"], ["toy/3", "removed", "38", "–"]]
     assert "76 records before, 48 now; 0 datasets are the same" in browser.find_element(By.ID, "against").text
     changed = browser.find_elements(By.CSS_SELECTOR, "#against tbody tr")[1].find_elements(By.TAG_NAME, "td")
-    assert [cell.text for cell in changed[4:9]] == ["2", "0", "38", "0.80 → −0.08", "0 % → 95 %"]
+    assert [cell.text for cell in changed[4:9]] == ["2", "0", "38", "0.80 → −0.08", "0 % → 100 %"]
     browser.get(f"{out.as_uri()}#d2")
     part = browser.find_element(By.ID, "d2")
     assert "Before: 38 records, margin 0.80, above 0 %." in part.text
