@@ -5,14 +5,17 @@ from typing import Annotated
 
 import typer
 
-from medi_build.cli.console import OUT
+from medi_build.cli.console import OUT, print_json
 from medi_build.cli.options import (
     ContentOption,
     DataOption,
+    JsonOption,
 )
 
 
-def validate_command(content: ContentOption = None, data: DataOption = None) -> None:
+def validate_command(
+    content: ContentOption = None, data: DataOption = None, as_json: JsonOption = False
+) -> None:
     """Check every card, pipeline and template, and run every adapter and template over the sample rows.
 
     With --data, datasets whose files are there are run over those files, too.
@@ -22,6 +25,8 @@ def validate_command(content: ContentOption = None, data: DataOption = None) -> 
     from medi_build.pipeline.validate import validate
 
     found = validate(content, data)
+    if as_json:
+        print_json(found)
     OUT.print(
         f"{found.cards:,} cards, {found.templates} templates and {found.pipelines} pipelines are valid; "
         f"{found.datasets} datasets ran, {found.rows:,} rows"
