@@ -2,17 +2,18 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from medi_build.cli.console import CONSOLE, OUT, ledger_table, print_record
+from medi_build.cli.console import CONSOLE, OUT, ledger_table, new_table, print_json, print_record, print_table
 from medi_build.cli.options import (
     SAMPLES,
     DeviceOption,
     Dtype,
     ExecutorName,
+    JsonOption,
     LicencePolicy,
     TrustOption,
     split_names,
@@ -139,6 +140,7 @@ def build_command(
     ] = True,
     yes: Annotated[bool, typer.Option("--yes", help="Fetch more than 5 GB without being asked.")] = False,
     show: Annotated[int, typer.Option(min=0, help="Print this many of the records at the end.")] = 0,
+    as_json: JsonOption = False,
 ) -> None:
     """Build a dataset: raw files in, mined and instructed records out.
 
@@ -182,10 +184,12 @@ def build_command(
         locked=locked,
     )
     if dry_run:
-        _tell_fates(options)
+        _tell_fates(options, as_json)
         return
     result = build(options, for_console(CONSOLE), lambda plan: before_build(plan, options, yes))
     report_of_build(result.out, device, options.cache / "vectors", report)
+    if as_json:
+        print_json(_plain(result))
     _tell(result, show)
     if pipeline == SAMPLES and locked is None:
         OUT.print(_SAMPLES_ONLY, markup=False, highlight=False, soft_wrap=True)
@@ -200,23 +204,20 @@ def _refuse_beside_lock(context: typer.Context) -> None:
         raise OptionError(f"{options}: the lock file decides that; leave it out, or build without --locked")
 
 
-def _tell_fates(options: "BuildOptions") -> None:
+def _tell_fates(options: "BuildOptions", as_json: bool) -> None:
     """What a build would do, dataset by dataset; what is kept is counted."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     from medi_build.pipeline.dry_run import dry_run
 
     fates = dry_run(options, for_console(CONSOLE))
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("dataset", "would", "why"):
-        table.add_column(name, overflow="fold", no_wrap=name == "would")
+    if as_json:
+        print_json(fates)
+    table = new_table("dataset", "would", "why")
     for one in fates:
         if one.what != "keep":
             more = f"\nand {len(one.why) - _REASONS} more" if len(one.why) > _REASONS else ""
             table.add_row(one.dataset, one.what, escape("\n".join(one.why[:_REASONS]) + more))
     if table.row_count:
-        OUT.print(table)
+        print_table(table)
     counts = Counter(one.what for one in fates)
     told = ", ".join(f"{counts[what]:,} to {what}" for what in ("keep", "fetch", "build", "remove") if counts[what])
     OUT.print(f"{len(fates):,} datasets: {told}; nothing was written", markup=False, soft_wrap=True)
@@ -238,7 +239,7 @@ def _tell(result: "BuildResult", show: int) -> None:
         CONSOLE.print(f"left out, not known to allow commercial use: {told}", markup=False, highlight=False)
     for record in open_dataset(out).sample(show):
         print_record(record)
-    OUT.print(ledger_table(result.ledgers, result.seconds))
+    print_table(ledger_table(result.ledgers, result.seconds))
     for name, prompts in result.manifest.prompts.items():
         OUT.print(_mined_under(name, prompts), markup=False, highlight=False)
     shortcuts = [ledger.dataset for ledger in result.ledgers if "length_shortcut" in ledger.notes]
@@ -260,6 +261,23 @@ def _tell(result: "BuildResult", show: int) -> None:
     ]
     for file, what in files if (out / REPORT).is_file() else files[:-1]:
         OUT.print(f"  {out / file}  {what}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _plain(result: "BuildResult") -> dict[str, Any]:
+    """What was built, as plain data."""
+    return {
+        "out": result.out,
+        "rows": result.manifest.rows,
+        "digest": result.manifest.digest,
+        "datasets": [
+            {"name": one.dataset, "seconds": result.seconds.get(one.dataset, 0.0), "ledger": one.to_dict()}
+            for one in result.ledgers
+        ],
+        "left_out": result.left_out,
+        "not_commercial": result.not_commercial,
+        "overlaps": [one.model_dump() for one in result.manifest.overlaps],
+        "excluded": [one.model_dump() for one in result.manifest.excluded],
+    }
 
 
 def _in_common(manifest: "Manifest") -> str:

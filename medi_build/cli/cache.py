@@ -9,7 +9,7 @@ from medi_build.cli.options import JsonOption, StoreOption
 from medi_build.paths import vectors_folder
 
 if TYPE_CHECKING:
-    from medi_build.encode.store import Usage
+    from medi_build.encode.store import EncoderUsage
 
 
 def commands() -> typer.Typer:
@@ -67,7 +67,7 @@ def cache_gc(
         OUT.print(f"removed {usage.vectors:,} vectors of {usage.about['model']} ({usage.size_bytes / 1e6:,.1f} MB)")
 
 
-def _told(usage: "Usage") -> dict[str, Any]:
+def _told(usage: "EncoderUsage") -> dict[str, Any]:
     """One encoder's vectors."""
     return {
         "identity": usage.identity,

@@ -1,8 +1,7 @@
 """Where messages go (stderr; results go to stdout), and how a record, a table and an error look.
 
-Colours, here and in all commands: red is an error, yellow a warning, green what passed, cyan a number of a record; bold a
-name, dim what is beside the point. Each stands with a word or sign that says the same. None is used where ``NO_COLOR``
-is set or the output is no terminal.
+Colours, here and in all commands: red is an error, cyan a score; bold is a name, dim what is beside the point. Each
+stands with a word that says the same, and none is used where ``NO_COLOR`` is set or the output is no terminal.
 """
 
 import os
@@ -26,7 +25,7 @@ _UNBROKEN = 1000
 
 
 class Lines(Console):
-    """Breaks messages (``soft_wrap``) at words where a terminal is, under their own indent; elsewhere a line is a line."""
+    """Breaks messages (``soft_wrap``) at words on a terminal, under their own indent; elsewhere a line is a line."""
 
     def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
         """As rich's."""
@@ -60,11 +59,17 @@ def hush(quiet: bool) -> None:
 
 
 def print_json(value: Any) -> None:
-    """A value as JSON to stdout, also with ``--quiet``; named tuples are objects, paths strings."""
+    """A value as JSON to stdout, also with ``--quiet``."""
+    print(as_json(value))
+
+
+def as_json(value: Any) -> str:
+    """A value as JSON; named tuples are objects, paths strings."""
     import orjson
 
-    options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-    print(orjson.dumps(value, _plain, options).decode())
+    return orjson.dumps(
+        value, _plain, orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+    ).decode()
 
 
 def _plain(value: Any) -> Any:

@@ -13,9 +13,7 @@ from medi_build.cli.options import (
 )
 
 
-def validate_command(
-    content: ContentOption = None, data: DataOption = None, as_json: JsonOption = False
-) -> None:
+def validate_command(content: ContentOption = None, data: DataOption = None, as_json: JsonOption = False) -> None:
     """Check every card, pipeline and template, and run every adapter and template over the sample rows.
 
     With --data, datasets whose files are there are run over those files, too.

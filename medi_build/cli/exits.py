@@ -18,8 +18,8 @@ MEANINGS = {
     Exit.DONE: "done; of what checks or compares: nothing was found",
     Exit.FOUND: "an error, told on stderr; or something was found: `medi lint` an instruction to mend, `medi diff` a "
     "difference or a gate that failed; or the answer to a question was no",
-    Exit.USAGE: "the command line is not understood: no such option, a value that is none; of `medi diff`, like diff(1): "
-    "any error",
+    Exit.USAGE: "the command line is not understood: no such option, a value that is none; of `medi diff`, as of "
+    "diff(1): any error",
     Exit.INTERRUPTED: "stopped by Ctrl-C (SIGINT); the same command goes on",
     Exit.TERMINATED: "stopped by SIGTERM; the same command goes on",
 }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medi_build.cli.console import CONSOLE, OUT, ledger_table
+from medi_build.cli.console import CONSOLE, OUT, ledger_table, print_table
 from medi_build.cli.options import (
     DeviceOption,
     Dtype,
@@ -137,7 +137,7 @@ def mine_command(
         )
     finally:
         progress.close()
-    OUT.print(ledger_table([ledger], {ledger.dataset: time.perf_counter() - start}))
+    print_table(ledger_table([ledger], {ledger.dataset: time.perf_counter() - start}))
     for note, count in sorted(ledger.notes.items()):
         OUT.print(f"{count:>10,} {note}", highlight=False)
     for name, value in sorted(ledger.measures.items()):

@@ -82,7 +82,7 @@ def read_results(paths: Iterable[Path]) -> dict[str, dict[Task, Path]]:
     """
     found: dict[tuple[str, str], dict[Task, Path]] = {}
     for path in paths:
-        files = [path] if path.is_file() else _results_below(path)
+        files = [path] if path.is_file() else results_below(path)
         if not files:
             raise EvaluationError(f"{path}: holds no result; name a folder that `medi eval` wrote to (--out)")
         for file in files:
@@ -102,7 +102,7 @@ def read_results(paths: Iterable[Path]) -> dict[str, dict[Task, Path]]:
     }
 
 
-def _results_below(folder: Path) -> list[Path]:
+def results_below(folder: Path) -> list[Path]:
     """Files in ``MODEL/SUITE/TASK.json`` of a results folder, or of one in it."""
     if not folder.is_dir():
         raise EvaluationError(f"{folder}: no such file or folder; name a folder that `medi eval` wrote to (--out)")
