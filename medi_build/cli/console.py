@@ -90,8 +90,7 @@ def new_table(*columns: str, numbers: Collection[str] = (), title: str = "") -> 
 
 def print_table(table: Table) -> None:
     """To stdout, as wide as the terminal; unbroken where there is none."""
-    wide = OUT.is_terminal or "COLUMNS" in os.environ or OUT.quiet
-    (OUT if wide else Console(file=OUT.file, width=_UNBROKEN)).print(table)
+    (OUT if OUT.is_terminal or OUT.quiet else Console(file=OUT.file, width=_UNBROKEN)).print(table)
 
 
 def print_entry(head: str, *facts: str) -> None:

@@ -1,59 +1,22 @@
 """The page about results: every task of every model with its interval, and models beside the first of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-import xxhash
 
-from medi_build.evaluate.bootstrap import interval, resample
-from medi_build.evaluate.compare import SAMPLES, Comparison, Difference, Task, compare, read_results, results_below
-from medi_build.evaluate.results import Result, items_path, load_items, load_result
+from medi_build.evaluate.compare import Task, put_together, read_results, results_below
+from medi_build.evaluate.results import Result, items_path, load_result
 from medi_build.pages.render import render, write_page
 
 PAGE = "results.html"
 TEMPLATE = Path(__file__).parent / "results.html.j2"
-MOST_DRAWN = 200_000_000
+SAMPLES = 1000
+"""Draws of the bootstrap: half of those of `medi eval compare`, as a page is written after each evaluation."""
+MOST_DRAWN = 20_000_000
 """Items that are drawn for one interval; of a larger set there are fewer draws."""
 FEWEST_DRAWS = 100
-
-
-@dataclass(frozen=True)
-class Score:
-    """What a model reached, with the 95 % interval over the items; its bounds are None where there are no items."""
-
-    result: Result
-    low: float | None
-    high: float | None
-
-    @property
-    def value(self) -> float:
-        """Of the main metric."""
-        return self.result.main_score
-
-
-@dataclass(frozen=True)
-class TaskRow:
-    """One task.
-
-    Attributes:
-        suite: of the task.
-        task: its name.
-        scores: of each model; None where it has no such result.
-        differences: of each model to the first one; None where there is none.
-    """
-
-    suite: str
-    task: str
-    scores: Sequence[Score | None]
-    differences: Sequence[Difference | None]
-
-    @property
-    def first(self) -> Result:
-        """Some result of the task, which says its kind and metric."""
-        return next(one.result for one in self.scores if one)
 
 
 def page_of_folder(folder: Path) -> None:
@@ -92,22 +55,30 @@ def write_results_page(
         seed: of the draws.
     """
     samples = min(samples, max(FEWEST_DRAWS, MOST_DRAWN // max(_largest(models), 1)))
-    tasks = sorted({task for found in models.values() for task in found})
-    common = [task for task in tasks if all(task in found for found in models.values())]
-    comparison = compare(models, samples=samples, seed=seed) if len(models) > 1 and common else None
-    rows = [_row(task, models, comparison, samples, seed) for task in tasks]
-    bounds = [abs(bound) for row in rows for one in row.differences if one for bound in one if bound is not None]
+    comparison = put_together(models, samples=samples, seed=seed)
+    ends = [end for row in comparison.tasks for one in row.differences if one for end in one if end is not None]
+    rows = [
+        (
+            row,
+            [
+                load_result(found[row.suite, row.task]) if (row.suite, row.task) in found else None
+                for found in models.values()
+            ],
+        )
+        for row in comparison.tasks
+    ]
     page = render(
         TEMPLATE,
         name=name,
         models=[(_letter(number), label) for number, label in enumerate(models)],
         rows=rows,
         comparison=comparison,
-        furthest=max(bounds, default=0) or 1,
+        several=len(models) > 1,
+        averages=comparison.averages,
+        furthest=max(map(abs, ends), default=0) or 1,
         variants=variants,
         told=_told,
         samples=samples,
-        apart=[label for label, found in models.items() if len(models) > 1 and not common and found],
     )
     write_page(page, path)
 
@@ -120,23 +91,6 @@ def _largest(models: Mapping[str, Mapping[Task, Path]]) -> int:
     """Items of the largest result."""
     paths = (items_path(path) for found in models.values() for path in found.values())
     return max((pq.read_metadata(path).num_rows for path in paths if path.is_file()), default=0)
-
-
-def _row(
-    task: Task, models: Mapping[str, Mapping[Task, Path]], comparison: Comparison | None, samples: int, seed: int
-) -> TaskRow:
-    scores = [_score(task, found[task], samples, seed) if task in found else None for found in models.values()]
-    same = next((row for row in comparison.tasks if (row.suite, row.task) == task), None) if comparison else None
-    return TaskRow(*task, scores, same.differences if same else [None] * len(scores))
-
-
-def _score(task: Task, path: Path, samples: int, seed: int) -> Score:
-    """A result, with the interval of the draws that a comparison takes, too."""
-    result = load_result(path)
-    if result.statistic is None or not items_path(path).is_file():
-        return Score(result, None, None)
-    draws = xxhash.xxh3_64_intdigest(f"{seed} {task}".encode())
-    return Score(result, *interval(resample([load_items(path)], result.statistic, samples, draws)))
 
 
 def _told(result: Result) -> Sequence[tuple[str, Any]]:
