@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medi_build.cli import complete
 from medi_build.cli.console import print_entry, print_json, shorten
 from medi_build.cli.options import JsonOption, WarehouseOption
 
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 def blame_command(
     record_id: Annotated[str, typer.Argument(metavar="RECORD_ID", help="The column id of a record.")],
     where: Annotated[
-        str, typer.Argument(metavar="REF", help="A version: tag, branch or id; or the output folder of a build.")
+        str,
+        typer.Argument(
+            metavar="REF",
+            help="A version: tag, branch or id; or the output folder of a build.",
+            autocompletion=complete.folders_and_refs,
+        ),
     ] = "main",
     as_json: JsonOption = False,
     warehouse: WarehouseOption = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from medi_build.cli import complete
 from medi_build.cli.console import CONSOLE, OUT, ledger_table, new_table, print_json, print_record, print_table
 from medi_build.cli.options import (
     SAMPLES,
@@ -63,10 +64,13 @@ def build_command(
     sources: Annotated[
         str,
         typer.Option(
-            help="`all` (what the pipeline names), names, globs, collections, `-name` to leave out; use commas."
+            help="`all` (what the pipeline names), names, globs, collections, `-name` to leave out; use commas.",
+            autocompletion=complete.sources,
         ),
     ] = "all",
-    pipeline: Annotated[str, typer.Option(help="The pipeline; see `medi ls pipelines`.")] = SAMPLES,
+    pipeline: Annotated[
+        str, typer.Option(help="The pipeline; see `medi ls pipelines`.", autocompletion=complete.pipelines)
+    ] = SAMPLES,
     data: Annotated[
         str | None,
         typer.Option(

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from medi_build.cli import complete
 from medi_build.cli.console import OUT, print_json
 from medi_build.cli.options import (
     ContentOption,
@@ -37,7 +38,9 @@ def new_source_command(
     name: Annotated[str, typer.Argument(help="Name of the dataset, e.g. embedding_training_data/our_tickets.")],
     file: Annotated[str, typer.Option(help="Its file below DATA/<source>/.")],
     content: Annotated[Path, typer.Option(help="Your content folder; made if it is not there.")] = Path("medi-content"),
-    template: Annotated[str, typer.Option(help="Family of instructions; see `medi ls templates`.")] = "similarity",
+    template: Annotated[
+        str, typer.Option(help="Family of instructions; see `medi ls templates`.", autocompletion=complete.templates)
+    ] = "similarity",
 ) -> None:
     """Write a card to fill in, with the next free task id.
 

@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from medi_build.cli import complete
 from medi_build.cli.console import OUT, new_table, print_entry, print_error, print_json, print_table, shorten
 from medi_build.cli.exits import TROUBLE, Exit
 from medi_build.cli.options import JsonOption, WarehouseOption
@@ -25,8 +26,17 @@ _MOST_NAMES = 5
 
 
 def diff_command(
-    old: Annotated[str, typer.Argument(metavar="A", help="Output folder of a build, or a version: tag, branch or id.")],
-    new: Annotated[str, typer.Argument(metavar="B", help="The one to compare with it.")],
+    old: Annotated[
+        str,
+        typer.Argument(
+            metavar="A",
+            help="Output folder of a build, or a version: tag, branch or id.",
+            autocompletion=complete.folders_and_refs,
+        ),
+    ],
+    new: Annotated[
+        str, typer.Argument(metavar="B", help="The one to compare with it.", autocompletion=complete.folders_and_refs)
+    ],
     provenance: Annotated[
         bool, typer.Option("--provenance", help="Also compare the raw file and row that a record came from.")
     ] = False,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medi_build.cli import complete
 from medi_build.cli.console import CONSOLE, OUT, new_table, print_json, print_table
 from medi_build.cli.options import JsonOption, LicencePolicy, WarehouseOption
 from medi_build.progress import for_console
@@ -27,7 +28,12 @@ class ExportForm(StrEnum):
 
 
 def export_command(
-    source: Annotated[str, typer.Argument(metavar="REF|DIR", help="Output folder of a build, or a version.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="REF|DIR", help="Output folder of a build, or a version.", autocompletion=complete.folders_and_refs
+        ),
+    ],
     form: Annotated[
         ExportForm,
         typer.Option(

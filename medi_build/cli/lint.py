@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from medi_build.cli import complete
 from medi_build.cli.console import CONSOLE, print_entry, print_json
 from medi_build.cli.exits import Exit
 from medi_build.cli.options import ContentOption, DataOption, JsonOption
@@ -11,7 +12,8 @@ from medi_build.cli.options import ContentOption, DataOption, JsonOption
 
 def lint_command(
     pipeline: Annotated[
-        list[str] | None, typer.Option(help="A pipeline, again for more.  [default: every dataset]")
+        list[str] | None,
+        typer.Option(help="A pipeline, again for more.  [default: every dataset]", autocompletion=complete.pipelines),
     ] = None,
     content: ContentOption = None,
     data: DataOption = None,

@@ -4,12 +4,15 @@ from typing import Annotated
 
 import typer
 
+from medi_build.cli import complete
 from medi_build.cli.console import print_entry, print_json
 from medi_build.cli.options import JsonOption, WarehouseOption
 
 
 def log_command(
-    ref: Annotated[str, typer.Argument(metavar="REF", help="Tag, branch or id; its history is told.")] = "main",
+    ref: Annotated[
+        str, typer.Argument(metavar="REF", help="Tag, branch or id; its history is told.", autocompletion=complete.refs)
+    ] = "main",
     as_json: JsonOption = False,
     warehouse: WarehouseOption = None,
 ) -> None:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medi_build.cli import complete
 from medi_build.cli.console import OUT, print_entry, print_json
 from medi_build.cli.options import ContentOption, JsonOption, split_names
 from medi_build.paths import cache_folder
@@ -22,7 +23,9 @@ def commands() -> typer.Typer:
 
 
 def ls_sources(
-    sources: Annotated[str, typer.Option(help="As for `medi build`; `all` is every card.")] = "medi",
+    sources: Annotated[
+        str, typer.Option(help="As for `medi build`; `all` is every card.", autocompletion=complete.sources)
+    ] = "medi",
     content: ContentOption = None,
     as_json: JsonOption = False,
 ) -> None:

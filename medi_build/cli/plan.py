@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from medi_build.cli import complete
 from medi_build.cli.console import CONSOLE, OUT, new_table, print_json, print_table
 from medi_build.cli.exits import Exit
 from medi_build.cli.options import (
@@ -44,8 +45,10 @@ COLLAPSED = "super_ni"
 
 
 def plan_command(
-    sources: Annotated[str, typer.Option(help="As for `medi build`.")] = "all",
-    pipeline: Annotated[str, typer.Option(help="The pipeline; see `medi ls pipelines`.")] = SAMPLES,
+    sources: Annotated[str, typer.Option(help="As for `medi build`.", autocompletion=complete.sources)] = "all",
+    pipeline: Annotated[
+        str, typer.Option(help="The pipeline; see `medi ls pipelines`.", autocompletion=complete.pipelines)
+    ] = SAMPLES,
     data: DataOption = None,
     content: ContentOption = None,
     cache: Annotated[Path | None, typer.Option(help="Downloads, vectors, indexes.  [default: ~/.cache/medi]")] = None,

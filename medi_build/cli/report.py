@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medi_build.cli import complete
 from medi_build.cli.console import CONSOLE, OUT
 from medi_build.cli.options import BUNDLED, DeviceOption, EncoderOption, WarehouseOption
 from medi_build.paths import vectors_folder
@@ -19,9 +20,19 @@ if TYPE_CHECKING:
 
 
 def report_command(
-    dataset: Annotated[str, typer.Argument(metavar="DIR|REF", help="Output folder of a build, or a version.")],
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIR|REF", help="Output folder of a build, or a version.", autocompletion=complete.folders_and_refs
+        ),
+    ],
     against: Annotated[
-        str | None, typer.Option(metavar="DIR|REF", help="Another build or version to put beside it.")
+        str | None,
+        typer.Option(
+            metavar="DIR|REF",
+            help="Another build or version to put beside it.",
+            autocompletion=complete.folders_and_refs,
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
     map_: Annotated[

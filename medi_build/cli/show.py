@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medi_build.cli import complete
 from medi_build.cli.console import CONSOLE, OUT, print_json, print_record, shorten
 from medi_build.cli.options import (
     ContentOption,
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
 
 
 def show_command(
-    name: Annotated[str, typer.Argument(help="A dataset, e.g. kilt/nq.")],
+    name: Annotated[str, typer.Argument(help="A dataset, e.g. kilt/nq.", autocompletion=complete.datasets)],
     data: DataOption = None,
-    pipeline: Annotated[str, typer.Option(help="Pipeline whose split, encoder and mining rule to use.")] = "quickstart",
+    pipeline: Annotated[
+        str,
+        typer.Option(help="Pipeline whose split, encoder and mining rule to use.", autocompletion=complete.pipelines),
+    ] = "quickstart",
     content: ContentOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from medi_build.cli import complete
 from medi_build.cli.console import CONSOLE, OUT, print_json
 from medi_build.cli.options import JsonOption, WarehouseOption
 from medi_build.errors import VersionError
@@ -12,7 +13,9 @@ from medi_build.progress import for_console
 
 def tag_command(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Of the tag; without one, all are listed.")] = None,
-    ref: Annotated[str, typer.Argument(metavar="REF", help="What it names: a tag, branch or id.")] = "main",
+    ref: Annotated[
+        str, typer.Argument(metavar="REF", help="What it names: a tag, branch or id.", autocompletion=complete.refs)
+    ] = "main",
     delete: Annotated[bool, typer.Option("--delete", help="Take the tag away; the version stays.")] = False,
     warehouse: WarehouseOption = None,
     as_json: JsonOption = False,

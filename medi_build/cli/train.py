@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from medi_build.cli import complete
 from medi_build.cli.console import CONSOLE, OUT
 from medi_build.cli.options import WarehouseOption
 from medi_build.cli.report import page_written
@@ -41,6 +42,7 @@ def train_command(
             metavar="REF|DIR",
             help="Folder of `medi build` or `medi mine`, a file of one, any medi-data.json, or a version (tag, branch, "
             "id) in the warehouse.",
+            autocompletion=complete.folders_and_refs,
         ),
     ],
     model: Annotated[

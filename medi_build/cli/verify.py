@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medi_build.cli import complete
 from medi_build.cli.console import CONSOLE, OUT, print_json
 from medi_build.cli.options import JsonOption, WarehouseOption
 from medi_build.errors import MediError, VersionError
@@ -14,7 +15,12 @@ if TYPE_CHECKING:
 
 
 def verify_command(
-    name: Annotated[str, typer.Argument(metavar="REF|DIR", help="Output folder of a build, or a version.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="REF|DIR", help="Output folder of a build, or a version.", autocompletion=complete.folders_and_refs
+        ),
+    ],
     batch_size: Annotated[
         int, typer.Option(min=1, help="Also check that windows of this many rows never mix two tasks; a folder's.")
     ] = 1,
