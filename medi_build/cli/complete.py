@@ -1,7 +1,6 @@
 """What a shell may complete: names that are known without loading anything large. Nothing here raises."""
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -71,6 +70,8 @@ def _dataset_names(context: typer.Context) -> Iterator[str]:
 
 def _ref_names(root: Path) -> list[str]:
     """Read from the catalog in the folder and from Iceberg's metadata, without Iceberg."""
+    import sqlite3
+
     catalog = root / "catalog.db"
     if not catalog.is_file():
         return []
