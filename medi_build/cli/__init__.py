@@ -48,7 +48,7 @@ app = typer.Typer(
     epilog=f"Next: `medi build` builds the samples that come along into out/{SAMPLES}, in a minute and without "
     f"network; `{REAL_MEDI}` builds the real MEDI from raw files in DIR.",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     cls=Root,
 )

@@ -60,7 +60,10 @@ def mine_command(
         Path | None, typer.Option(help="More candidates: a file with `text`, optionally an id and `title`.")
     ] = None,
     store: StoreOption = None,
-    forms: Annotated[list[Form] | None, typer.Option("--format", help="May be repeated.  [default: triplet]")] = None,
+    forms: Annotated[
+        list[Form] | None,
+        typer.Option("--format", metavar="FORM", help=f"{', '.join(Form)}; may be repeated.  [default: triplet]"),
+    ] = None,
     scores: Annotated[
         bool,
         typer.Option(

@@ -1,4 +1,4 @@
-"""The group that all commands stand in: it gives each of them ``--quiet``."""
+"""The group that all commands stand in: it gives each of them ``--quiet``, and its first sentence to lists, whole."""
 
 from typing import Annotated, Any
 
@@ -43,6 +43,11 @@ def _option(callback: Any) -> Any:
     return next(one for one in typer.main.get_command(app).params if one.name == "quiet")
 
 
+def _first_sentence(text: str) -> str:
+    sentence, stop, _ = " ".join(text.split("\n\n", maxsplit=1)[0].split()).partition(". ")
+    return sentence + stop.rstrip()
+
+
 def _give(command: Any, option: Any) -> None:
     if not any(one.name == option.name for one in command.params):
         command.params.append(option)
@@ -50,5 +55,6 @@ def _give(command: Any, option: Any) -> None:
 
 def _give_all(command: Any, option: Any) -> None:
     _give(command, option)
+    command.short_help = command.short_help or _first_sentence(command.help or "")
     for below in getattr(command, "commands", {}).values():
         _give_all(below, option)
