@@ -40,12 +40,15 @@ class Lines(Console):
         lines = []
         for line in text.split("\n", allow_blank=True):
             indent = " " * (len(line.plain) - len(line.plain.lstrip(" ")))
-            for number, part in enumerate(line.wrap(self, self.width - len(indent)) if line.plain else [line]):
+            fits = line.cell_len <= self.width
+            for number, part in enumerate([line] if fits else line.wrap(self, self.width - len(indent))):
                 part.rstrip()
                 lines.append(Text.assemble(indent, part) if number else part)
         return Text("\n").join(lines)
 
 
+_FOLDED = 16
+"""Characters to which texts of a table may be folded; where that is not enough it is none any more."""
 CONSOLE = Lines(stderr=True, highlight=False)
 ERRORS = Lines(stderr=True, highlight=False)
 """Not hushed by ``--quiet``."""
@@ -89,8 +92,24 @@ def new_table(*columns: str, numbers: Collection[str] = (), title: str = "") -> 
 
 
 def print_table(table: Table) -> None:
-    """To stdout, as wide as the terminal; unbroken where there is none."""
-    (OUT if OUT.is_terminal or OUT.quiet else Console(file=OUT.file, width=_UNBROKEN)).print(table)
+    """To stdout: as a table where the terminal is wide enough, else an entry a row; unbroken where there is none."""
+    if not OUT.is_terminal and not OUT.quiet:
+        Console(file=OUT.file, width=_UNBROKEN).print(table)
+        return
+    columns = [[_as_text(cell) for cell in (column.header, *column.cells)] for column in table.columns]
+    widest = [max(cell.cell_len for cell in cells) for cells in columns]
+    least = [wide if column.no_wrap else min(wide, _FOLDED) for column, wide in zip(table.columns, widest, strict=True)]
+    if sum(least) + 2 * len(least) <= OUT.width:
+        OUT.print(table)
+        return
+    heads = [cells[0].plain for cells in columns]
+    for row in zip(*(cells[1:] for cells in columns), strict=True):
+        told = (f"{head} {cell.plain}" for head, cell in zip(heads[1:], row[1:], strict=True) if cell.plain)
+        print_entry(row[0].plain, "; ".join(told))
+
+
+def _as_text(cell: Any) -> Text:
+    return cell if isinstance(cell, Text) else Text.from_markup(str(cell))
 
 
 def print_entry(head: str, *facts: str) -> None:

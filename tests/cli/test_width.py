@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from medi_build.cli import app
 from medi_build.dataset.versions.commit import commit
 from tests.dataset.built import write_built
+from tests.evaluate.test_compare import BASE, BETTER, save
 from tests.test_cli_help import COMMANDS
 
 COLUMNS = 80
@@ -105,6 +106,19 @@ def test_listings_fit_a_terminal_of_80_columns(place: Path) -> None:
 def last_written(line: str) -> str:
     """What stands on a line in the end, where something wrote over it."""
     return line.rsplit("\r", 1)[-1]
+
+
+def test_a_table_that_is_too_wide_becomes_a_list(place: Path) -> None:
+    """Three models beside each other take more than 80 columns of figures alone."""
+    for name, values in (("a", BASE), ("b", BETTER), ("c", BASE[::-1])):
+        save(place / "results", name, values, task="a_task_with_a_name_of_some_length")
+    told = CODES.sub("", on_a_terminal(place, "eval compare results --samples 100"))
+    assert [line for line in told.splitlines() if cell_len(line) > COLUMNS] == []
+    head, figures = told.split("a_task_with_a_name_of_some_length\n")
+    assert "a_task" not in head
+    entry = " ".join(figures.split("average")[0].split())
+    assert entry.startswith(f"metric ndcg_at_10; A {100 * BASE.mean():.2f}; B {100 * BETTER.mean():.2f}; C ")
+    assert "B - A +" in entry and "C - A " in entry
 
 
 def test_no_color_is_heard_and_colours_are_there_without_it(place: Path) -> None:
