@@ -58,7 +58,8 @@ def prepare(root: Path, rows: int) -> None:
 
 def peak(root: Path, cap: int) -> tuple[float, float]:
     """``(peak anonymous MB, seconds)`` of one build in a process of its own."""
-    command = [sys.executable, "-m", "medi_build", "build", "--offline", "--sources", "our_team/synthetic"]
+    command = [sys.executable, "-m", "medi_build", "build", "--no-report", "--offline"]
+    command += ["--sources", "our_team/synthetic"]
     for name in ("content", "data", "cache"):
         command += [f"--{name}", str(root / name)]
     command += ["--out", str(root / f"out{cap}"), "--limit-per-dataset", str(cap)]

@@ -1,4 +1,4 @@
-"""What the environment decides."""
+"""Where things are: what comes along, and what the environment decides."""
 
 import os
 from pathlib import Path
@@ -14,3 +14,10 @@ def cache_folder() -> Path:
 def vectors_folder() -> Path:
     """The vector store that commands share unless they are given another one."""
     return cache_folder() / "vectors"
+
+
+def content_root() -> Path:
+    """Folder with ``sources/ templates/ pipelines/``: inside the installed wheel, else the checkout."""
+    package = Path(__file__).resolve().parent
+    bundled = package / "_content"
+    return bundled if bundled.is_dir() else package.parent

@@ -17,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 LINE_SECONDS = 30.0
@@ -110,13 +111,16 @@ class Bars(Silent):
 
     def __init__(self, console: Console) -> None:
         self._bars = Progress(
-            TextColumn("{task.description:<58.58}"),
-            BarColumn(),
+            TextColumn(
+                "{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
+            ),
+            BarColumn(bar_width=16),
             _Count(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            expand=True,
         )
         self._all = self._bars.add_task("datasets", total=None)
         self._stage = self._bars.add_task("", total=None)

@@ -312,6 +312,6 @@ def medi(folder: Path, content: Path, endpoint: str, out: str) -> subprocess.Pop
                  "--out", folder / out, "--cache", folder / f"{out}-cache", "-j", "2"]  # fmt: skip
     environment = {"HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": "0", "HF_HOME": str(folder / "hub"), "COLUMNS": "200"}
     return subprocess.Popen(
-        [sys.executable, "-m", "medi_build", "build", *map(str, arguments)],
+        [sys.executable, "-m", "medi_build", "build", "--no-report", *map(str, arguments)],
         env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=(folder / f"{out}.log").open("w"), text=True,
     )  # fmt: skip

@@ -15,6 +15,7 @@ from medi_build import BuildOptions, build
 PACKAGE = Path(__file__).parent.parent / "medi_build"
 FOLDERS = [
     "",
+    "pages",
     "content",
     "dataset",
     "search",

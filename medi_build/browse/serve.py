@@ -21,9 +21,9 @@ from datasette.utils.asgi import Response
 
 from medi_build.browse.guard import LOOPBACK, App, Guard
 from medi_build.browse.pages import DATABASE
-from medi_build.dataset.report import page as report_page
 from medi_build.dataset.report.samples import visible
 from medi_build.errors import MediError, OptionError
+from medi_build.pages import render
 
 hookimpl = pluggy.HookimplMarker("datasette")
 HERE = Path(__file__).parent
@@ -167,7 +167,7 @@ def serve(
 
 async def _style() -> Response:
     own = (HERE / "style.css").read_text(encoding="utf-8")
-    shared = (report_page.HERE / "page.css").read_text(encoding="utf-8")
+    shared = (render.HERE / "page.css").read_text(encoding="utf-8")
     return Response(shared + own, content_type="text/css; charset=utf-8")
 
 

@@ -22,6 +22,7 @@ from medi_build.cli.content import new_source_command, validate_command
 from medi_build.cli.diff import diff_command
 from medi_build.cli.encode import encode_command
 from medi_build.cli.eval import commands as eval_commands
+from medi_build.cli.exits import Exit
 from medi_build.cli.explain import explain_command
 from medi_build.cli.export import export_command
 from medi_build.cli.gc import gc_command
@@ -36,6 +37,7 @@ from medi_build.cli.purge import purge_command
 from medi_build.cli.push import push_command
 from medi_build.cli.quantize import quantize_command
 from medi_build.cli.report import report_command
+from medi_build.cli.root import Root
 from medi_build.cli.show import show_command
 from medi_build.cli.tag import tag_command
 from medi_build.cli.train import EXTRA_OPTIONS, train_command
@@ -48,8 +50,9 @@ app = typer.Typer(
     epilog=f"Next: `medi build` builds the samples that come along into out/{SAMPLES}, in a minute and without "
     f"network; `{REAL_MEDI}` builds the real MEDI from raw files in DIR.",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    cls=Root,
 )
 app.command("build")(build_command)
 app.command("plan")(plan_command)
@@ -96,7 +99,7 @@ def _stop(number: int, frame: object) -> NoReturn:
 
 
 def main() -> None:
-    """Run the command; an error is one clear message and exit code 1, a signal (Ctrl-C) is 128 + its number."""
+    """Run the command; an error is one clear message; codes are those of `medi_build.cli.exits`."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     for stream in (sys.stdout, sys.stderr):  # what a terminal cannot show is no reason to stop
@@ -108,10 +111,10 @@ def main() -> None:
         app()
     except MediError as error:
         print_error(type(error).__name__, str(error))
-        sys.exit(1)
+        sys.exit(Exit.FOUND)
     except OSError as error:  # one that no stage could say more about
         print_error(type(error).__name__, redacted(f"{error.filename or 'input or output'}: {error.strerror or error}"))
-        sys.exit(1)
+        sys.exit(Exit.FOUND)
     except _Stopped as stopped:
         (number,) = stopped.args
         CONSOLE.print(
@@ -120,4 +123,4 @@ def main() -> None:
             highlight=False,
             soft_wrap=True,
         )
-        sys.exit(128 + number)
+        sys.exit(Exit(128 + number))

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medi_build.cli.console import print_entry, shorten
-from medi_build.cli.options import WarehouseOption
+from medi_build.cli import complete
+from medi_build.cli.console import print_entry, print_json, shorten
+from medi_build.cli.options import JsonOption, WarehouseOption
 
 if TYPE_CHECKING:
     from medi_build.dataset.blame import Blame
@@ -18,9 +19,14 @@ if TYPE_CHECKING:
 def blame_command(
     record_id: Annotated[str, typer.Argument(metavar="RECORD_ID", help="The column id of a record.")],
     where: Annotated[
-        str, typer.Argument(metavar="REF", help="A version: tag, branch or id; or the output folder of a build.")
+        str,
+        typer.Argument(
+            metavar="REF",
+            help="A version: tag, branch or id; or the output folder of a build.",
+            autocompletion=complete.folders_and_refs,
+        ),
     ] = "main",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; texts are whole there.")] = False,
+    as_json: JsonOption = False,
     warehouse: WarehouseOption = None,
 ) -> None:
     """Say where a record comes from: raw file and row, card, instructions, miner, scores, build, and its commits.
@@ -30,8 +36,6 @@ def blame_command(
 
     Example: `medi blame kilt/nq/-1234 v1.2`
     """
-    import orjson
-
     from medi_build.dataset.blame import blame, check_not_purged
     from medi_build.dataset.versions.which import is_folder, open_any
     from medi_build.errors import DatasetError
@@ -48,8 +52,7 @@ def blame_command(
 
         life = story(warehouse, where, found)
     if as_json:
-        told = {**found.to_dict(), "commits": _story_dict(life) if life else None}
-        print(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode())
+        print_json({**found.to_dict(), "commits": _story_dict(life) if life else None})
     else:
         _print(found, life)
 

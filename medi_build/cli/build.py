@@ -2,22 +2,25 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from medi_build.cli.console import CONSOLE, OUT, ledger_table, print_record
+from medi_build.cli import complete
+from medi_build.cli.console import CONSOLE, OUT, ledger_table, new_table, print_json, print_record, print_table
 from medi_build.cli.options import (
     SAMPLES,
     DeviceOption,
     Dtype,
     ExecutorName,
+    JsonOption,
     LicencePolicy,
     TrustOption,
     split_names,
 )
 from medi_build.cli.plan import before_build
+from medi_build.cli.report import report_of_build
 from medi_build.errors import OptionError
 from medi_build.paths import cache_folder
 from medi_build.progress import for_console
@@ -61,10 +64,13 @@ def build_command(
     sources: Annotated[
         str,
         typer.Option(
-            help="`all` (what the pipeline names), names, globs, collections, `-name` to leave out; use commas."
+            help="`all` (what the pipeline names), names, globs, collections, `-name` to leave out; use commas.",
+            autocompletion=complete.sources,
         ),
     ] = "all",
-    pipeline: Annotated[str, typer.Option(help="The pipeline; see `medi ls pipelines`.")] = SAMPLES,
+    pipeline: Annotated[
+        str, typer.Option(help="The pipeline; see `medi ls pipelines`.", autocompletion=complete.pipelines)
+    ] = SAMPLES,
     data: Annotated[
         str | None,
         typer.Option(
@@ -144,8 +150,12 @@ def build_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say which datasets would be built, and why; nothing is written.")
     ] = False,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write report.html, a page to look at, into the folder.")
+    ] = True,
     yes: Annotated[bool, typer.Option("--yes", help="Fetch more than 5 GB without being asked.")] = False,
     show: Annotated[int, typer.Option(min=0, help="Print this many of the records at the end.")] = 0,
+    as_json: JsonOption = False,
 ) -> None:
     """Build a dataset: raw files in, mined and instructed records out.
 
@@ -191,9 +201,13 @@ def build_command(
         explain=explain,
     )
     if dry_run:
-        _tell_fates(options)
+        _tell_fates(options, as_json)
         return
-    _tell(build(options, for_console(CONSOLE), lambda plan: before_build(plan, options, yes)), show)
+    result = build(options, for_console(CONSOLE), lambda plan: before_build(plan, options, yes))
+    report_of_build(result.out, device, options.cache / "vectors", report)
+    if as_json:
+        print_json(_plain(result))
+    _tell(result, show)
     if pipeline == SAMPLES and locked is None:
         OUT.print(_SAMPLES_ONLY, markup=False, highlight=False, soft_wrap=True)
 
@@ -207,23 +221,20 @@ def _refuse_beside_lock(context: typer.Context) -> None:
         raise OptionError(f"{options}: the lock file decides that; leave it out, or build without --locked")
 
 
-def _tell_fates(options: "BuildOptions") -> None:
+def _tell_fates(options: "BuildOptions", as_json: bool) -> None:
     """What a build would do, dataset by dataset; what is kept is counted."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     from medi_build.pipeline.dry_run import dry_run
 
     fates = dry_run(options, for_console(CONSOLE))
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("dataset", "would", "why"):
-        table.add_column(name, overflow="fold", no_wrap=name == "would")
+    if as_json:
+        print_json(fates)
+    table = new_table("dataset", "would", "why")
     for one in fates:
         if one.what != "keep":
             more = f"\nand {len(one.why) - _REASONS} more" if len(one.why) > _REASONS else ""
             table.add_row(one.dataset, one.what, escape("\n".join(one.why[:_REASONS]) + more))
     if table.row_count:
-        OUT.print(table)
+        print_table(table)
     counts = Counter(one.what for one in fates)
     told = ", ".join(f"{counts[what]:,} to {what}" for what in ("keep", "fetch", "build", "remove") if counts[what])
     OUT.print(f"{len(fates):,} datasets: {told}; nothing was written", markup=False, soft_wrap=True)
@@ -232,6 +243,7 @@ def _tell_fates(options: "BuildOptions") -> None:
 def _tell(result: "BuildResult", show: int) -> None:
     """What was left out, some records, the table of rows, and where everything lies."""
     from medi_build.dataset.reader import open_dataset
+    from medi_build.dataset.schema import REPORT
 
     out = result.out
     if result.left_out:
@@ -244,7 +256,7 @@ def _tell(result: "BuildResult", show: int) -> None:
         CONSOLE.print(f"left out, not known to allow commercial use: {told}", markup=False, highlight=False)
     for record in open_dataset(out).sample(show):
         print_record(record)
-    OUT.print(ledger_table(result.ledgers, result.seconds))
+    print_table(ledger_table(result.ledgers, result.seconds))
     for name, prompts in result.manifest.prompts.items():
         OUT.print(_mined_under(name, prompts), markup=False, highlight=False)
     shortcuts = [ledger.dataset for ledger in result.ledgers if "length_shortcut" in ledger.notes]
@@ -259,15 +271,34 @@ def _tell(result: "BuildResult", show: int) -> None:
     if result.manifest.marks is not None:
         OUT.print(_marks_told(result.manifest.marks), markup=False, highlight=False)
     OUT.print(f"{result.manifest.rows:,} records in {out}", markup=False)
-    explained = bool(result.manifest.explanations)
-    for file, what in (
+    files = [
         ("data/*.parquet", "the shards: load_dataset(DIR), polars, DuckDB"),
         ("medi-data.json", "the same rows for the public INSTRUCTOR trainer"),
         ("README.md", "dataset card"),
         ("manifest.json", "settings, digests, counts; check with `medi verify`"),
-        *[("explain/*.parquet", f"why each negative: `medi explain RECORD_ID --in {out}`")] * explained,
-    ):
+        *[("explain/*.parquet", f"why each negative: `medi explain RECORD_ID --in {out}`")]
+        * bool(result.manifest.explanations),
+        *[(REPORT, "a page about all this, for a browser")] * (out / REPORT).is_file(),
+    ]
+    for file, what in files:
         OUT.print(f"  {out / file}  {what}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _plain(result: "BuildResult") -> dict[str, Any]:
+    """What was built, as plain data."""
+    return {
+        "out": result.out,
+        "rows": result.manifest.rows,
+        "digest": result.manifest.digest,
+        "datasets": [
+            {"name": one.dataset, "seconds": result.seconds.get(one.dataset, 0.0), "ledger": one.to_dict()}
+            for one in result.ledgers
+        ],
+        "left_out": result.left_out,
+        "not_commercial": result.not_commercial,
+        "overlaps": [one.model_dump() for one in result.manifest.overlaps],
+        "excluded": [one.model_dump() for one in result.manifest.excluded],
+    }
 
 
 def _in_common(manifest: "Manifest") -> str:

@@ -5,12 +5,15 @@ from typing import Annotated
 
 import typer
 
+from medi_build.cli import complete
 from medi_build.cli.console import OUT
 from medi_build.cli.options import WarehouseOption
 
 
 def checkout_command(
-    ref: Annotated[str, typer.Argument(metavar="REF", help="Tag, branch or id of the version.")],
+    ref: Annotated[
+        str, typer.Argument(metavar="REF", help="Tag, branch or id of the version.", autocompletion=complete.refs)
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write; new or empty.")],
     copy: Annotated[bool, typer.Option("--copy", help="Copy the shards where they could be hard links.")] = False,
     warehouse: WarehouseOption = None,

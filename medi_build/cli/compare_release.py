@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medi_build.cli.console import CONSOLE, OUT, print_entry
-from medi_build.cli.options import ContentOption
+from medi_build.cli.console import CONSOLE, OUT, print_entry, print_json
+from medi_build.cli.options import ContentOption, JsonOption
 
 if TYPE_CHECKING:
     from medi_build.content.release_overlay import ReleasedTask
@@ -18,7 +18,7 @@ def compare_release_command(
     release: Annotated[
         str, typer.Option("--with", help="The release: a JSON or Parquet file, a folder of them, or its id on the hub.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and no table.")] = False,
+    as_json: JsonOption = False,
     write_content: Annotated[
         Path | None,
         typer.Option(help="Write the release's tasks, rows and instructions here, for `medi build --content`."),
@@ -41,7 +41,7 @@ def compare_release_command(
     loaded = load_content(content)
     found = compare(side_of_build(dataset), side_of_release(release_rows(release)))
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         _print_comparison(found)
     if write_content is not None:
@@ -68,12 +68,6 @@ def _tasks(found: "Comparison") -> "list[ReleasedTask]":
         for one in found.matches
     ]
     return known + [ReleasedTask(task.name, None, task.rows, ("", ""), ("", "")) for task in found.unresolved]
-
-
-def _print_json(found: "Comparison") -> None:
-    import orjson
-
-    print(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
 
 
 def _print_comparison(found: "Comparison") -> None:

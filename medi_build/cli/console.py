@@ -1,9 +1,13 @@
-"""Where messages go (stderr; results go to stdout), and how a record and a table look."""
+"""Where messages go (stderr; results go to stdout), and how a record, a table and an error look.
+
+Colours, here and in all commands: red is an error, cyan a score; bold is a name, dim what is beside the point. Each
+stands with a word that says the same, and none is used where ``NO_COLOR`` is set or the output is no terminal.
+"""
 
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from textwrap import TextWrapper
 from typing import Any
 
@@ -16,9 +20,96 @@ from medi_build.ledger import Ledger
 
 LOG_WIDTH = 80
 """Characters per line where no terminal says how wide it is."""
-CONSOLE = Console(stderr=True)
-OUT = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_WIDTH)
+_UNBROKEN = 1000
+"""Characters of a table there: its cells are not broken, so that lines can be searched and cut."""
+
+
+class Lines(Console):
+    """Breaks messages (``soft_wrap``) at words on a terminal, under their own indent; elsewhere a line is a line."""
+
+    def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
+        """As rich's."""
+        if soft_wrap and self.is_terminal and len(objects) == 1 and isinstance(objects[0], str | Text):
+            (told,) = objects
+            if isinstance(told, str):
+                told = Text(told) if options.get("markup") is False else Text.from_markup(told)
+            objects = (self._broken(told),)
+        super().print(*objects, soft_wrap=soft_wrap, **options)
+
+    def _broken(self, text: Text) -> Text:
+        lines = []
+        for line in text.split("\n", allow_blank=True):
+            indent = " " * (len(line.plain) - len(line.plain.lstrip(" ")))
+            fits = line.cell_len <= self.width
+            for number, part in enumerate([line] if fits else line.wrap(self, self.width - len(indent))):
+                part.rstrip()
+                lines.append(Text.assemble(indent, part) if number else part)
+        return Text("\n").join(lines)
+
+
+_FOLDED = 16
+"""Characters to which texts of a table may be folded; where that is not enough it is none any more."""
+CONSOLE = Lines(stderr=True, highlight=False)
+ERRORS = Lines(stderr=True, highlight=False)
+"""Not hushed by ``--quiet``."""
+OUT = Lines(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_WIDTH, highlight=False)
 MAX_TEXT = 300
+
+
+def hush(quiet: bool) -> None:
+    """With ``--quiet``: no progress, notes and tables; errors and JSON are told. Otherwise everything again."""
+    CONSOLE.quiet = OUT.quiet = quiet
+
+
+def print_json(value: Any) -> None:
+    """A value as JSON to stdout, also with ``--quiet``."""
+    print(as_json(value))
+
+
+def as_json(value: Any) -> str:
+    """A value as JSON; named tuples are objects, paths strings."""
+    import orjson
+
+    return orjson.dumps(
+        value, _plain, orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+    ).decode()
+
+
+def _plain(value: Any) -> Any:
+    """What orjson does not know."""
+    return value._asdict() if isinstance(value, tuple) and hasattr(value, "_asdict") else str(value)
+
+
+def new_table(*columns: str, numbers: Collection[str] = (), title: str = "") -> Table:
+    """The one style of tables: a rule below the heads, ``numbers`` to the right and never broken, texts folded."""
+    table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for name in columns:
+        if name in numbers:
+            table.add_column(name, justify="right", no_wrap=True)
+        else:
+            table.add_column(name, overflow="fold")
+    return table
+
+
+def print_table(table: Table) -> None:
+    """To stdout: as a table where the terminal is wide enough, else an entry a row; unbroken where there is none."""
+    if not OUT.is_terminal and not OUT.quiet:
+        Console(file=OUT.file, width=_UNBROKEN).print(table)
+        return
+    columns = [[_as_text(cell) for cell in (column.header, *column.cells)] for column in table.columns]
+    widest = [max(cell.cell_len for cell in cells) for cells in columns]
+    least = [wide if column.no_wrap else min(wide, _FOLDED) for column, wide in zip(table.columns, widest, strict=True)]
+    if sum(least) + 2 * len(least) <= OUT.width:
+        OUT.print(table)
+        return
+    heads = [cells[0].plain for cells in columns]
+    for row in zip(*(cells[1:] for cells in columns), strict=True):
+        told = (f"{head} {cell.plain}" for head, cell in zip(heads[1:], row[1:], strict=True) if cell.plain)
+        print_entry(row[0].plain, "; ".join(told))
+
+
+def _as_text(cell: Any) -> Text:
+    return cell if isinstance(cell, Text) else Text.from_markup(str(cell))
 
 
 def print_entry(head: str, *facts: str) -> None:
@@ -45,8 +136,8 @@ def print_record(record: Mapping[str, Any]) -> None:
 
 def print_error(kind: str, message: str) -> None:
     """One clear message; ``kind`` is the name of the error."""
-    CONSOLE.print(f"[bold red]error[/]: {kind}", highlight=False)
-    CONSOLE.print(message, markup=False, highlight=False, soft_wrap=True)
+    ERRORS.print(f"[bold red]error[/]: {kind}")
+    ERRORS.print(message, markup=False, soft_wrap=True)
 
 
 def shorten(text: str) -> str:
@@ -57,10 +148,8 @@ def shorten(text: str) -> str:
 
 def ledger_table(ledgers: Sequence[Ledger], seconds: Mapping[str, float]) -> Table:
     """The closing table: rows in, written, dropped (each reason a line of its own) and time, per source."""
-    table = Table(title="What went in and what came out", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("source", no_wrap=True)
-    for name in ("sets", "rows in", "written", "dropped", "seconds"):
-        table.add_column(name, justify="right", no_wrap=True)
+    numbers = ("sets", "rows in", "written", "dropped", "seconds")
+    table = new_table("source", *numbers, numbers=numbers, title="What went in and what came out")
     sources: dict[str, list[Ledger]] = {}
     for ledger in ledgers:
         sources.setdefault(ledger.dataset.split("/")[0], []).append(ledger)

@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
-from medi_build.cli.console import CONSOLE, OUT, shorten
+from medi_build.cli.console import CONSOLE, OUT, as_json, new_table, print_json, print_table, shorten
+from medi_build.cli.options import json_alone
 from medi_build.progress import for_console
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from medi_build.evaluate.contamination.report import Report
 
 SHOWN = 3
@@ -29,7 +30,10 @@ def contamination_command(
         ),
     ],
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the whole report, with examples, here.")
+        Path | None,
+        typer.Option(
+            "--json", help="Write the whole report, with examples, here; - prints it, and nothing for people."
+        ),
     ] = None,
 ) -> None:
     """Find records whose query, positive or negative holds text of an evaluation.
@@ -40,8 +44,6 @@ def contamination_command(
 
     Example: `medi contamination out/medi --against mteb:NFCorpus --against my-questions.txt --json hits.json`
     """
-    import orjson
-
     from medi_build.evaluate.contamination.report import contamination
     from medi_build.files import write_bytes
 
@@ -59,9 +61,11 @@ def contamination_command(
         report = contamination(source, against, stage)
     finally:
         progress.close()
-    if json_file is not None:
-        text = orjson.dumps(report.to_dict(), option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY) + b"\n"
-        write_bytes(json_file, text, json_file.parent)
+    json_alone(json_file == Path("-"))
+    if json_file == Path("-"):
+        print_json(report.to_dict())
+    elif json_file is not None:
+        write_bytes(json_file, as_json(report.to_dict()).encode() + b"\n", json_file.parent)
     _tell(report, json_file)
 
 
@@ -69,7 +73,7 @@ def _tell(report: "Report", json_file: Path | None) -> None:
     found = report.found
     total, hit = (sum(getattr(one, name) for one in found.datasets.values()) for name in ("records", "hit"))
     if hit:
-        OUT.print(_table(report))
+        print_table(_table(report))
         _print_examples(report)
     texts = sum(one.texts for one in report.against)
     share = f" ({hit / total:.2%})" if hit else ""
@@ -83,15 +87,10 @@ def _tell(report: "Report", json_file: Path | None) -> None:
         OUT.print(f"  {json_file}  the whole report", markup=False, highlight=False, soft_wrap=True)
 
 
-def _table(report: "Report") -> Table:
+def _table(report: "Report") -> "Table":
     """A line for each dataset and evaluation set with hits: records by kind of match, and by side."""
-    table = Table(
-        title="Records that hold evaluation text", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
-    table.add_column("dataset", overflow="fold")
-    table.add_column("evaluation", overflow="fold")
-    for name in ("hit", "share", "exact", "near", "overlap", "query", "pos", "neg"):
-        table.add_column(name, justify="right", no_wrap=True)
+    numbers = ("hit", "share", "exact", "near", "overlap", "query", "pos", "neg")
+    table = new_table("dataset", "evaluation", *numbers, numbers=numbers, title="Records that hold evaluation text")
     for name, one in report.found.datasets.items():
         for number, counts in sorted(one.by_set.items()):
             figures = [counts.records, *(counts.kinds[kind] for kind in ("exact", "near", "overlap"))]

@@ -5,14 +5,16 @@ from typing import Annotated
 
 import typer
 
-from medi_build.cli.console import OUT
+from medi_build.cli import complete
+from medi_build.cli.console import OUT, print_json
 from medi_build.cli.options import (
     ContentOption,
     DataOption,
+    JsonOption,
 )
 
 
-def validate_command(content: ContentOption = None, data: DataOption = None) -> None:
+def validate_command(content: ContentOption = None, data: DataOption = None, as_json: JsonOption = False) -> None:
     """Check every card, pipeline and template, and run every adapter and template over the sample rows.
 
     With --data, datasets whose files are there are run over those files, too.
@@ -22,6 +24,8 @@ def validate_command(content: ContentOption = None, data: DataOption = None) -> 
     from medi_build.pipeline.validate import validate
 
     found = validate(content, data)
+    if as_json:
+        print_json(found)
     OUT.print(
         f"{found.cards:,} cards, {found.templates} templates and {found.pipelines} pipelines are valid; "
         f"{found.datasets} datasets ran, {found.rows:,} rows"
@@ -34,7 +38,9 @@ def new_source_command(
     name: Annotated[str, typer.Argument(help="Name of the dataset, e.g. embedding_training_data/our_tickets.")],
     file: Annotated[str, typer.Option(help="Its file below DATA/<source>/.")],
     content: Annotated[Path, typer.Option(help="Your content folder; made if it is not there.")] = Path("medi-content"),
-    template: Annotated[str, typer.Option(help="Family of instructions; see `medi ls templates`.")] = "similarity",
+    template: Annotated[
+        str, typer.Option(help="Family of instructions; see `medi ls templates`.", autocompletion=complete.templates)
+    ] = "similarity",
 ) -> None:
     """Write a card to fill in, with the next free task id.
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from medi_build.cli.console import OUT, print_entry, print_error, shorten
-from medi_build.cli.options import WarehouseOption
+from medi_build.cli import complete
+from medi_build.cli.console import OUT, new_table, print_entry, print_error, print_json, print_table, shorten
+from medi_build.cli.exits import TROUBLE, Exit
+from medi_build.cli.options import JsonOption, WarehouseOption
 from medi_build.errors import MediError
 
 if TYPE_CHECKING:
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from medi_build.dataset.gates import Outcome
     from medi_build.dataset.row_examples import Example
 
-_TROUBLE = 2
-_WIDEST = 1000
-"""Characters of a table, where no terminal says how wide it is."""
 _ALIKE = 60
 """Characters that two texts may share at their beginning and both be shown from there."""
 _MOST_NAMES = 5
@@ -29,8 +26,17 @@ _MOST_NAMES = 5
 
 
 def diff_command(
-    old: Annotated[str, typer.Argument(metavar="A", help="Output folder of a build, or a version: tag, branch or id.")],
-    new: Annotated[str, typer.Argument(metavar="B", help="The one to compare with it.")],
+    old: Annotated[
+        str,
+        typer.Argument(
+            metavar="A",
+            help="Output folder of a build, or a version: tag, branch or id.",
+            autocompletion=complete.folders_and_refs,
+        ),
+    ],
+    new: Annotated[
+        str, typer.Argument(metavar="B", help="The one to compare with it.", autocompletion=complete.folders_and_refs)
+    ],
     provenance: Annotated[
         bool, typer.Option("--provenance", help="Also compare the raw file and row that a record came from.")
     ] = False,
@@ -43,7 +49,7 @@ def diff_command(
             "fails on any change: licence, instructions, card, input, mining, settings, datasets.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and no table; texts are whole there.")] = False,
+    as_json: JsonOption = False,
     warehouse: WarehouseOption = None,
 ) -> None:
     """Compare two builds: rows by id and field, instructions, licences, cards, settings, datasets that came or went.
@@ -64,27 +70,24 @@ def diff_command(
         difference = diff(before, after, provenance)
     except MediError as error:
         print_error(type(error).__name__, str(error))
-        raise typer.Exit(_TROUBLE) from error
+        raise typer.Exit(TROUBLE) from error
     outcomes = check_gates(difference, gates)
     if as_json:
         _print_json(difference, outcomes)
-    else:
-        _print(old, new, difference)
-        _print_outcomes(outcomes)
+    _print(old, new, difference)
+    _print_outcomes(outcomes)
     failed = not difference.same if fail_on is None else any(one.failures for one in outcomes)
-    raise typer.Exit(int(failed))
+    raise typer.Exit(Exit.FOUND if failed else Exit.DONE)
 
 
 def _print_json(difference: "Difference", outcomes: "Sequence[Outcome]") -> None:
-    import orjson
-
     from medi_build.dataset.diff import to_dict
 
     gates = [
         {"gate": one.gate.text, "passed": not one.failures, "failures": [failure._asdict() for failure in one.failures]}
         for one in outcomes
     ]
-    print(orjson.dumps({**to_dict(difference), "gates": gates}, option=orjson.OPT_INDENT_2).decode())
+    print_json({**to_dict(difference), "gates": gates})
 
 
 def _print(old: str, new: str, difference: "Difference") -> None:
@@ -94,7 +97,7 @@ def _print(old: str, new: str, difference: "Difference") -> None:
         OUT.print(f"no difference in {difference.equal:,} datasets", highlight=False)
         return
     if difference.datasets:
-        (OUT if OUT.is_terminal else Console(width=_WIDEST)).print(_table(difference))
+        print_table(_table(difference))
     OUT.print(f"{difference.equal:,} datasets are equal", highlight=False)
     fields = difference.fields()
     if fields:
@@ -114,11 +117,8 @@ def _print(old: str, new: str, difference: "Difference") -> None:
 
 
 def _table(difference: "Difference") -> Table:
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("dataset", overflow="fold")
-    for name in ("rows A", "rows B", "added", "removed", "changed"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("also", overflow="fold")
+    numbers = ("rows A", "rows B", "added", "removed", "changed")
+    table = new_table("dataset", *numbers, "also", numbers=numbers)
     for one in difference.datasets:
         table.add_row(*map(Text, _cells(one)))
     if len(difference.datasets) > 1:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medi_build.cli.console import CONSOLE, OUT, ledger_table
+from medi_build.cli.console import CONSOLE, OUT, ledger_table, print_table
 from medi_build.cli.options import (
     DeviceOption,
     Dtype,
@@ -68,5 +68,5 @@ def encode_command(
         )
     finally:
         progress.close()
-    OUT.print(ledger_table([ledger], {ledger.dataset: time.perf_counter() - start}))
+    print_table(ledger_table([ledger], {ledger.dataset: time.perf_counter() - start}))
     OUT.print(f"{ledger.written:,} vectors in {out} ({ledger.notes['truncated']:,} texts truncated)", markup=False)

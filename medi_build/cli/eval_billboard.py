@@ -10,7 +10,8 @@ from medi_build.cli.eval_common import (
     AddPromptOption,
     ModelArgument,
     print_instructions,
-    results_table,
+    print_results,
+    tell_all,
     the_instructions,
     the_model,
 )
@@ -19,6 +20,8 @@ from medi_build.cli.options import (
     Dtype,
     DtypeOption,
     InstructionsOption,
+    JsonOption,
+    ReportOption,
     ResultsOption,
     StoreOption,
     TrustOption,
@@ -44,6 +47,8 @@ def billboard_command(
     device: DeviceOption = None,
     dtype: DtypeOption = Dtype.float32,
     trust_remote_code: TrustOption = False,
+    as_json: JsonOption = False,
+    report: ReportOption = True,
 ) -> None:
     """Correlate similarity to references with people's scores of generated texts (Billboard).
 
@@ -78,5 +83,6 @@ def billboard_command(
     finally:
         progress.close()
     print_instructions(results[0])
-    OUT.print(results_table(results))
+    print_results(results)
     OUT.print(f"written to {path.parent}", markup=False, soft_wrap=True)
+    tell_all(results, out, as_json, report)

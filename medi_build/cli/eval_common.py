@@ -1,14 +1,14 @@
 """What the commands below `medi eval` share: which model and instructions are meant, and how results are told."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
-from medi_build.cli.console import OUT
+from medi_build.cli.console import OUT, new_table, print_json, print_table
+from medi_build.cli.report import page_written
 from medi_build.errors import OptionError
 
 if TYPE_CHECKING:
@@ -55,13 +55,9 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", module="mteb")
 
 
-def results_table(results: "Iterable[Result]") -> Table:
+def print_results(results: "Iterable[Result]") -> None:
     """The closing table: a line per result and metric, the main one first."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("task", "metric"):
-        table.add_column(name, no_wrap=True)
-    for name in ("value", "seconds"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = new_table("task", "metric", "value", "seconds", numbers=("value", "seconds"))
     for result in results:
         others = [name for name in result.metrics if name != result.main_metric]
         for name in [result.main_metric, *others]:
@@ -73,10 +69,22 @@ def results_table(results: "Iterable[Result]") -> Table:
                 f"{result.seconds:.1f}" if first else "",
                 style=None if first else "dim",
             )
-    return table
+    print_table(table)
 
 
 def print_instructions(result: "Result") -> None:
     """What stood in front of the texts."""
     texts = ", ".join(f"{side} {text!r}" for side, text in result.instructions.items() if side != "source")
     OUT.print(f"instructions ({result.instructions['source']}): {texts}", markup=False, highlight=False)
+
+
+def tell_all(results: "Sequence[Result]", out: Path, as_json: bool, report: bool) -> None:
+    """At the end: the results as JSON if asked for, and the page over all results in ``out``."""
+    if as_json:
+        print_json([one.model_dump() for one in results])
+    if not report:
+        return
+    from medi_build.evaluate.page import PAGE, page_of_folder
+
+    if page_written(lambda: page_of_folder(out), out / PAGE):
+        OUT.print(f"{out / PAGE}: all results there, for a browser", markup=False, soft_wrap=True)

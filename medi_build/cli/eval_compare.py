@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medi_build.cli.console import CONSOLE, OUT
+from medi_build.cli.console import CONSOLE, OUT, as_json, new_table, print_json, print_table
+from medi_build.cli.options import JsonOption
+from medi_build.cli.report import page_written
 
 if TYPE_CHECKING:
     from medi_build.evaluate.compare import Comparison, Row
-
-_WIDEST = 1000
-"""Characters; where no terminal says how wide it is: cells that are broken to fit a log line cannot be read."""
 
 
 def compare_command(
@@ -19,9 +18,13 @@ def compare_command(
         list[Path],
         typer.Argument(help="Folders that `medi eval` wrote to, or single results; the first model is the base."),
     ],
-    out: Annotated[Path | None, typer.Option(help="Folder for comparison.json and comparison.svg.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for comparison.json, .svg and .html.")] = None,
     samples: Annotated[int, typer.Option(min=100, help="Draws of the bootstrap.")] = 2000,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 42,
+    json_: JsonOption = False,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="With --out: write comparison.html, a page, too.")
+    ] = True,
 ) -> None:
     """Compare models by their results: scores times 100, differences to the first model with 95 % intervals.
 
@@ -30,43 +33,41 @@ def compare_command(
 
     Example: `medi eval compare out/eval --out out/comparison`
     """
-    import orjson
-
     from medi_build.evaluate.compare import compare, read_results
     from medi_build.evaluate.compare_plot import plot_comparison
+    from medi_build.evaluate.page import write_results_page
     from medi_build.files import atomic_file
 
-    comparison = compare(read_results(results), samples=samples, seed=seed)
+    models = read_results(results)
+    comparison = compare(models, samples=samples, seed=seed)
+    told = {"samples": samples, "seed": seed, **_plain(comparison)}
+    if json_:
+        print_json(told)
     _print(comparison)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        with atomic_file(out / "comparison.json") as file:
-            told = {"samples": samples, "seed": seed, **_plain(comparison)}
-            file.write(orjson.dumps(told, option=orjson.OPT_INDENT_2) + b"\n")
-        plot_comparison(comparison, out / "comparison.svg")
-        OUT.print(f"comparison.json and comparison.svg are in {out}", markup=False, highlight=False)
+    if out is None:
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_file(out / "comparison.json") as file:
+        file.write(as_json(told).encode() + b"\n")
+    plot_comparison(comparison, out / "comparison.svg")
+    page, files = out / "comparison.html", "comparison.json and comparison.svg"
+    if report and page_written(lambda: write_results_page("comparison", models, [], page, samples, seed), page):
+        files = "comparison.json, comparison.svg and comparison.html"
+    OUT.print(f"{files} are in {out}", markup=False, soft_wrap=True)
 
 
 def _print(comparison: "Comparison") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     letters = [chr(ord("A") + number % 26) for number in range(len(comparison.labels))]
     for letter, label in zip(letters, comparison.labels, strict=True):
         OUT.print(f"{letter}: {label}", markup=False, highlight=False, soft_wrap=True)
-    table = Table(box=None, pad_edge=False)
-    table.add_column("task", overflow="fold")
-    table.add_column("metric")
-    for letter in letters:
-        table.add_column(letter, justify="right")
-    for letter in letters[1:]:
-        table.add_column(f"{letter} - A", justify="right", no_wrap=True)
+    differences = [f"{letter} - A" for letter in letters[1:]]
+    table = new_table("task", "metric", *letters, *differences, numbers=(*letters, *differences))
     for row in comparison.tasks:
         table.add_row(row.task, row.metric, *_cells(row))
     table.add_section()
     for row in comparison.averages:
         table.add_row(f"average, {row.suite}", row.task, *_cells(row), style="bold")
-    (OUT if OUT.is_terminal else Console(width=_WIDEST)).print(table)
+    print_table(table)
     for note in comparison.notes:
         CONSOLE.print(note, markup=False, highlight=False, soft_wrap=True)
 

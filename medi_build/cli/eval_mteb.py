@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medi_build.cli.console import CONSOLE, OUT
-from medi_build.cli.eval_common import ModelArgument, quiet, the_model
+from medi_build.cli.console import CONSOLE, OUT, new_table, print_table
+from medi_build.cli.eval_common import ModelArgument, quiet, tell_all, the_model
 from medi_build.cli.options import (
     DeviceOption,
     Dtype,
     InstructionsOption,
+    JsonOption,
+    ReportOption,
     ResultsOption,
     StoreOption,
     TrustOption,
@@ -65,6 +67,8 @@ def mteb_command(
         ),
     ] = None,
     trust_remote_code: TrustOption = False,
+    as_json: JsonOption = False,
+    report: ReportOption = True,
 ) -> None:
     """Evaluate a model on tasks of mteb, and on your own sets in the same way.
 
@@ -100,6 +104,8 @@ def mteb_command(
             highlight=False,
             soft_wrap=True,
         )
+    if results or as_json:
+        tell_all(results, out, as_json, report and bool(results))
     _tell_faults(faults, len(jobs))
 
 
@@ -121,20 +127,14 @@ def _print_instructions(model: "EvaluatedModel", jobs: Sequence["Job"]) -> None:
 
 def _print_results(results: Sequence["Result"]) -> None:
     """The closing table, and what the files of the sets had that was odd."""
-    from rich.table import Table
-
     if not results:
         return
-    table = Table(title="Scores, times 100", title_justify="left", box=None, pad_edge=False)
-    table.add_column("task", overflow="fold")
-    for name in ("kind", "metric"):
-        table.add_column(name)
-    for name in ("score", "seconds"):
-        table.add_column(name, justify="right", no_wrap=True)
+    numbers = ("score", "seconds")
+    table = new_table("task", "kind", "metric", *numbers, numbers=numbers, title="Scores, times 100")
     for result in results:
         score, seconds = f"{100 * result.main_score:.2f}", f"{result.seconds:.1f}"
         table.add_row(result.task, result.task_type, result.main_metric, score, seconds)
-    OUT.print(table)
+    print_table(table)
     for result in results:
         for note, count in sorted(result.counts.items()):
             if note not in ("queries", "documents", "items"):

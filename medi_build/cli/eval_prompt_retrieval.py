@@ -11,7 +11,8 @@ from medi_build.cli.eval_common import (
     AddPromptOption,
     ModelArgument,
     print_instructions,
-    results_table,
+    print_results,
+    tell_all,
     the_instructions,
     the_model,
 )
@@ -20,6 +21,8 @@ from medi_build.cli.options import (
     Dtype,
     DtypeOption,
     InstructionsOption,
+    JsonOption,
+    ReportOption,
     ResultsOption,
     StoreOption,
     TrustOption,
@@ -94,6 +97,8 @@ def prompt_retrieval_command(
     device: DeviceOption = None,
     dtype: DtypeOption = Dtype.float32,
     trust_remote_code: TrustOption = False,
+    as_json: JsonOption = False,
+    report: ReportOption = True,
 ) -> None:
     """Choose examples for a language model's prompts by similarity, and score what it answers (Prompt Retrieval).
 
@@ -128,11 +133,12 @@ def prompt_retrieval_command(
     finally:
         progress.close()
     print_instructions(results[0])
-    OUT.print(results_table(results))
+    print_results(results)
     for result in results:
         if count := result.counts.get("answers_that_are_no_label", 0):
             OUT.print(f"{result.task}: {count:,} of {result.counts['questions']:,} answers are no label", markup=False)
     OUT.print(f"written to {path.parent}", markup=False, soft_wrap=True)
+    tell_all(results, out, as_json, report)
 
 
 def _check_mode(mode: Mode | None, llm: str | None, endpoint: str | None) -> None:

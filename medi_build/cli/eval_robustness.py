@@ -5,9 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medi_build.cli.console import CONSOLE, OUT
-from medi_build.cli.eval_common import quiet
-from medi_build.cli.options import DeviceOption, Dtype, DtypeOption, ResultsOption, StoreOption, TrustOption
+from medi_build.cli.console import CONSOLE, OUT, new_table, print_table
+from medi_build.cli.eval_common import quiet, tell_all
+from medi_build.cli.options import (
+    DeviceOption,
+    Dtype,
+    DtypeOption,
+    JsonOption,
+    ReportOption,
+    ResultsOption,
+    StoreOption,
+    TrustOption,
+)
 from medi_build.paths import vectors_folder
 from medi_build.progress import for_console
 
@@ -28,6 +37,8 @@ def robustness_command(
     store: StoreOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the random words and of what mteb draws.")] = 42,
     trust_remote_code: TrustOption = False,
+    as_json: JsonOption = False,
+    report: ReportOption = True,
 ) -> None:
     """Evaluate a task under ten instructions that say the same, under none, a wrong one, and random words.
 
@@ -53,21 +64,17 @@ def robustness_command(
         progress.close()
     _print(found)
     OUT.print(f"results are in {out}", markup=False)
+    tell_all([one.result for one in found], out, as_json, report)
 
 
 def _print(found: "list[Robustness]") -> None:
-    from rich.table import Table
-
     from medi_build.evaluate.robustness import BASELINES
 
     columns = ("mean", "worst", "best", "spread", *BASELINES)
-    table = Table(title="Scores, times 100", title_justify="left", box=None, pad_edge=False)
-    table.add_column("task", overflow="fold")
-    for name in columns:
-        table.add_column(name, justify="right")
+    table = new_table("task", *columns, numbers=columns, title="Scores, times 100")
     for one in found:
         table.add_row(one.result.task, *(f"{100 * one.result.metrics[name]:.2f}" for name in columns))
-    OUT.print(table)
+    print_table(table)
     for one in found:
         for name, difference in one.differences.items():
             bounds = ""

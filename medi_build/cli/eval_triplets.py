@@ -6,11 +6,14 @@ from typing import Annotated
 import typer
 
 from medi_build.cli.console import CONSOLE, OUT
+from medi_build.cli.eval_common import tell_all
 from medi_build.cli.options import (
     DeviceOption,
     Dtype,
     DtypeOption,
     InstructionsOption,
+    JsonOption,
+    ReportOption,
     ResultsOption,
     StoreOption,
     TrustOption,
@@ -30,6 +33,8 @@ def triplets_command(
     dtype: DtypeOption = Dtype.float32,
     store: StoreOption = None,
     trust_remote_code: TrustOption = False,
+    as_json: JsonOption = False,
+    report: ReportOption = True,
 ) -> None:
     """Measure how often the positive of a record is nearer to its query than the negative.
 
@@ -68,3 +73,4 @@ def triplets_command(
             soft_wrap=True,
         )
     OUT.print(f"results are in {out}", markup=False)
+    tell_all(results, out, as_json, report)

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
-from medi_build.cli.console import CONSOLE, OUT
-from medi_build.cli.options import LicencePolicy, WarehouseOption
+from medi_build.cli import complete
+from medi_build.cli.console import CONSOLE, OUT, new_table, print_json, print_table
+from medi_build.cli.options import JsonOption, LicencePolicy, WarehouseOption
 from medi_build.progress import for_console
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from medi_build.dataset.export.run import Export
 
 
@@ -27,7 +28,12 @@ class ExportForm(StrEnum):
 
 
 def export_command(
-    source: Annotated[str, typer.Argument(metavar="REF|DIR", help="Output folder of a build, or a version.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="REF|DIR", help="Output folder of a build, or a version.", autocompletion=complete.folders_and_refs
+        ),
+    ],
     form: Annotated[
         ExportForm,
         typer.Option(
@@ -46,6 +52,7 @@ def export_command(
         ),
     ] = LicencePolicy.any,
     warehouse: WarehouseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a dataset as another tool reads it. The folder appears whole or not at all; README.md says how to load it.
 
@@ -59,7 +66,9 @@ def export_command(
         done = export(open_any(source, warehouse), form.value, out, licence_policy.value, progress)
     finally:
         progress.close()
-    OUT.print(_table(done))
+    if as_json:
+        print_json({**done._asdict(), "left_out": [one.name for one in done.left_out], "out": out})
+    print_table(_table(done))
     for one in done.left_out:
         told = f"left out: {one.name}, licence {one.licence}, commercial use {one.commercial_use}, {one.rows:,} rows"
         OUT.print(told, markup=False, highlight=False, soft_wrap=True)
@@ -69,7 +78,7 @@ def export_command(
     OUT.print(f"{sum(done.rows.values()):,} rows of {len(done.rows)} datasets {state} {out}", markup=False)
 
 
-def _table(done: "Export") -> Table:
+def _table(done: "Export") -> "Table":
     """Rows; negatives, rows whose negatives were filled up, and sides with the instruction in the text, if any."""
     columns: dict[str, list[str]] = {"rows": [f"{rows:,}" for rows in done.rows.values()]}
     notes = [done.notes[name] for name in done.rows]
@@ -78,10 +87,7 @@ def _table(done: "Export") -> Table:
         columns["filled"] = [f"{note.filled:,}" for note in notes]
     if any(note.in_text != "nothing" for note in notes):
         columns["in text"] = [note.in_text for note in notes]
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("dataset", overflow="fold")
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
+    table = new_table("dataset", *columns, numbers=columns)
     for row in zip(done.rows, *columns.values(), strict=True):
         table.add_row(*row)
     return table

@@ -1,21 +1,23 @@
 """``medi lint``: instructions to mend."""
 
-import json
 from typing import Annotated
 
 import typer
 
-from medi_build.cli.console import CONSOLE, print_entry
-from medi_build.cli.options import ContentOption, DataOption
+from medi_build.cli import complete
+from medi_build.cli.console import CONSOLE, print_entry, print_json
+from medi_build.cli.exits import Exit
+from medi_build.cli.options import ContentOption, DataOption, JsonOption
 
 
 def lint_command(
     pipeline: Annotated[
-        list[str] | None, typer.Option(help="A pipeline, again for more.  [default: every dataset]")
+        list[str] | None,
+        typer.Option(help="A pipeline, again for more.  [default: every dataset]", autocompletion=complete.pipelines),
     ] = None,
     content: ContentOption = None,
     data: DataOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List instructions that are wrongly worded or shared by tasks that ask different things.
 
@@ -27,10 +29,9 @@ def lint_command(
 
     found = lint(content, pipeline or (), data)
     if as_json:
-        typer.echo(json.dumps([finding._asdict() for finding in found.findings], ensure_ascii=False, indent=1))
-    else:
-        for finding in found.findings:
-            print_entry(finding.dataset, finding.instruction, f"{finding.what}: {finding.do}")
+        print_json(found.findings)
+    for finding in found.findings:
+        print_entry(finding.dataset, finding.instruction, f"{finding.what}: {finding.do}")
     CONSOLE.print(
         f"{len(found.findings):,} to mend in {found.datasets:,} datasets; of {found.unknown:,} more the instruction "
         "is in files that are not there",
@@ -39,4 +40,4 @@ def lint_command(
         soft_wrap=True,
     )
     if found.findings:
-        raise typer.Exit(1)
+        raise typer.Exit(Exit.FOUND)

@@ -5,12 +5,18 @@ from typing import Annotated
 
 import typer
 
+from medi_build.cli import complete
 from medi_build.cli.console import OUT
 from medi_build.cli.options import WarehouseOption
 
 
 def lock_command(
-    source: Annotated[str, typer.Argument(metavar="REF|DIR", help="Output folder of a build, or a version.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="REF|DIR", help="Output folder of a build, or a version.", autocompletion=complete.folders_and_refs
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The lock file.")] = Path("medi.lock"),
     warehouse: WarehouseOption = None,
 ) -> None:

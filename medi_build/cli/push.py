@@ -4,13 +4,19 @@ from typing import Annotated
 
 import typer
 
+from medi_build.cli import complete
 from medi_build.cli.console import CONSOLE, OUT
 from medi_build.cli.options import WarehouseOption
 from medi_build.progress import for_console
 
 
 def push_command(
-    source: Annotated[str, typer.Argument(metavar="REF|DIR", help="Output folder of a build, or a version.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="REF|DIR", help="Output folder of a build, or a version.", autocompletion=complete.folders_and_refs
+        ),
+    ],
     target: Annotated[
         str,
         typer.Argument(

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medi_build.cli.console import CONSOLE, OUT, print_record, shorten
+from medi_build.cli import complete
+from medi_build.cli.console import CONSOLE, OUT, print_json, print_record, shorten
 from medi_build.cli.options import (
     ContentOption,
     DataOption,
+    JsonOption,
 )
 from medi_build.errors import ContentError, did_you_mean
 from medi_build.paths import cache_folder
@@ -21,10 +23,14 @@ if TYPE_CHECKING:
 
 
 def show_command(
-    name: Annotated[str, typer.Argument(help="A dataset, e.g. kilt/nq.")],
+    name: Annotated[str, typer.Argument(help="A dataset, e.g. kilt/nq.", autocompletion=complete.datasets)],
     data: DataOption = None,
-    pipeline: Annotated[str, typer.Option(help="Pipeline whose split, encoder and mining rule to use.")] = "quickstart",
+    pipeline: Annotated[
+        str,
+        typer.Option(help="Pipeline whose split, encoder and mining rule to use.", autocompletion=complete.pipelines),
+    ] = "quickstart",
     content: ContentOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Show a dataset: its card and, where its files are, counts, three raw rows and three rendered records.
 
@@ -52,7 +58,8 @@ def show_command(
     chosen = find_pipeline(loaded, pipeline).model_copy(update={"allow_missing": False, "offline": True})
     plan = resolve(loaded, chosen, (name,), data, None, cache_folder() / "downloads")
     OUT.print("\n[bold]Raw rows[/]")
-    for row in raw_rows(plan.units[0].located.found["rows"][0], 3):
+    raw = list(raw_rows(plan.units[0].located.found["rows"][0], 3))
+    for row in raw:
         OUT.print("  " + shorten(row), markup=False, highlight=False, soft_wrap=True)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "build"
@@ -69,8 +76,12 @@ def show_command(
         fallback = ", of which there is none, so first" if "no_definition" in ledger.notes else ""
         phrasing = f"{chosen.instructions.phrasing}{fallback}"
         OUT.print(f"\n[bold]Records[/]  instructions: phrasing {phrasing}", highlight=False)
-        for record in open_dataset(out).sample(3):
+        records = open_dataset(out).sample(3)
+        for record in records:
             print_record(record)
+        if as_json:
+            about = {"name": name, "task_id": loaded.task_ids[name], "card": facts, "kind": dataset.kind}
+            print_json({**about, "raw_rows": raw, "ledger": ledger.to_dict(), "records": records})
 
 
 def _card(content: "Content", name: str) -> "Card":

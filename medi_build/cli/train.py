@@ -1,13 +1,16 @@
 """``medi train``: from a built dataset to a model."""
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from medi_build.cli import complete
 from medi_build.cli.console import CONSOLE, OUT
 from medi_build.cli.options import WarehouseOption
+from medi_build.cli.report import page_written
 from medi_build.devices import processes
 
 
@@ -39,6 +42,7 @@ def train_command(
             metavar="REF|DIR",
             help="Folder of `medi build` or `medi mine`, a file of one, any medi-data.json, or a version (tag, branch, "
             "id) in the warehouse.",
+            autocompletion=complete.folders_and_refs,
         ),
     ],
     model: Annotated[
@@ -96,6 +100,9 @@ def train_command(
             "--trust-remote-code", "--trust_remote_code", help="Let code that comes with the model run; read it first."
         ),
     ] = False,
+    page: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write training.html, a page about the run, beside the model.")
+    ] = True,
     export: Annotated[Export, typer.Option(help="`instructor` adds a folder in that package's form.")] = (
         Export.sentence_transformers
     ),
@@ -107,6 +114,7 @@ def train_command(
 
     Example: `medi train out/quickstart --model sentence-transformers/gtr-t5-base --output-dir out/m --max-steps 99`
     """
+    from medi_build.train.page import PAGE, write_training_page
     from medi_build.train.settings import TrainSettings, from_public_arguments
     from medi_build.train.trainer import train
 
@@ -142,9 +150,8 @@ def train_command(
         "trust_remote_code": trust_remote_code,
         "export": export.value,
     }
-    trained = train(
-        TrainSettings(**{**named, **fields}), report=lambda line: CONSOLE.print(line, markup=False, soft_wrap=True)
-    )
+    settings = TrainSettings(**{**named, **fields})
+    trained = train(settings, report=lambda line: CONSOLE.print(line, markup=False, soft_wrap=True))
     if not first:
         return
     if trained.accuracy:
@@ -152,7 +159,9 @@ def train_command(
         OUT.print(f"held-out triplet accuracy: {before:.3f} before, {after:.3f} after")
     for name, (before, after) in trained.scores.items():
         OUT.print(f"{name}: {before:.4f} before, {after:.4f} after", markup=False)
-    OUT.print(f"model, card and training.svg are in {trained.output_dir}", markup=False)
+    written = page and page_written(partial(write_training_page, settings, trained), trained.output_dir / PAGE)
+    files = f"model, card, training.svg and {PAGE}" if written else "model, card and training.svg"
+    OUT.print(f"{files} are in {trained.output_dir}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _extra_options(arguments: list[str]) -> dict[str, Any]:

@@ -1,24 +1,31 @@
 """``medi verify``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medi_build.cli.console import CONSOLE, OUT
-from medi_build.cli.options import WarehouseOption
-from medi_build.errors import VersionError
+from medi_build.cli import complete
+from medi_build.cli.console import CONSOLE, OUT, print_json
+from medi_build.cli.options import JsonOption, WarehouseOption
+from medi_build.errors import MediError, VersionError
 
 if TYPE_CHECKING:
     from medi_build.dataset.versions.log import Commit
 
 
 def verify_command(
-    name: Annotated[str, typer.Argument(metavar="REF|DIR", help="Output folder of a build, or a version.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="REF|DIR", help="Output folder of a build, or a version.", autocompletion=complete.folders_and_refs
+        ),
+    ],
     batch_size: Annotated[
         int, typer.Option(min=1, help="Also check that windows of this many rows never mix two tasks; a folder's.")
     ] = 1,
     warehouse: WarehouseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Check a built dataset: digests, counts, ledger, records. Exit code 1 on the first fault.
 
@@ -28,16 +35,31 @@ def verify_command(
     """
     from medi_build.dataset.versions.which import is_folder
 
-    if is_folder(name, warehouse):
-        from medi_build.dataset.verify import verify
+    check = _verify_folder if is_folder(name, warehouse) else _verify_version
+    told: dict[str, Any] = {"name": name, "whole": False, "faults": []}
+    try:
+        told |= {**check(name, batch_size, warehouse, told["faults"]), "whole": True}
+    except MediError as error:
+        told["faults"] = told["faults"] or [{"path": None, "what": str(error), "commits": []}]
+        raise
+    finally:
+        if as_json:
+            print_json(told)
 
-        found = verify(Path(name), batch_size)
-        OUT.print(f"{name}: {found.rows:,} records of {found.datasets} datasets in {found.shards} shards hold together")
-        return
-    _verify_version(name, batch_size, warehouse)
+
+def _verify_folder(name: str, batch_size: int, warehouse: Path | None, faults: list[dict[str, Any]]) -> dict[str, Any]:
+    from medi_build.dataset.verify import verify
+
+    found = verify(Path(name), batch_size)
+    OUT.print(
+        f"{name}: {found.rows:,} records of {found.datasets} datasets in {found.shards} shards hold together",
+        markup=False,
+        soft_wrap=True,
+    )
+    return found._asdict()
 
 
-def _verify_version(ref: str, batch_size: int, warehouse: Path | None) -> None:
+def _verify_version(ref: str, batch_size: int, warehouse: Path | None, faults: list[dict[str, Any]]) -> dict[str, Any]:
     from medi_build.dataset.versions.verify import verify_version
 
     if batch_size > 1:
@@ -47,6 +69,7 @@ def _verify_version(ref: str, batch_size: int, warehouse: Path | None) -> None:
         )
     found = verify_version(warehouse, ref)
     for one in found.damaged:
+        faults.append({"path": str(one.path), "what": one.what, "commits": [str(commit.id) for commit in one.commits]})
         versions = ", ".join(map(_named, one.commits))
         CONSOLE.print(f"{one.path}: {one.what}; it belongs to {versions}", markup=False, soft_wrap=True)
     if found.damaged:
@@ -55,6 +78,7 @@ def _verify_version(ref: str, batch_size: int, warehouse: Path | None) -> None:
             "(a folder that was committed or checked out has the same), or build and commit again"
         )
     OUT.print(f"{ref}: commit {found.commit.id}, {found.files} files, {found.size:,} bytes, all as committed")
+    return {"commit": found.commit.to_dict(), "files": found.files, "bytes": found.size}
 
 
 def _named(commit: "Commit") -> str:

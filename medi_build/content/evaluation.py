@@ -5,9 +5,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from medi_build.content.load import EVALUATION, content_root
+from medi_build.content.load import EVALUATION
 from medi_build.content.yaml_files import UnreadableYamlError, read_yaml
 from medi_build.errors import ContentError
+from medi_build.paths import content_root
 
 
 class Sides(BaseModel):

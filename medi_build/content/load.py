@@ -19,6 +19,7 @@ from medi_build.content.pipelines import Pipeline
 from medi_build.content.super_ni_tasks import TaskFacts, load_overrides, load_tasks
 from medi_build.content.yaml_files import UnreadableYamlError, read_yaml
 from medi_build.errors import ContentError, did_you_mean
+from medi_build.paths import content_root
 
 SUPER_NI = "super_ni.yaml"
 EVALUATION = "evaluation.yaml"
@@ -48,13 +49,6 @@ class Content:
     pipelines: Mapping[str, Pipeline]
     task_ids: Mapping[str, int]
     sample_data: Path
-
-
-def content_root() -> Path:
-    """Folder with ``sources/ templates/ pipelines/``: inside the installed wheel, else the checkout."""
-    package = Path(__file__).resolve().parent.parent
-    bundled = package / "_content"
-    return bundled if bundled.is_dir() else package.parent
 
 
 def load_content(overlay: Path | None = None) -> Content:

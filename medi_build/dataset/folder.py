@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from medi_build.dataset.reader import Manifest, open_dataset
 from medi_build.dataset.receipt import Receipt
-from medi_build.dataset.schema import MANIFEST
+from medi_build.dataset.schema import MANIFEST, REPORT
 from medi_build.errors import DatasetError, OutputError
 from medi_build.files import FileEntry, remove_left_behind, write_bytes
 
@@ -58,8 +58,8 @@ class OutputFolder:
         self._receipt_path(task_id).unlink(missing_ok=True)
 
     def invalidate(self) -> None:
-        """Remove what would make a folder under change look complete."""
-        for name in (MANIFEST, "medi-data.json"):
+        """Remove what would make a folder under change look complete, and the page about what was in it."""
+        for name in (MANIFEST, "medi-data.json", REPORT):
             (self.root / name).unlink(missing_ok=True)
 
     def finished(self) -> Manifest | None:

@@ -11,6 +11,8 @@ SCHEMA_VERSION = 6
 """Of the manifest and of ``RECORDS``: raised whenever one of them changes."""
 MANIFEST = "manifest.json"
 """Its file in a built folder, written last."""
+REPORT = "report.html"
+"""The page about a build, beside its files and none of them: nothing checks, sends or copies it."""
 
 Kind = Literal["pairs", "classification", "text2text"]
 """Which pair rule a dataset follows: positives given with the data, same label, or similar input and output."""

@@ -14,7 +14,6 @@ import torch
 from safetensors import SafetensorError
 
 from medi_build.arrays import Floats32
-from medi_build.content.load import content_root
 from medi_build.devices import has_fast_bfloat16
 from medi_build.encode.instructor import Instructor
 from medi_build.encode.instructor_options import Dtype
@@ -23,6 +22,7 @@ from medi_build.encode.load import load_model, not_finite, quiet
 from medi_build.encode.model_files import ModelFiles, find_model
 from medi_build.errors import MediError, TrainError
 from medi_build.files import replacing
+from medi_build.paths import content_root
 
 Method = Literal["int8", "int8-weights", "float16", "bfloat16"]
 METHODS: Sequence[Method] = ("int8", "int8-weights", "float16", "bfloat16")

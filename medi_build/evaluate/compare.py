@@ -42,6 +42,7 @@ class Row(NamedTuple):
         metric: the main metric; empty for an average.
         scores: of each model; None where it has no such result.
         differences: of each model to the first; None for the first, and where a score is missing.
+        bounds: of the 95 % interval of each model's own score; None where a score or the items are missing.
     """
 
     suite: str
@@ -49,6 +50,7 @@ class Row(NamedTuple):
     metric: str
     scores: tuple[float | None, ...]
     differences: tuple[Difference | None, ...]
+    bounds: tuple[tuple[float, float] | None, ...]
 
 
 class Comparison(NamedTuple):
@@ -82,7 +84,7 @@ def read_results(paths: Iterable[Path]) -> dict[str, dict[Task, Path]]:
     """
     found: dict[tuple[str, str], dict[Task, Path]] = {}
     for path in paths:
-        files = [path] if path.is_file() else _results_below(path)
+        files = [path] if path.is_file() else results_below(path)
         if not files:
             raise EvaluationError(f"{path}: holds no result; name a folder that `medi eval` wrote to (--out)")
         for file in files:
@@ -102,7 +104,7 @@ def read_results(paths: Iterable[Path]) -> dict[str, dict[Task, Path]]:
     }
 
 
-def _results_below(folder: Path) -> list[Path]:
+def results_below(folder: Path) -> list[Path]:
     """Files in ``MODEL/SUITE/TASK.json`` of a results folder, or of one in it."""
     if not folder.is_dir():
         raise EvaluationError(f"{folder}: no such file or folder; name a folder that `medi eval` wrote to (--out)")
@@ -138,10 +140,15 @@ def compare(models: Mapping[str, Mapping[Task, Path]], *, samples: int = SAMPLES
         raise EvaluationError(
             f"there are results of {len(labels)} model ({', '.join(labels)}); name the results of two at least"
         )
+    if not any(all(task in found for found in models.values()) for task in next(iter(models.values()))):
+        raise EvaluationError(f"{', '.join(labels)}: have no task in common; evaluate them on the same tasks")
+    return put_together(models, samples=samples, seed=seed)
+
+
+def put_together(models: Mapping[str, Mapping[Task, Path]], *, samples: int = SAMPLES, seed: int = 42) -> Comparison:
+    """As `compare`, of any number of models, which need not have a task in common: there are no averages then."""
     tasks = sorted({task for found in models.values() for task in found})
     common = [task for task in tasks if all(task in found for found in models.values())]
-    if not common:
-        raise EvaluationError(f"{', '.join(labels)}: have no task in common; evaluate them on the same tasks")
     notes = []
     if absent := [name for suite, name in tasks if (suite, name) not in common]:
         notes.append(f"only some of the models have {', '.join(absent)}: not in the averages")
@@ -153,7 +160,7 @@ def compare(models: Mapping[str, Mapping[Task, Path]], *, samples: int = SAMPLES
     if len(parts) > 1:
         parts[OVERALL] = common
     averages = [_average(suite, [compared[task] for task in part]) for suite, part in parts.items()]
-    return Comparison(labels, tuple(one.row for one in compared.values()), tuple(averages), tuple(notes))
+    return Comparison(tuple(models), tuple(one.row for one in compared.values()), tuple(averages), tuple(notes))
 
 
 class _Compared(NamedTuple):
@@ -183,7 +190,11 @@ def _compare_task(task: Task, paths: Sequence[Path | None], samples: int, seed: 
     drawn = np.full((len(paths), samples), np.nan)
     for place, result, one in zip([i for i, path in enumerate(paths) if path], results, fixed, strict=True):
         scores[place], drawn[place] = result.main_score, one
-    row = Row(*task, first.main_metric, tuple(scores), _differences(scores, drawn, known=not unpaired))
+    varies = bool(first.statistic) and not unpaired
+    bounds = tuple(
+        interval(one) if varies and score is not None else None for score, one in zip(scores, drawn, strict=True)
+    )
+    row = Row(*task, first.main_metric, tuple(scores), _differences(scores, drawn, known=not unpaired), bounds)
     return _Compared(row, drawn, unpaired)
 
 
@@ -219,4 +230,5 @@ def _average(suite: str, compared: Sequence[_Compared]) -> Row:
         "",
         tuple(scores),
         _differences(scores, drawn, known=known),
+        tuple(interval(one) if known else None for one in drawn),
     )

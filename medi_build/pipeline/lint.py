@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from medi_build.content.cards import Card
 from medi_build.content.instructions import Instructions, render
-from medi_build.content.load import Content, content_root, load_content, select_names
+from medi_build.content.load import Content, load_content, select_names
 from medi_build.content.same_instruction import FILE, load_groups
 from medi_build.content.wording import faults
 from medi_build.errors import MediError
@@ -17,7 +17,7 @@ from medi_build.ingest.adapters.base import Inputs
 from medi_build.ingest.fetch import locate
 from medi_build.ingest.json_rows import json_lines
 from medi_build.ledger import Ledger
-from medi_build.paths import cache_folder
+from medi_build.paths import cache_folder, content_root
 from medi_build.pipeline.plan import find_pipeline
 
 

@@ -1,6 +1,6 @@
 """Training: from settings to a saved model, with exact resume."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -24,12 +24,12 @@ from medi_build.ingest.mined_forms import Instructions
 from medi_build.ingest.triplets import Source, open_source
 from medi_build.train import checks
 from medi_build.train.arguments import make_arguments, optimiser_faults, with_steps
-from medi_build.train.batches import BatchPlan
 from medi_build.train.checkpoints import newest_checkpoint, run_fingerprint
 from medi_build.train.collate import CUT, TripletCollator, leave_instructions_out
 from medi_build.train.data import TrainingData, prepare
 from medi_build.train.evaluation import Evaluator, metric_of, read_sets
 from medi_build.train.export import save_model
+from medi_build.train.facts import data_facts
 from medi_build.train.hardware import DTYPES, in_one_order, out_of_memory_told, settled
 from medi_build.train.holdout import ACCURACY, TripletEvaluator
 from medi_build.train.lora import add_lora, lora_layers
@@ -217,12 +217,14 @@ def _run(settings: TrainSettings, start: _Start, run: _Run, tell: Report) -> Tra
     with quiet():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     after = evaluator(start.model) if evaluator else {}
+    plan, by_task = run.planned.plan, map(_by_task, (before, after))
     trained = Trained(
         settings.output_dir,
         list(trainer.state.log_history),
         (before[ACCURACY], after[ACCURACY]) if ACCURACY in before else None,
-        {int(name.rsplit("_", 1)[1]): value for name, value in after.items() if name.startswith(f"{ACCURACY}_task_")},
+        data_facts(settings, run.data, start.source, plan, *by_task),
         {metric_of(data): (before[metric_of(data)], after[metric_of(data)]) for data in start.sets},
+        (2 + run.planned.collator.negatives) * len(plan.rows),
         sum(point.get(CUT, 0) for point in trainer.state.log_history),
         run.planned.skipped,
         int(checkpoint.name.split("-")[1]) if checkpoint else 0,
@@ -230,8 +232,14 @@ def _run(settings: TrainSettings, start: _Start, run: _Run, tell: Report) -> Tra
     if trained.texts_cut:
         tell(f"{trained.texts_cut:,} texts were cut to the window of {start.window} tokens")
     if trainer.is_world_process_zero():
-        _save(start.model, settings, run.data, start.source, run.planned.plan, trained)
+        _save(start.model, settings, start.source, trained)
     return trained
+
+
+def _by_task(found: Mapping[str, float]) -> dict[int, float]:
+    """Held-out accuracies by task id."""
+    name = f"{ACCURACY}_task_"
+    return {int(key.removeprefix(name)): value for key, value in found.items() if key.startswith(name)}
 
 
 def _tokens_per_forward(settings: TrainSettings, args: Any) -> int:
@@ -294,14 +302,7 @@ def _prepare(
         )
 
 
-def _save(
-    model: Any,
-    settings: TrainSettings,
-    data: TrainingData,
-    source: Source,
-    plan: BatchPlan,
-    trained: Trained,
-) -> None:
+def _save(model: Any, settings: TrainSettings, source: Source, trained: Trained) -> None:
     if settings.lora_rank:
         merge_adapters(model)
     if broken := not_finite(model):
@@ -315,4 +316,4 @@ def _save(
         if settings.export == "instructor":
             save_model(model, settings.output_dir / "instructor", form="instructor")
         write_plot(trained, settings.output_dir / "training.svg")
-        write_card(settings, data, source, plan, trained)
+        write_card(settings, source, trained)

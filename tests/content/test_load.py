@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from medi_build.content.cards import Card
-from medi_build.content.load import content_root, load_content, select_names
+from medi_build.content.load import load_content, select_names
 from medi_build.errors import ContentError
+from medi_build.paths import content_root
 
 CARD = """
 name: our_team/tickets

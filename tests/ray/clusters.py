@@ -71,7 +71,7 @@ class Building:
 
     def __init__(self, out: Path, cache: Path, *arguments: object, **more: str) -> None:
         self.out, self._told = out, out.with_name(f"{out.name}.{time.time_ns()}.txt")
-        command = [sys.executable, "-m", "medi_build", "build", "--out", str(out), *map(str, arguments)]
+        command = [sys.executable, "-m", "medi_build", "build", "--no-report", "--out", str(out), *map(str, arguments)]
         out.parent.mkdir(parents=True, exist_ok=True)
         with self._told.open("w") as file:
             self.process = subprocess.Popen(

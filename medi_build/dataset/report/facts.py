@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from medi_build.arrays import Floats64, Ints
+from medi_build.arrays import Bools, Floats64, Ints
 from medi_build.dataset.reader import BuiltDataset, DatasetEntry
 from medi_build.errors import DatasetError
 
@@ -37,6 +37,8 @@ class DatasetFacts:
         possible_false_negatives: records that must not share a batch with some others' positives.
         repeated_queries: records whose query stands in an earlier record of the dataset, too.
         miners: miner -> records.
+        looked: records whose queries were compared with each other.
+        alike: those of them whose query is nearly the same as another one of them.
     """
 
     rows: int
@@ -52,6 +54,8 @@ class DatasetFacts:
     possible_false_negatives: int
     repeated_queries: int
     miners: dict[str, int]
+    looked: int
+    alike: int
 
     def share(self, count: int) -> float:
         """A number of records as a part of all; 0 where there are none."""
@@ -93,8 +97,13 @@ _NONE = pl.DataFrame(
 )
 
 
-def facts(records: pl.DataFrame) -> DatasetFacts:
-    """The figures of the records of a dataset, as `slim` gives them."""
+def facts(records: pl.DataFrame, alike: Bools) -> DatasetFacts:
+    """The figures of the records of a dataset.
+
+    Args:
+        records: as `slim` gives them.
+        alike: of the queries that were compared with each other, which are nearly the same as another.
+    """
     positive, negative = (records[f"{side}_score"].to_numpy().astype(np.float64) for side in ("positive", "negative"))
     scored = ~(np.isnan(positive) | np.isnan(negative))
     margin = positive[scored] - negative[scored]
@@ -113,6 +122,8 @@ def facts(records: pl.DataFrame) -> DatasetFacts:
         possible_false_negatives=int((records["others"] > 0).sum()),
         repeated_queries=len(records) - records["query_hash"].n_unique(),
         miners=dict(sorted(zip(counted["miner"].cast(pl.String), counted["count"], strict=True))),
+        looked=len(alike),
+        alike=int(alike.sum()),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from medi_build.arrays import Vectors
+from medi_build.arrays import Bools, Vectors
 from medi_build.dataset.diff import Difference, diff
 from medi_build.dataset.reader import BuiltDataset, DatasetEntry, Manifest
 from medi_build.dataset.report.facts import DatasetFacts, facts, slim
@@ -18,7 +18,14 @@ from medi_build.dataset.report.warnings import Found, Warnings, warnings
 
 MAP_TEXT = 90
 
+MOST_COMPARED = 200_000
+"""Queries of all datasets that are compared with others of their dataset, about."""
+FEWEST_COMPARED = 500
+"""Of each dataset, if it has so many."""
+
 Embed = Callable[[Sequence[str]], Vectors]
+Alike = Callable[[Sequence[str]], Bools]
+"""Which texts are nearly the same as another one of them, bool [n]."""
 Tell = Callable[[str, int, int], None]
 """Told of what is read, how much of it is done, and of how much."""
 
@@ -94,6 +101,7 @@ def gather(
     name: str,
     against: tuple[str, BuiltDataset] | None,
     embed: Embed | None,
+    alike: Alike,
     seed: int,
     tell: Tell,
 ) -> Report:
@@ -104,7 +112,8 @@ def gather(
         name: what the user calls it.
         against: another one to compare it with, and its name.
         embed: texts to vectors [n, d], for the map; None for no map.
-        seed: draws the texts of the map.
+        alike: finds queries that are nearly the same; of a large dataset a sample is given to it.
+        seed: draws the texts of the map, and those that are compared.
         tell: told how far it is.
 
     Raises:
@@ -117,10 +126,10 @@ def gather(
     for number, entry in enumerate(entries):
         tell("datasets", number, len(entries))
         table = slim(built, entry)
-        figures.append(facts(table))
+        figures.append(facts(table, alike(_compared(built, entry, len(entries), seed))))
         known = before.get(entry.name)
         changed = known is not None and [one.sha256 for one in known.shards] != [one.sha256 for one in entry.shards]
-        old.append(facts(slim(against[1], known)) if against and known and changed else None)
+        old.append(facts(slim(against[1], known), _NONE) if against and known and changed else None)
         ranked = chosen(table)
         rows = read_rows(built, entry, np.concatenate([ranked, on_map[number]]))
         records.append(rows[: len(ranked)])
@@ -144,6 +153,16 @@ def gather(
         against=against[0] if against else "",
         difference=diff(against[1], built) if against else None,
     )
+
+
+_NONE = np.zeros(0, bool)
+
+
+def _compared(built: BuiltDataset, entry: DatasetEntry, datasets: int, seed: int) -> list[str]:
+    """Queries of a dataset, drawn where it has many."""
+    most = max(FEWEST_COMPARED, MOST_COMPARED // datasets)
+    rows = read_rows(built, entry, drawn([entry.rows], seed, most)[0], ["query"])
+    return [row["query"][1] for row in rows]
 
 
 def _licences(entries: Sequence[DatasetEntry]) -> list[tuple[tuple[str, str], int, int]]:

@@ -65,7 +65,12 @@ def chosen(records: pl.DataFrame, count: int = SHOWN) -> Ints:
     return order[places]
 
 
-def read_rows(built: BuiltDataset, entry: DatasetEntry, places: Ints) -> list[dict[str, Any]]:
+_SHOWN = ("id", "query", "pos", "neg", "pos_score", "neg_score", "miner")
+
+
+def read_rows(
+    built: BuiltDataset, entry: DatasetEntry, places: Ints, columns: Sequence[str] = _SHOWN
+) -> list[dict[str, Any]]:
     """Records of a dataset by their places, in the order asked for; only row groups that hold one are read.
 
     Raises:
@@ -80,15 +85,14 @@ def read_rows(built: BuiltDataset, entry: DatasetEntry, places: Ints) -> list[di
                     stop = start + file.metadata.row_group(group).num_rows
                     inside = places[(places >= start) & (places < stop)]
                     if len(inside):
-                        rows = file.read_row_group(group, columns=_SHOWN).take(pa.array(inside - start)).to_pylist()
+                        rows = (
+                            file.read_row_group(group, columns=list(columns)).take(pa.array(inside - start)).to_pylist()
+                        )
                         found.update(zip(inside.tolist(), rows, strict=True))
                     start = stop
         except (pa.ArrowException, OSError) as error:
             raise DatasetError(f"{path}: cannot be read ({error}); build or copy it again") from error
     return [found[place] for place in places.tolist()]
-
-
-_SHOWN = ["id", "query", "pos", "neg", "pos_score", "neg_score", "miner"]
 
 
 def sample(record: dict[str, Any], longest: int) -> Sample:

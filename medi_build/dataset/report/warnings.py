@@ -13,6 +13,7 @@ MOST_ABOVE = 0.25
 MOST_LOST = 0.5
 MOST_COPIES = 0.25
 MOST_REPEATED = 0.5
+MOST_ALIKE = 0.25
 MOST_OF_ALL = 0.25
 FEWEST = 32
 """Records below which a dataset hardly fills a batch."""
@@ -39,6 +40,10 @@ KINDS: dict[str, tuple[Grade, str]] = {
         "outputs tell which is which: hard on purpose",
     ),
     "repeated": ("note", "Queries that stand in an earlier record of the dataset, in over half of the records"),
+    "alike": (
+        "note",
+        "Queries that are nearly the same as another one of the dataset, in over a quarter of those that were compared",
+    ),
     "overlap": ("note", "Pairs that stand in an earlier dataset, too; --dedup drops them"),
     "small": ("note", f"Fewer than {FEWEST} records, which hardly fill a batch"),
     "licence": ("note", "Commercial use not allowed, or not known to be"),
@@ -106,6 +111,7 @@ def _of(entry: DatasetEntry, fact: DatasetFacts, manifest: Manifest, overlap: Ov
         ("margin" if entry.kind == "pairs" else "near"): (fact.negative_above / max(fact.scored, 1), MOST_ABOVE),
         "copies": (fact.share(fact.near_copies), MOST_COPIES),
         "repeated": (fact.share(fact.repeated_queries), MOST_REPEATED),
+        "alike": (fact.alike / max(fact.looked, 1), MOST_ALIKE),
         "share": (fact.rows / manifest.rows if len(manifest.datasets) > 1 else 0.0, MOST_OF_ALL),
     }
     for kind, (share, most) in shares.items():

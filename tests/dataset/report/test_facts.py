@@ -43,13 +43,15 @@ def test_figures_are_those_of_a_plain_count(rows: list[tuple], tmp_path_factory:
         ],
     )
     built = open_dataset(folder)
-    found = facts(slim(built, built.manifest.datasets[0]))
+    alike = np.arange(len(rows)) % 3 == 1
+    found = facts(slim(built, built.manifest.datasets[0]), alike)
     both = [(np.float64(row[3]), np.float64(row[4])) for row in rows if not (math.isnan(row[3]) or math.isnan(row[4]))]
     assert (found.rows, found.scored) == (len(rows), len(both))
     assert found.negative_above == sum(negative >= positive for positive, negative in both)
     assert found.near_copies == sum(row[3] > 0.95 for row in rows)
     assert found.possible_false_negatives == sum(row[5] > 0 for row in rows)
     assert found.repeated_queries == len(rows) - len({row[0] for row in rows})
+    assert (found.looked, found.alike) == (len(rows), (len(rows) + 1) // 3)
     assert found.miners == dict(Counter(row[6] for row in rows))
     if both:
         assert found.mean_margin == pytest.approx(
@@ -70,7 +72,8 @@ def test_figures_are_those_of_a_plain_count(rows: list[tuple], tmp_path_factory:
 
 def some(rows: int = 100, **changes: int) -> DatasetFacts:
     nothing = np.zeros(SCORE_BINS, dtype=np.int64)
-    counts = {"negative_above": 0, "near_copies": 0, "possible_false_negatives": 0, "repeated_queries": 0, **changes}
+    names = ("negative_above", "near_copies", "possible_false_negatives", "repeated_queries", "looked", "alike")
+    counts = {**dict.fromkeys(names, 0), **changes}
     return DatasetFacts(rows, rows, nothing, nothing, nothing, 0.0, {}, {}, miners={}, **counts)
 
 
@@ -99,6 +102,8 @@ def told(entry: dict, fact: DatasetFacts, **manifest: object) -> dict[str, str]:
         ({"kind": "classification"}, some(negative_above=26), {"near": "26 %"}),
         ({}, some(near_copies=26), {"copies": "26 %"}),
         ({}, some(repeated_queries=51), {"repeated": "51 %"}),
+        ({}, some(looked=8, alike=2), {}),
+        ({}, some(looked=8, alike=3), {"alike": "38 %"}),
         ({}, some(31), {"small": "31"}),
         ({}, some(301), {"share": "25 %"}),
         ({"ledger": ledger(5, 0, adapt={"page_missing": 4, "wrong_type": 1})}, some(0), {"empty": "page_missing 4"}),

@@ -1,13 +1,8 @@
 """The page in a real browser: it opens, sorts, filters, shows records, runs nothing of theirs, asks no network."""
 
-import http.server
-import threading
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import axe_selenium_python
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -16,6 +11,7 @@ from typer.testing import CliRunner
 
 from medi_build.cli import app
 from tests.dataset.built import write_built
+from tests.pages.browser import chromium, complaints, fits_a_phone, opened_alone
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +25,6 @@ HOSTILE = (
     "😀" * 400,
     "quote \" ' & <",
 )
-AXE = Path(axe_selenium_python.__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 
 
 @pytest.fixture(scope="module")
@@ -57,31 +52,14 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1200,1000"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
-    yield driver
-    driver.quit()
+    with chromium() as driver:
+        yield driver
 
 
 @pytest.fixture
 def opened(page: Path, browser: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
-    """The page, served by a server of which nothing else is asked."""
-    asked: list[str] = []
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            asked.append(self.path)
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(page.parent))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        browser.get(f"http://127.0.0.1:{server.server_port}/page.html")
+    with opened_alone(browser, page):
         yield browser
-        assert asked == ["/page.html"]
-        assert browser.get_log("browser") == []
-        server.shutdown()
 
 
 def names(browser: webdriver.Chrome) -> list[str]:
@@ -130,13 +108,8 @@ def test_a_link_to_a_dataset_opens_it_with_its_records(opened: webdriver.Chrome)
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_to_complain_of(scheme: str, opened: webdriver.Chrome) -> None:
-    opened.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    )
-    opened.execute_script("document.getElementById('d2').open = true")
-    opened.execute_script(AXE.read_text(encoding="utf-8"))
-    found = opened.execute_async_script("axe.run(document, {resultTypes: ['violations']}).then(arguments[0])")
-    assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
+    assert complaints(opened, scheme) == []
+    assert fits_a_phone(opened)
 
 
 def test_two_builds_stand_side_by_side(page: Path, browser: webdriver.Chrome) -> None:
@@ -153,6 +126,8 @@ def test_two_builds_stand_side_by_side(page: Path, browser: webdriver.Chrome) ->
     told = [row.text.split()[:4] for row in browser.find_elements(By.CSS_SELECTOR, "#against tbody tr")]
     assert told == [["toy/1", "added", "–", "8"], ["toy/2", "changed", "38", "40"], ["toy/3", "removed", "38", "–"]]
     assert "76 records before, 48 now; 0 datasets are the same" in browser.find_element(By.ID, "against").text
+    changed = browser.find_elements(By.CSS_SELECTOR, "#against tbody tr")[1].find_elements(By.TAG_NAME, "td")
+    assert [cell.text for cell in changed[4:9]] == ["2", "0", "38", "0.80 → −0.08", "0 % → 100 %"]
     browser.get(f"{out.as_uri()}#d2")
     part = browser.find_element(By.ID, "d2")
     assert "Before: 38 records, margin 0.80, above 0 %." in part.text
