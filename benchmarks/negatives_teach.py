@@ -15,10 +15,8 @@ brackets the share of negatives that are relevant in truth, and their mean score
 """
 
 import argparse
-import base64
 import json
 import time
-import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -32,7 +30,8 @@ from teach.domains import DOMAINS, Domain
 from teach.encoders import Cut, Words
 from teach.miners import MINERS, Vectors, mined
 from teach.negatives import at_random, false_share, oracle
-from teach.training import Tokens, Training, encode, judge, tokenize, train
+from teach.runs import Run, Training, pack, read, unpack
+from teach.training import Tokens, encode, judge, tokenize, train
 
 from medi_build.encode.load import load_model
 from medi_build.encode.model_files import find_model
@@ -47,20 +46,6 @@ WARM_UP = {"words": 2000, "cut": 400}
 LAYERS = {"cut": 3, "full": 6}
 WINDOW = {"cut": 24, "full": 512}
 """Tokens of a text that are read, where its domain leaves as many."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """What is set; ``negatives`` is "random", "oracle FIRST-LAST POOL ENCODER" or "MINER ENCODER"."""
-
-    domain: str
-    encoder: str
-    negatives: str
-    count: int
-    training: Training
-
-    def key(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -149,15 +134,6 @@ def carry_out(run: Run, on: Bench, done: list[dict[str, object]]) -> dict[str, o
     }
 
 
-def pack(found: np.ndarray) -> str:
-    """Each query's nDCG, in 1/10,000, as text."""
-    return base64.b85encode(zlib.compress(np.round(1e4 * found).astype("<u2").tobytes(), 9)).decode()
-
-
-def unpack(text: str) -> np.ndarray:
-    return np.frombuffer(zlib.decompress(base64.b85decode(text)), dtype="<u2") / 1e4
-
-
 def settings(domains: list[str], encoder: str) -> Iterator[Run]:
     """What is varied: the oracle's window and pool, how many negatives, the objective."""
     for objective, count, kinds in VARIED:
@@ -232,14 +208,6 @@ PLANS = {
     "varied": varied,
     "transformer": transformer,
 }
-
-
-def read(path: Path) -> dict[str, dict[str, object]]:
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    for line in lines:
-        line["training"] = asdict(Training(**line["training"]))
-    names = ("domain", "encoder", "negatives", "count", "training")
-    return {json.dumps({name: line[name] for name in names}, sort_keys=True): line for line in lines}
 
 
 def run_all(wanted: Iterator[Run], options: argparse.Namespace) -> None:
