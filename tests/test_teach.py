@@ -101,6 +101,7 @@ def test_runs_of_a_stack_do_not_notice_each_other(stack: Any) -> None:
     for i, one in enumerate(jobs):
         alone = train(stack, stack.fresh(1), [one])
         for name, value in alone.items():
+            assert (value - stack.fresh(1)[name]).abs().max() > 1e-4
             torch.testing.assert_close(together[name][i], value[0], rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(judge(stack, chosen(together, [i]), one.domain), judge(stack, alone, one.domain))
 
