@@ -23,7 +23,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import torch
 import xxhash
 from teach.domains import DOMAINS, Domain
@@ -31,11 +30,11 @@ from teach.encoders import Cut, Words
 from teach.miners import MINERS, Vectors, mined
 from teach.negatives import at_random, false_share, oracle
 from teach.runs import Run, Training, pack, read, unpack
+from teach.tables import table
 from teach.training import Tokens, encode, judge, tokenize, train
 
 from medi_build.encode.load import load_model
 from medi_build.encode.model_files import find_model
-from medi_build.evaluate.bootstrap import resample
 
 SEEDS = (0, 1, 2)
 LOOKED_AT = ("code", "medmcqa", "hotpotqa", "quora", "flickr8k")
@@ -220,61 +219,6 @@ def run_all(wanted: Iterator[Run], options: argparse.Namespace) -> None:
         with options.runs.open("a") as file:
             file.write(json.dumps(line) + "\n")
         print(f"{line['ndcg']:.4f}  {run.domain}, {run.negatives}, {run.count}, {run.training}", flush=True)
-
-
-def table(wanted: Iterator[Run], runs: dict[str, dict[str, object]]) -> None:
-    """In Markdown, for each setting: negatives by domains, differences to random ones, seeds together."""
-    groups: dict[str, dict[str, dict[str, list[dict[str, object]]]]] = {}
-    for run in wanted:
-        if run.key() in runs:
-            how = {name: value for name, value in asdict(run.training).items() if name != "seed"}
-            setting = f"{run.encoder}, {run.count} negative(s), {how}"
-            found = groups.setdefault(setting, {}).setdefault(run.negatives, {})
-            found.setdefault(run.domain, []).append(runs[run.key()])
-    for setting, rows in groups.items():
-        domains = list(rows["random"])
-        print(f"\n{setting}\n\n| negatives | {' | '.join(domains)} | mean |\n|---|{'---:|' * (len(domains) + 1)}")
-        for name, found in rows.items():
-            differences = [
-                by_query(found[domain]) - by_query(like(rows["random"][domain], found[domain]))
-                if domain in found
-                else None
-                for domain in domains
-            ]
-            if name == "random":
-                means = [by_query(found[domain]).mean() for domain in domains]
-                cells = [f"{mean:.4f}" for mean in means] + [f"{np.mean(means):.4f}"]
-            else:
-                cells = [
-                    "" if difference is None else cell(found[domain], difference)
-                    for domain, difference in zip(domains, differences, strict=True)
-                ]
-                complete = all(difference is not None for difference in differences)
-                cells.append(f"{np.mean([found.mean() for found in differences]):+.4f}" if complete else "")
-            print(f"| {name} | {' | '.join(cells)} |")
-
-
-def like(lines: list[dict[str, object]], others: list[dict[str, object]]) -> list[dict[str, object]]:
-    """The lines whose seeds the others have, too."""
-    seeds = {line["training"]["seed"] for line in others}
-    return [line for line in lines if line["training"]["seed"] in seeds]
-
-
-def by_query(lines: list[dict[str, object]]) -> np.ndarray:
-    return np.mean([unpack(line["queries"]) for line in lines], axis=0)
-
-
-def cell(lines: list[dict[str, object]], difference: np.ndarray) -> str:
-    low, high = interval(difference)
-    relevant, score = (np.mean([line[of] for line in lines]) for of in ("relevant", "score"))
-    seeds = "" if len(lines) == len(SEEDS) else f", {len(lines)} seed(s)"
-    return f"{difference.mean():+.4f} [{low:+.4f}, {high:+.4f}] ({100 * relevant:.0f} %, {score:.2f}{seeds})"
-
-
-def interval(differences: np.ndarray) -> tuple[float, float]:
-    """95 % of the means of as many queries, drawn with replacement."""
-    low, high = np.quantile(resample([pa.table({"value": differences})], "mean", 4000, 0), [0.025, 0.975])
-    return float(low), float(high)
 
 
 def main() -> None:

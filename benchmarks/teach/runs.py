@@ -46,6 +46,11 @@ class Run:
         return json.dumps(asdict(self), sort_keys=True)
 
 
+def list_of(run: Run) -> str:
+    """What of a run its list of negatives depends on; the encoder's name says whose "own" is."""
+    return json.dumps([run.encoder, run.negatives, run.count, run.training.seed])
+
+
 def pack(found: np.ndarray) -> str:
     """Each query's nDCG, in 1/10,000, as text."""
     return base64.b85encode(zlib.compress(np.round(1e4 * found).astype("<u2").tobytes(), 9)).decode()
