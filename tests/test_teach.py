@@ -1,6 +1,7 @@
 """The study of negatives on a GPU (benchmarks/teach_gpu.py), in its small form on the CPU."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -52,7 +53,7 @@ def _found() -> Iterator[None]:
 def bert() -> BertModel:
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=WORDS, hidden_size=32, num_hidden_layers=3, num_attention_heads=2, intermediate_size=64
+        vocab_size=WORDS, hidden_size=32, num_hidden_layers=6, num_attention_heads=2, intermediate_size=64
     )
     return BertModel(config, add_pooling_layer=False).eval()
 
@@ -131,68 +132,57 @@ def test_the_loss_is_that_of_the_study_on_the_cpu(objective: str) -> None:
     assert (lighter < found).all()
 
 
-def test_models_that_mine_are_trained_until_that_gains_nothing(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_models_that_mine_are_trained_until_that_gains_nothing(stack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from teach import converge
-    from teach.stack import Machine
 
     monkeypatch.setattr(converge, "STEPS", (2, 4, 8))
-    monkeypatch.setattr(converge, "SHAPES", {name: replace(shape, layers=2) for name, shape in converge.SHAPES.items()})
-    converge.converge(folder, tmp_path, Machine())
-    own = json.loads((tmp_path / "own.json").read_text())["3x32"]
-    for name, steps in own["steps"].items():
-        curve = own["curves"][name]
-        tried = [count for count in ("2", "4", "8") if count in curve]
-        assert steps == 8 or curve[str(2 * steps)] < curve[str(steps)] + converge.GAIN
-        assert tried[-1] in (str(steps), str(2 * steps))
-    stored = np.load(tmp_path / "vectors-0.npz")
-    for encoder in ("3x32", "full"):
-        rows = stored[f"{encoder} b documents"] * stored[f"scale {encoder} b documents"].astype(np.float32)
-        assert rows.shape == (42, 32)
-        np.testing.assert_allclose((rows**2).sum(axis=1), 1, atol=0.02)
+    told = {}
+    found = converge.converge(stack, ["a", "b"], 1e9, told.__setitem__)
+    assert set(found.steps) == set(told) == {"a", "b"}
+    for name, steps in found.steps.items():
+        curve = found.curves[name]
+        assert list(curve) == [count for count in (0, 2, 4, 8) if count <= max(2 * steps, 4)]
+        gained = [curve[2 * count] - curve[count] >= converge.GAIN for count in (2, 4) if 2 * count in curve]
+        assert all(gained) if steps == 8 else not gained[-1]
+        assert told[name] is found.weights[name]
 
 
-def test_the_plan_runs_from_texts_to_tables(
-    bert: BertModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Every kind of list is mined and trained on; a second call runs nothing; the miners' setting is the best one."""
-    import teach_gpu
-    from teach import converge, lists, plans, queue
+def test_a_window_of_ranks_holds_nothing_relevant(folder: Path) -> None:
+    from teach.lists import Mining
+    from teach.prepared import Prepared
+
+    domain = Prepared(folder).with_texts("a")
+    generator = np.random.default_rng(0)
+    queries, documents = generator.normal(size=(24, 4)), generator.normal(size=(len(domain.documents), 4))
+    found = Mining(domain, queries, documents).window("3-7", 2, 0)
+    for query, drawn, scores in zip(domain.train, found, queries @ documents.T, strict=True):
+        wrong = [i for i in np.argsort(-scores) if i not in domain.relevant[query]]
+        assert set(drawn) <= set(wrong[3:7]) and len(set(drawn)) == 2
+
+
+@pytest.mark.long
+def test_the_plan_runs_in_one_command(bert: BertModel, tmp_path: Path) -> None:
+    """Every kind of list is mined and trained on; the miners are at the best of the settings."""
+    from teach import plans
     from teach.prepared import save
-    from teach.stack import Machine
 
-    for module, name, value in (
-        (converge, "STEPS", (2, 4)),
-        (converge, "SHAPES", {name: replace(shape, layers=1) for name, shape in converge.SHAPES.items()}),
-        (converge, "DEEP", ("a",)),
-        (converge, "LARGEST", None),
-        (plans, "STEPS", 3),
-        (plans, "CHOSEN_ON", ("a",)),
-        (plans, "DEEP_IN", ("a",)),
-        (plans, "ALL", ("a", "b")),
-    ):
-        monkeypatch.setattr(module, name, value)
-    texts = {"a": domain(0, others=220), "b": domain(1, train=20, others=220)}
-    save(tmp_path, texts, tokenizer, bert)
-    converge.converge(tmp_path, tmp_path, Machine())
-    lists.mine_all(tmp_path, texts, lists.stored(tmp_path))
-    path = tmp_path / "runs.jsonl"
-    queue.run_all(tmp_path, path, Machine(deadline=float("-inf")))
-    assert not path.exists()
-    queue.run_all(tmp_path, path, Machine())
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    texts = {name: domain(i, others=220) for i, name in enumerate(plans.ALL)}
+    save(tmp_path / "prepared", texts, tokenizer, bert, plans.DEEP_IN)
+    script, runs = str(BENCHMARKS / "teach_gpu.py"), tmp_path / "out" / "runs.jsonl"
+    command = [sys.executable, script, "run", "--folder", str(tmp_path / "prepared"), "--out", str(tmp_path / "out")]
+    done = subprocess.run([*command, "--device", "cpu", "--tiny"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert not (tmp_path / "out" / "errors.log").exists(), (tmp_path / "out" / "errors.log").read_text()[-3000:]
+    lines = [json.loads(line) for line in runs.read_text().splitlines()]
     ours = {"random", "oracle", "mixed", "curriculum", "drawn", "weighted"}
     assert {line["negatives"].split()[0] for line in lines} == {kind.split()[0] for kind in plans.MINED} | ours
     assert all(0 <= line["ndcg"] <= 1 and line["served"] > 0 for line in lines)
+    assert {line["encoder"] for line in lines} == {"3x32", "6x64", "6x128"}
     assert len({line["ndcg"] for line in lines}) > 10
-    start, objective, _ = plans.best(plans.gains(lines))
-    of_b = [line for line in lines if line["domain"] == "b"]
-    assert len(of_b) == 3 * (len(plans.MINED) + 2)
-    assert {(line["training"]["start"], line["training"]["objective"]) for line in of_b} == {(start, objective)}
-    before = path.read_text()
-    queue.run_all(tmp_path, path, Machine())
-    assert path.read_text() == before
-    monkeypatch.setattr(sys, "argv", ["teach_gpu.py", "table", "--runs", str(path)])
-    teach_gpu.main()
-    assert capsys.readouterr().out.count("| random |") >= 4
+    of_other = [line for line in lines if line["domain"] == "nli"]
+    assert len(of_other) == 2 * (len(plans.MINED) + 2)
+    assert len({(line["training"]["start"], line["training"]["objective"]) for line in of_other}) == 1
+    told = subprocess.run(
+        [sys.executable, script, "table", "--tiny", "--runs", str(runs)], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.count("| random |") >= 4, told.stderr[-2000:]

@@ -133,13 +133,6 @@ def nli(data: Path) -> Domain:
     return split(gathered((follows.strip(), caption.strip()) for caption, follows in rows), train=3000, window=48)
 
 
-def altlex(data: Path) -> Domain:
-    """A sentence of Wikipedia is looked for by its plainer form."""
-    rows = json_rows(data / "embedding_training_data" / "altlex.jsonl.gz")
-    pairs = sorted(((plain, sentence) for sentence, plain in rows if plain != sentence), key=lambda pair: key(pair[0]))
-    return split(gathered(pairs[:6000]), train=3000, window=64)
-
-
 DOMAINS: dict[str, Callable[[Path], Domain]] = {
     "quora": quora,
     "flickr8k": flickr,
@@ -150,5 +143,4 @@ DOMAINS: dict[str, Callable[[Path], Domain]] = {
     "trecqa": lambda data: split(judged.trecqa(data), train=120, window=48),
     "banking77": banking77,
     "nli": nli,
-    "altlex": altlex,
 }

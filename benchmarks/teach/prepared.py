@@ -1,6 +1,8 @@
 """Domains and the embedded encoder as arrays in one folder: all that a machine with numpy and torch needs."""
 
 import json
+import lzma
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +11,9 @@ from typing import Any
 import numpy as np
 
 WINDOW = 128
-"""Tokens of a text that are kept."""
+"""Positions, and tokens of a text that are kept in domains asked for with long texts; half of it in others."""
+CHARACTERS = 5
+"""A token, of a document's text that are kept for miners that read it, unless it is the same as another's by then."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,17 @@ class PreparedDomain:
 
 
 @dataclass(frozen=True)
+class TextDomain:
+    """A domain for miners: training queries by number, documents, and the rest as in `PreparedDomain`."""
+
+    queries: dict[int, str]
+    documents: list[str]
+    known: np.ndarray
+    train: np.ndarray
+    relevant: list[np.ndarray]
+
+
+@dataclass(frozen=True)
 class Prepared:
     """The folder that `save` wrote."""
 
@@ -72,6 +87,14 @@ class Prepared:
         names = [name for name in stored.files if not name.startswith("scale ")]
         scale = {name: stored[f"scale {name}"] if f"scale {name}" in stored else np.float32(1) for name in names}
         return {name: stored[name].astype(np.float32) * scale[name] for name in names}
+
+    def with_texts(self, name: str) -> "TextDomain":
+        """A domain for miners that read texts."""
+        one = self.domains[name]
+        asked, documents = json.loads(lzma.decompress((self.folder / f"{name}.texts.xz").read_bytes()))
+        return TextDomain(
+            dict(zip(one.train.tolist(), asked, strict=True)), documents, one.known, one.train, one.relevant
+        )
 
     def embeddings(self) -> dict[str, np.ndarray]:
         """words [vocabulary, d], positions [window, d], norm.weight, norm.bias [d]."""
@@ -96,13 +119,14 @@ def _domain(stored: Any) -> PreparedDomain:
     )
 
 
-def save(folder: Path, domains: dict[str, Any], tokenizer: Any, bert: Any) -> None:
+def save(folder: Path, domains: dict[str, Any], tokenizer: Any, bert: Any, long: Container[str] = ()) -> None:
     """Write `teach.domains.Domain`s by name, tokens numbered anew by those that occur, and a BERT.
 
     Matrices and word vectors are int8 with a scale for each row of theirs.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tokens = {name: _tokens(domain, tokenizer) for name, domain in domains.items()}
+    window = {name: WINDOW if name in long else WINDOW // 2 for name in domains}
+    tokens = {name: _tokens(domain, tokenizer, window[name]) for name, domain in domains.items()}
     used = np.unique(np.concatenate([[0], *[np.concatenate(texts) for texts in tokens.values()]]))
     for name, domain in domains.items():
         np.savez_compressed(
@@ -116,16 +140,27 @@ def save(folder: Path, domains: dict[str, Any], tokenizer: Any, bert: Any) -> No
             relevant=np.concatenate([np.asarray(found, dtype=np.uint16) for found in domain.relevant]),
             **{"relevant lengths": np.array([len(found) for found in domain.relevant], dtype=np.uint16)},
         )
+        texts = [[domain.queries[i] for i in domain.train], _shortened(domain.documents, CHARACTERS * window[name])]
+        (folder / f"{name}.texts.xz").write_bytes(lzma.compress(json.dumps(texts).encode()))
     np.savez_compressed(folder / "weights.npz", **_stored(_named(bert, used)))
     about = {"domains": list(domains), "heads": bert.config.num_attention_heads}
     (folder / "about.json").write_text(json.dumps(about))
 
 
-def _tokens(domain: Any, tokenizer: Any) -> list[np.ndarray]:
+def _shortened(documents: list[str], size: int) -> list[str]:
+    taken, kept = set(documents), []
+    for text in documents:
+        short = text[:size]
+        kept.append(text if short in taken else short)
+        taken.add(short)
+    return kept
+
+
+def _tokens(domain: Any, tokenizer: Any, window: int) -> list[np.ndarray]:
     """Only queries that are trained on or judged have theirs; the others have one."""
     wanted = set(domain.train.tolist()) | set(domain.test.tolist())
     texts = [text if i in wanted else "" for i, text in enumerate(domain.queries)] + domain.documents
-    return [np.array(ids) for ids in tokenizer(texts, truncation=True, max_length=WINDOW)["input_ids"]]
+    return [np.array(ids) for ids in tokenizer(texts, truncation=True, max_length=window)["input_ids"]]
 
 
 def _named(bert: Any, used: np.ndarray) -> dict[str, np.ndarray]:
