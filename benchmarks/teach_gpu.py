@@ -25,7 +25,6 @@ from teach.stack import Machine
 
 def machine(options: argparse.Namespace, begun: float) -> Machine:
     dtype = torch.float32 if options.device == "cpu" else torch.bfloat16
-    torch.backends.cuda.matmul.allow_tf32 = True
     return Machine(options.device, dtype, begun + options.seconds)
 
 

@@ -170,7 +170,7 @@ def mine(folder: Path, work: Path, name: str) -> None:
     wanted = list(dict.fromkeys((run.encoder, list_of(run)) for run in everything() if run.domain == name))
     try:
         import teach.miners  # noqa: F401 - it takes seconds, and the first vectors are not there yet
-    except ImportError:
+    except Exception:
         traceback.print_exc()
     views: dict[str, Mining] = {}
     for encoder, key in wanted:
