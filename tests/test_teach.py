@@ -29,7 +29,8 @@ def domain(seed: int, train: int = 24, test: int = 12, others: int = 10) -> Any:
     generator = np.random.default_rng(seed)
     count = train + test
     texts = [" ".join(map(str, generator.integers(3, WORDS, generator.integers(3, 9)))) for _ in range(count)]
-    documents = [f"{text} {i % WORDS}" for i, text in enumerate(texts)]
+    noise = generator.integers(3, WORDS, (count, 6))
+    documents = [" ".join([*text.split()[:2], *map(str, own)]) for text, own in zip(texts, noise, strict=True)]
     documents += [" ".join(map(str, generator.integers(3, WORDS, 6))) for _ in range(others)]
     relevant = [[i] if i % 3 else sorted({i, (i + 1) % count}) for i in range(count)]
     return SimpleNamespace(
@@ -111,7 +112,9 @@ def test_runs_of_a_stack_do_not_notice_each_other(stack: Any) -> None:
         for name, value in alone.items():
             assert (value - stack.fresh(1)[name]).abs().max() > 1e-4
             torch.testing.assert_close(together[name][i], value[0], rtol=1e-3, atol=1e-4)
-        np.testing.assert_allclose(judge(stack, chosen(together, [i]), one.domain), judge(stack, alone, one.domain))
+        found = judge(stack, chosen(together, [i]), one.domain)
+        np.testing.assert_allclose(found, judge(stack, alone, one.domain))
+        assert 0.1 < found.mean() < 0.9
 
 
 @pytest.mark.parametrize("objective", ["with-positives", "instructor"])
@@ -178,7 +181,7 @@ def test_the_plan_runs_in_one_command(bert: BertModel, tmp_path: Path) -> None:
     assert {line["negatives"].split()[0] for line in lines} == {kind.split()[0] for kind in plans.MINED} | ours
     assert all(0 <= line["ndcg"] <= 1 and line["served"] > 0 for line in lines)
     assert {line["encoder"] for line in lines} == {"3x32", "6x64", "6x128"}
-    assert len({line["ndcg"] for line in lines}) > 10
+    assert len({line["ndcg"] for line in lines}) > 100
     of_other = [line for line in lines if line["domain"] == "nli"]
     assert len(of_other) == 2 * (len(plans.MINED) + 2)
     assert len({(line["training"]["start"], line["training"]["objective"]) for line in of_other}) == 1
