@@ -40,7 +40,7 @@ def table(wanted: Iterable[Run], runs: dict[str, dict[str, object]]) -> None:
                     for domain, difference in zip(domains, differences, strict=True)
                 ]
                 complete = all(difference is not None for difference in differences)
-                cells.append(f"{np.mean([found.mean() for found in differences]):+.4f}" if complete else "")
+                cells.append(mean_cell(differences) if complete else "")
             print(f"| {name} | {' | '.join(cells)} |")
 
 
@@ -61,7 +61,14 @@ def cell(lines: list[dict[str, object]], difference: np.ndarray) -> str:
     return f"{difference.mean():+.4f} [{low:+.4f}, {high:+.4f}] ({100 * relevant:.0f} %, {score:.2f}{seeds})"
 
 
-def interval(differences: np.ndarray) -> tuple[float, float]:
-    """95 % of the means of as many queries, drawn with replacement."""
-    low, high = np.quantile(resample([pa.table({"value": differences})], "mean", 4000, 0), [0.025, 0.975])
+def mean_cell(differences: list[np.ndarray]) -> str:
+    """Of the domains, each of which counts alike."""
+    low, high = interval(*differences)
+    return f"{np.mean([found.mean() for found in differences]):+.4f} [{low:+.4f}, {high:+.4f}]"
+
+
+def interval(*differences: np.ndarray) -> tuple[float, float]:
+    """95 % of the means of as many queries, drawn with replacement within each domain; of several, of their mean."""
+    drawn = [resample([pa.table({"value": found})], "mean", 4000, seed) for seed, found in enumerate(differences)]
+    low, high = np.quantile(np.mean(drawn, axis=0), [0.025, 0.975])
     return float(low), float(high)
