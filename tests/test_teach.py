@@ -169,7 +169,7 @@ def test_the_plan_runs_in_one_command(bert: BertModel, tmp_path: Path) -> None:
     from teach import plans
     from teach.prepared import save
 
-    texts = {name: domain(i, others=220) for i, name in enumerate(plans.ALL)}
+    texts = {name: domain(i, others=220) for i, name in enumerate((*plans.DEEP_IN, "nli"))}
     save(tmp_path / "prepared", texts, tokenizer, bert, plans.DEEP_IN)
     script, runs = str(BENCHMARKS / "teach_gpu.py"), tmp_path / "out" / "runs.jsonl"
     command = [sys.executable, script, "run", "--folder", str(tmp_path / "prepared"), "--out", str(tmp_path / "out")]
@@ -179,9 +179,10 @@ def test_the_plan_runs_in_one_command(bert: BertModel, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in runs.read_text().splitlines()]
     ours = {"random", "oracle", "mixed", "curriculum", "drawn", "weighted"}
     assert {line["negatives"].split()[0] for line in lines} == {kind.split()[0] for kind in plans.MINED} | ours
-    assert all(0 <= line["ndcg"] <= 1 and line["served"] > 0 for line in lines)
+    assert all(0 <= line["ndcg"] <= 1 for line in lines)
+    assert all(line["served"] > 0 for line in lines if line["negatives"] != "st-margin own")
     assert {line["encoder"] for line in lines} == {"3x32", "6x64", "6x128"}
-    assert len({line["ndcg"] for line in lines}) > 100
+    assert len({(line["domain"], line["encoder"], line["score"]) for line in lines}) > 60
     of_other = [line for line in lines if line["domain"] == "nli"]
     assert len(of_other) == 2 * (len(plans.MINED) + 2)
     assert len({(line["training"]["start"], line["training"]["objective"]) for line in of_other}) == 1

@@ -161,9 +161,9 @@ def everything() -> Iterator[Run]:
 
 
 def shrink() -> None:
-    """For a rehearsal: as few steps and seeds as go through everything."""
-    global STEPS, SEEDS, VARIED  # noqa: PLW0603
-    STEPS, SEEDS = 2, (0, 1)
+    """For a rehearsal: as few domains, steps and seeds as go through everything."""
+    global CHOSEN_ON, ALL, STEPS, SEEDS, VARIED  # noqa: PLW0603
+    CHOSEN_ON, ALL, STEPS, SEEDS = DEEP_IN, (*DEEP_IN, "nli"), 2, (0, 1)
     VARIED = tuple(
         (name, change | {"steps": 3} if "steps" in change else change, *rest) for name, change, *rest in VARIED
     )
