@@ -15,28 +15,26 @@ brackets the share of negatives that are relevant in truth, and their mean score
 """
 
 import argparse
-import base64
 import json
 import time
-import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import torch
 import xxhash
 from teach.domains import DOMAINS, Domain
 from teach.encoders import Cut, Words
 from teach.miners import MINERS, Vectors, mined
 from teach.negatives import at_random, false_share, oracle
-from teach.training import Tokens, Training, encode, judge, tokenize, train
+from teach.runs import Run, Training, pack, read, unpack
+from teach.tables import table
+from teach.training import Tokens, encode, judge, tokenize, train
 
 from medi_build.encode.load import load_model
 from medi_build.encode.model_files import find_model
-from medi_build.evaluate.bootstrap import resample
 
 SEEDS = (0, 1, 2)
 LOOKED_AT = ("code", "medmcqa", "hotpotqa", "quora", "flickr8k")
@@ -47,20 +45,6 @@ WARM_UP = {"words": 2000, "cut": 400}
 LAYERS = {"cut": 3, "full": 6}
 WINDOW = {"cut": 24, "full": 512}
 """Tokens of a text that are read, where its domain leaves as many."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """What is set; ``negatives`` is "random", "oracle FIRST-LAST POOL ENCODER" or "MINER ENCODER"."""
-
-    domain: str
-    encoder: str
-    negatives: str
-    count: int
-    training: Training
-
-    def key(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -149,15 +133,6 @@ def carry_out(run: Run, on: Bench, done: list[dict[str, object]]) -> dict[str, o
     }
 
 
-def pack(found: np.ndarray) -> str:
-    """Each query's nDCG, in 1/10,000, as text."""
-    return base64.b85encode(zlib.compress(np.round(1e4 * found).astype("<u2").tobytes(), 9)).decode()
-
-
-def unpack(text: str) -> np.ndarray:
-    return np.frombuffer(zlib.decompress(base64.b85decode(text)), dtype="<u2") / 1e4
-
-
 def settings(domains: list[str], encoder: str) -> Iterator[Run]:
     """What is varied: the oracle's window and pool, how many negatives, the objective."""
     for objective, count, kinds in VARIED:
@@ -234,14 +209,6 @@ PLANS = {
 }
 
 
-def read(path: Path) -> dict[str, dict[str, object]]:
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    for line in lines:
-        line["training"] = asdict(Training(**line["training"]))
-    names = ("domain", "encoder", "negatives", "count", "training")
-    return {json.dumps({name: line[name] for name in names}, sort_keys=True): line for line in lines}
-
-
 def run_all(wanted: Iterator[Run], options: argparse.Namespace) -> None:
     options.cache.mkdir(parents=True, exist_ok=True)
     for run in wanted:
@@ -252,61 +219,6 @@ def run_all(wanted: Iterator[Run], options: argparse.Namespace) -> None:
         with options.runs.open("a") as file:
             file.write(json.dumps(line) + "\n")
         print(f"{line['ndcg']:.4f}  {run.domain}, {run.negatives}, {run.count}, {run.training}", flush=True)
-
-
-def table(wanted: Iterator[Run], runs: dict[str, dict[str, object]]) -> None:
-    """In Markdown, for each setting: negatives by domains, differences to random ones, seeds together."""
-    groups: dict[str, dict[str, dict[str, list[dict[str, object]]]]] = {}
-    for run in wanted:
-        if run.key() in runs:
-            how = {name: value for name, value in asdict(run.training).items() if name != "seed"}
-            setting = f"{run.encoder}, {run.count} negative(s), {how}"
-            found = groups.setdefault(setting, {}).setdefault(run.negatives, {})
-            found.setdefault(run.domain, []).append(runs[run.key()])
-    for setting, rows in groups.items():
-        domains = list(rows["random"])
-        print(f"\n{setting}\n\n| negatives | {' | '.join(domains)} | mean |\n|---|{'---:|' * (len(domains) + 1)}")
-        for name, found in rows.items():
-            differences = [
-                by_query(found[domain]) - by_query(like(rows["random"][domain], found[domain]))
-                if domain in found
-                else None
-                for domain in domains
-            ]
-            if name == "random":
-                means = [by_query(found[domain]).mean() for domain in domains]
-                cells = [f"{mean:.4f}" for mean in means] + [f"{np.mean(means):.4f}"]
-            else:
-                cells = [
-                    "" if difference is None else cell(found[domain], difference)
-                    for domain, difference in zip(domains, differences, strict=True)
-                ]
-                complete = all(difference is not None for difference in differences)
-                cells.append(f"{np.mean([found.mean() for found in differences]):+.4f}" if complete else "")
-            print(f"| {name} | {' | '.join(cells)} |")
-
-
-def like(lines: list[dict[str, object]], others: list[dict[str, object]]) -> list[dict[str, object]]:
-    """The lines whose seeds the others have, too."""
-    seeds = {line["training"]["seed"] for line in others}
-    return [line for line in lines if line["training"]["seed"] in seeds]
-
-
-def by_query(lines: list[dict[str, object]]) -> np.ndarray:
-    return np.mean([unpack(line["queries"]) for line in lines], axis=0)
-
-
-def cell(lines: list[dict[str, object]], difference: np.ndarray) -> str:
-    low, high = interval(difference)
-    relevant, score = (np.mean([line[of] for line in lines]) for of in ("relevant", "score"))
-    seeds = "" if len(lines) == len(SEEDS) else f", {len(lines)} seed(s)"
-    return f"{difference.mean():+.4f} [{low:+.4f}, {high:+.4f}] ({100 * relevant:.0f} %, {score:.2f}{seeds})"
-
-
-def interval(differences: np.ndarray) -> tuple[float, float]:
-    """95 % of the means of as many queries, drawn with replacement."""
-    low, high = np.quantile(resample([pa.table({"value": differences})], "mean", 4000, 0), [0.025, 0.975])
-    return float(low), float(high)
 
 
 def main() -> None:

@@ -127,6 +127,12 @@ def banking77(data: Path) -> Domain:
     return split(gathered(relations, texts[1::2]), train=2500, window=48)
 
 
+def nli(data: Path) -> Domain:
+    """A picture's caption is looked for by a sentence that follows from it."""
+    rows = json_rows(data / "embedding_training_data" / "AllNLI_snli_dev_test.pairs.jsonl.gz")
+    return split(gathered((follows.strip(), caption.strip()) for caption, follows in rows), train=3000, window=48)
+
+
 DOMAINS: dict[str, Callable[[Path], Domain]] = {
     "quora": quora,
     "flickr8k": flickr,
@@ -136,4 +142,5 @@ DOMAINS: dict[str, Callable[[Path], Domain]] = {
     "medmcqa": medmcqa,
     "trecqa": lambda data: split(judged.trecqa(data), train=120, window=48),
     "banking77": banking77,
+    "nli": nli,
 }

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from teach.domains import Domain
 from teach.encoders import Words
+from teach.runs import Training
 
 QUERY_WINDOW = 48
 CUTOFF = 10
@@ -22,29 +23,6 @@ class Tokens:
 
     queries: list[list[int]]
     documents: list[list[int]]
-
-
-@dataclass(frozen=True)
-class Training:
-    """How to train.
-
-    Attributes:
-        objective: "instructor" (other rows' positives are not in the denominator) or "with-positives" (they are).
-        temperature: divides the cosines.
-        batch: rows.
-        steps: optimiser steps.
-        learning_rate: peak; a tenth of the steps up, then linearly to 0.
-        seed: of the batches.
-        start: "fresh" (as it comes) or "own" (the model that mines, which has trained on in-batch negatives).
-    """
-
-    objective: str = "with-positives"
-    temperature: float = 0.05
-    batch: int = 16
-    steps: int = 200
-    learning_rate: float = 1e-4
-    seed: int = 0
-    start: str = "fresh"
 
 
 def tokenize(domain: Domain, tokenizer: object) -> Tokens:
