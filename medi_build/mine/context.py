@@ -8,6 +8,7 @@ import pyarrow as pa
 from medi_build.arrays import Bools, Floats32
 from medi_build.embedding import Embed, Prompt
 from medi_build.mine.encoding import Sides, encode
+from medi_build.mine.likeness import Likeness
 from medi_build.mine.pair_texts import Pairs
 from medi_build.mine.run import Encoders, Run
 from medi_build.search.dense import pair_scores
@@ -40,6 +41,7 @@ class MiningContext:
         run: the rule, the seed, the ledger and the device.
         vectors: of the encoder that mines.
         positives: their scores.
+        likeness: of texts to them.
     """
 
     examples: pa.Table
@@ -49,6 +51,7 @@ class MiningContext:
     run: Run
     vectors: Sides
     positives: Positives
+    likeness: Likeness
 
     def encoded(self, name: str, prompts: tuple[Prompt, Prompt]) -> Sides:
         """Both sides as another encoder sees them under the given prompts."""
@@ -74,6 +77,7 @@ def build_context(
         run=run,
         vectors=vectors,
         positives=Positives(scores, lowest, texts),
+        likeness=Likeness(vectors.corpus, np.flatnonzero(texts)),
     )
 
 
