@@ -13,7 +13,8 @@ query, in memory (FlagEmbedding: in a file, as it does). Jobs:
 
 Measured are: the whole job with nothing stored; for medi the same again where 1 % of the texts are new (no peer
 keeps vectors of single texts, so this costs it the first run again); and search and selection alone, on ready vectors.
-Rounds are interleaved, loading is not counted.
+Rounds are interleaved, loading is not counted. Wall clock and processor time are told; with other work on the machine
+only the latter means something, and is fairest to the peers with OMP_NUM_THREADS=1, as threads that wait take it too.
 
 FlagEmbedding's miner is the script `hn_mine.py`, which the package last held in 1.2.11 and which runs on the model
 class of today's package. Without `--flagembedding DIR` it is left out; DIR is made by
@@ -155,12 +156,13 @@ class ReadyVectors:
         texts = list(dict.fromkeys(text for side in sides for text in side))
         self._vectors = embed(texts).vectors
         self._place = {text: i for i, text in enumerate(texts)}
-        self.seconds = 0.0
+        self.wall = self.processor = 0.0
 
     def _rows(self, texts: Sequence[str], dtype: type) -> np.ndarray:
-        begin = time.perf_counter()
+        wall, processor = time.perf_counter(), time.process_time()
         rows = self._vectors[[self._place[text] for text in texts]].astype(dtype)
-        self.seconds += time.perf_counter() - begin
+        self.wall += time.perf_counter() - wall
+        self.processor += time.process_time() - processor
         return rows
 
     def __call__(self, texts: Sequence[str], instruction: str | None = None, side: Side | None = None) -> Embedded:
@@ -258,9 +260,12 @@ def entrants(job: str, folder: str, flag: Path | None) -> dict[str, Entrant]:
     narrow = SentenceTransformer(folder, device="cpu", model_kwargs={"dtype": torch.bfloat16})
     found = {
         "sentence-transformers, defaults": Entrant(sentence_transformers(), default),
-        "sentence-transformers, bf16, faiss, margin": Entrant(
-            sentence_transformers(relative_margin=0.05, use_faiss=True, batch_size=BATCH[job]), narrow
-        ),
+        **{
+            f"sentence-transformers, {name}, faiss, margin": Entrant(
+                sentence_transformers(relative_margin=0.05, use_faiss=True, batch_size=BATCH[job]), model
+            )
+            for name, model in (("fp32", default), ("bf16", narrow))
+        },
     }
     if flag:
         sys.path.insert(0, str(flag))
@@ -279,21 +284,31 @@ def entrants(job: str, folder: str, flag: Path | None) -> dict[str, Entrant]:
 # --- measuring --------------------------------------------------------------------------------------------------------
 
 
-def seconds(miner: Miner, job: Job, model: Any) -> float:
-    begin = time.perf_counter()
+class Spent(NamedTuple):
+    """Seconds of the clock, and of all threads on a processor."""
+
+    wall: float
+    processor: float
+
+
+def spent(miner: Miner, job: Job, model: Any) -> Spent:
+    begin = Spent(time.perf_counter(), time.process_time())
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         for part in job:
             miner(part, model)
-    spent = time.perf_counter() - begin
-    print(f"{spent:.2f} s", end=" ", file=sys.stderr, flush=True)
-    return spent
+    found = Spent(time.perf_counter() - begin.wall, time.process_time() - begin.processor)
+    print(f"{found.wall:.2f} s ({found.processor:.2f})", end=" ", file=sys.stderr, flush=True)
+    return found
+
+
+Times = dict[tuple[str, str], list[Spent]]
+"""By miner and measure."""
 
 
 def measure(
     job: Job, miners: dict[str, Entrant], warm: Embedder, what: Sequence[str], rounds: int, store: Path
-) -> dict[tuple[str, str], list[float]]:
-    """Times by miner and measure."""
-    times: dict[tuple[str, str], list[float]] = defaultdict(list)
+) -> Times:
+    times: Times = defaultdict(list)
     ready = ReadyVectors(job, Embedder(warm.encoder, VectorStore(store))) if "selection" in what else None
     changed = with_new_texts(job)
     for _ in range(rounds):
@@ -301,26 +316,26 @@ def measure(
             with tempfile.TemporaryDirectory() as folder:
                 encode = model or Embedder(warm.encoder, VectorStore(Path(folder)))
                 if "whole" in what:
-                    times[name, "whole"].append(seconds(miner, job, encode))
+                    times[name, "whole"].append(spent(miner, job, encode))
                     if model is None:
-                        times[name, "again"].append(seconds(miner, changed, encode))
+                        times[name, "again"].append(spent(miner, changed, encode))
             if ready is not None:
-                ready.seconds = 0.0
-                spent = seconds(miner, job, ready)
-                times[name, "selection"].append(spent - ready.seconds)
+                ready.wall = ready.processor = 0.0
+                found = spent(miner, job, ready)
+                times[name, "selection"].append(Spent(found.wall - ready.wall, found.processor - ready.processor))
     return times
 
 
-def table(miners: dict[str, Entrant], times: dict[tuple[str, str], list[float]]) -> None:
+def table(miners: dict[str, Entrant], times: Times, clock: str) -> None:
     """One line a miner; ratios are to the first peer's time for the same, of the second run to the own first."""
-    middle = {key: statistics.median(found) for key, found in times.items()}
+    middle = {key: statistics.median(getattr(one, clock) for one in found) for key, found in times.items()}
     first = next(iter(miners))
 
     def cell(name: str, what: str, base: float | None) -> str:
         mine = middle.get((name, what))
         return " " * 19 if mine is None else f"{mine:9.2f} s {base / mine:6.1f}x"
 
-    print(f"{'':44} {'whole job':>19} {'1 % new texts':>19} {'ready vectors':>19}")
+    print(f"{clock + ', seconds':44} {'whole job':>19} {'1 % new texts':>19} {'ready vectors':>19}")
     for name in miners:
         base = {what: middle.get((first, what)) for what in ("whole", "selection")}
         base["again"] = middle.get((name, "whole"))
@@ -354,7 +369,9 @@ def main() -> None:
                 f"\n{name}: {sum(len(part.queries) for part in job):,} queries, {texts:,} texts, {len(job)} datasets, "
                 f"median of {arguments.rounds}"
             )
-            table(miners, measure(job, miners, warm, arguments.measure, arguments.rounds, store))
+            times = measure(job, miners, warm, arguments.measure, arguments.rounds, store)
+            for clock in Spent._fields:
+                table(miners, times, clock)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ TESTS = {
     "medi_build/mine/*.py": MINE,
     "medi_build/search/dense*.py": DENSE,
     "medi_build/search/bm25.py": ("tests/search/test_bm25.py", "tests/mine/test_filters.py"),
+    "medi_build/search/bm25_steps.py": ("tests/search/test_bm25.py",),
     "medi_build/search/sparse_add.py": ("tests/search/test_bm25.py",),
     "medi_build/search/fusion.py": ("tests/search/test_fusion.py",),
     "medi_build/search/exclusions.py": ("tests/search", "tests/mine/test_paper.py"),

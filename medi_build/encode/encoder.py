@@ -87,7 +87,7 @@ class Encoder:
             "engine": ENGINE_VERSION,
         }
         self.identity = identity_of(self.about)
-        self._budget = Budget(self.device)
+        self._budget = Budget(self.device, model_stays=True)
 
     @cached_property
     def model(self) -> Any:

@@ -18,7 +18,7 @@ from torch import nn
 
 from medi_build.arrays import Ints
 from medi_build.encode.pair_tokens import Tokens
-from medi_build.encode.passes import ForwardPass, plan, plan_equal
+from medi_build.encode.passes import ForwardPass, fewer_rows, plan, plan_equal
 from medi_build.errors import EncoderError
 
 CPU_BUDGET = 1024
@@ -48,14 +48,17 @@ class Replica(NamedTuple):
 
 
 class Budget:
-    """Padded tokens of a pass at most; halved when a device's memory runs out.
+    """What is known of passes of one model on one kind of device.
 
     Attributes:
-        tokens: the number now.
+        tokens: padded tokens of a pass at most; halved when a device's memory runs out.
+        same: by width, number of rows and whether no place is padded, whether a pass gives the same bits as one with
+            more rows; None where the model may change, so that this cannot be known.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, model_stays: bool = False) -> None:
         self.tokens = CUDA_BUDGET if device.type == "cuda" else CPU_BUDGET
+        self.same: dict[tuple[int, int, bool], bool] | None = {} if model_stays and device.type == "cpu" else None
 
 
 class Arithmetic(NamedTuple):
@@ -154,8 +157,7 @@ def _passes(
         rows = planned.rows[start : start + capacity]
         features: Features | None = None
         try:
-            padded = _pad(tokens, rows, planned.width, capacity)
-            features = _forward(replica, how, padded, bare=planned.equal)
+            features = _features(replica, tokens, planned._replace(rows=rows, capacity=capacity), how, budget)
         except torch.OutOfMemoryError as error:
             if capacity == 1:
                 raise EncoderError(
@@ -173,6 +175,35 @@ def _passes(
             continue
         yield rows, {name: value[: len(rows)] for name, value in features.items()}
         start += len(rows)
+
+
+def _features(replica: Replica, tokens: Tokens, planned: ForwardPass, how: Arithmetic, budget: Budget) -> Features:
+    """One pass; in fewer rows than planned where few are filled and this has been seen to give the same bits.
+
+    A processor's kernels mostly give a row the same bits however many there are, yet none promises it. So the first
+    time both are done, and the plan's own counts.
+    """
+
+    def forward(capacity: int) -> Features:
+        padded = _pad(tokens, planned.rows, planned.width, capacity)
+        return _forward(replica, how, padded, bare=planned.equal)
+
+    count = len(planned.rows)
+    fewer = fewer_rows(count, planned.capacity, planned.width)
+    if budget.same is None or fewer == planned.capacity:
+        return forward(planned.capacity)
+    shape = (planned.width, fewer, bool((tokens.lengths[planned.rows] >= planned.width).all()))
+    if budget.same.get(shape):
+        return forward(fewer)
+    features = forward(planned.capacity)
+    if shape not in budget.same:
+        tried = forward(fewer)
+        budget.same[shape] = all(_bits(value[:count]) == _bits(tried[name][:count]) for name, value in features.items())
+    return features
+
+
+def _bits(value: torch.Tensor) -> bytes:
+    return value.numpy().tobytes()
 
 
 class _Padded(NamedTuple):

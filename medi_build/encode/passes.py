@@ -14,6 +14,11 @@ import numpy.typing as npt
 EQUAL_FROM = 4096
 """Tokens of one length from which its texts get passes of their own: with fewer a GPU waits for the next kernel."""
 
+FEWEST_TOKENS = 64
+"""Padded tokens below which a pass is not made smaller: kernels for very few rows of numbers are others."""
+FEWEST_ROWS = 2
+"""The same of its rows: a single text takes other kernels in T5's attention."""
+
 
 class ForwardPass(NamedTuple):
     """Texts for one forward pass.
@@ -104,3 +109,11 @@ def plan_equal(
     few = np.flatnonzero(~many)
     for planned in plan(lengths[few], window, budget, fixed=False):
         yield planned._replace(rows=few[planned.rows])
+
+
+def fewer_rows(count: int, capacity: int, width: int) -> int:
+    """Rows that are enough for ``count`` texts: the capacity, or a half, a quarter, ... of it, rounded up."""
+    rows = capacity
+    while (half := -(-rows // 2)) >= max(count, FEWEST_ROWS) and half < rows and half * width >= FEWEST_TOKENS:
+        rows = half
+    return rows

@@ -9,6 +9,7 @@ import pyarrow as pa
 from medi_build.arrays import Bools, Floats32
 from medi_build.embedding import Embed, Prompt
 from medi_build.mine.encoding import Sides, encode
+from medi_build.mine.likeness import Likeness
 from medi_build.mine.pair_texts import Pairs
 from medi_build.mine.run import Encoders, Run
 from medi_build.search.dense import pair_scores
@@ -41,6 +42,7 @@ class MiningContext:
         run: the rule, the seed, the ledger and the device.
         vectors: of the encoder that mines.
         positives: their scores.
+        likeness: of texts to them.
     """
 
     examples: pa.Table
@@ -50,6 +52,7 @@ class MiningContext:
     run: Run
     vectors: Sides
     positives: Positives
+    likeness: Likeness
 
     @cached_property
     def guide(self) -> Sides | None:
@@ -83,6 +86,7 @@ def build_context(
         run=run,
         vectors=vectors,
         positives=Positives(scores, lowest, texts),
+        likeness=Likeness(vectors.corpus, np.flatnonzero(texts)),
     )
 
 

@@ -28,7 +28,7 @@ import polars as pl
 
 from medi_build.arrays import Floats32, Floats64, Ints, Vectors
 from medi_build.devices import Device
-from medi_build.mine.likeness import nearest_positive
+from medi_build.mine.likeness import Likeness
 from medi_build.search.bm25 import BM25
 from medi_build.search.exclusions import BoolMatrix, Exclusions, incidence
 from medi_build.search.parts import topk
@@ -39,6 +39,8 @@ PROBES = 20_000
 """Queries from which the signs are taken and the weights are fitted, drawn by the seed where there are more."""
 LEXICAL_DEPTH = 300
 NEAR_QUERIES = 20
+RANKS_AT_ONCE = 1 << 19
+"""Ranks by row and text that are held at a time, 2 MB."""
 SIGNS = ("rank", "lexical_rank", "lexical_score", "wanted_elsewhere", "near_positive", "own_positive")
 """In the order of the weights."""
 FITTED = [place for place, sign in enumerate((*SIGNS, "intercept")) if sign != "own_positive"]
@@ -62,6 +64,7 @@ class SignInputs:
         words: tokenised distinct queries.
         positives: int64 [q], one known positive of each query, -1 where it has none.
         positive_scores: float32 [q], its cosine.
+        likeness: of the texts to known positives, these among them.
         device: where to search.
         split: how searches are handed out.
     """
@@ -74,6 +77,7 @@ class SignInputs:
     words: pl.Series
     positives: Ints
     positive_scores: Floats32
+    likeness: Likeness
     device: Device = "cpu"
     split: Split = WHOLE
 
@@ -94,8 +98,13 @@ class _Lists:
 
     def higher(self, groups: Ints, scores: Floats32) -> Ints:
         """How many scores of each group lie above the one given; arrays of one shape."""
-        before = np.searchsorted(self.keys, 4.0 * groups - 1.5)
-        return np.searchsorted(self.keys, 4.0 * groups - scores) - before
+        asked = (4.0 * groups - scores).ravel()
+        # Looked up in order, so that each place is near the one before.
+        order = np.argsort(asked)
+        higher = np.empty(len(asked), dtype=np.int64)
+        higher[order] = np.searchsorted(self.keys, asked[order])
+        higher[order] -= np.searchsorted(self.keys, 4.0 * groups.ravel()[order] - 1.5)
+        return higher.reshape(groups.shape)
 
 
 @dataclass(frozen=True)
@@ -253,7 +262,7 @@ def _signs(inputs: SignInputs, probes: _Probes, view: _View, ids: Ints, scores: 
         "lexical_score": lexical_score / np.maximum(view.lexical.scores[:, :1], 1e-9),
         "wanted_elsewhere": np.log1p(probes.listings.higher(ids, scores)),
         "near_positive": np.maximum(
-            nearest_positive(inputs.corpus, ids, view.near_positives, view.near_scores), np.float32(-1)
+            inputs.likeness.nearest(ids, view.near_positives, view.near_scores), np.float32(-1)
         ),
         "own_positive": _like_own(inputs, view, ids, scores),
     }
@@ -263,7 +272,7 @@ def _signs(inputs: SignInputs, probes: _Probes, view: _View, ids: Ints, scores: 
 def _like_own(inputs: SignInputs, view: _View, ids: Ints, scores: Floats32) -> Floats32:
     """Cosine [r, c] with the query's known positive, less the product of the query's with both; 0 if it has none."""
     positive, score = view.own_positive[:, None], view.own_score[:, None]
-    alike = nearest_positive(inputs.corpus, ids, positive)
+    alike = inputs.likeness.nearest(ids, positive)
     known = (positive != NOTHING) & (ids != NOTHING)
     return np.where(known, alike - np.where(known, score, np.float32(0)) * scores, np.float32(0))
 
@@ -277,19 +286,20 @@ def _rank(view: _View, scores: Floats32) -> Ints:
 
 def _looked_up(ranking: Ranking, ids: Ints) -> tuple[Ints, Floats64]:
     """Rank and score of each candidate [r, c] in its row's ranking; the ranking's length and 0 if it is not listed."""
-    rank, score = np.full(ids.shape, ranking.ids.shape[1]), np.zeros(ids.shape)
-    rows, ranks = np.nonzero(ranking.ids != NOTHING)
-    if not len(rows):
-        return rank, score
-    texts = int(max(ranking.ids.max(), ids.max(initial=0))) + 1
-    listed = rows * texts + ranking.ids[rows, ranks]  # one number for a row and a text
-    wanted = np.arange(len(ids))[:, None] * texts + ids
-    order = np.argsort(listed)
-    places = order[np.minimum(np.searchsorted(listed, wanted, sorter=order), len(listed) - 1)]
-    found = (listed[places] == wanted) & (ids != NOTHING)
-    rank[found] = ranks[places[found]]
-    score[found] = ranking.scores[rows, ranks][places[found]]
-    return rank, score
+    length, texts = ranking.ids.shape[1], int(max(ranking.ids.max(initial=0), ids.max(initial=0))) + 1
+    rank = np.full(ids.shape, length)
+    step = max(1, RANKS_AT_ONCE // texts)
+    places = np.full(step * texts + 1, length, dtype=np.int32)  # of each row and text, and of no text
+    for start in range(0, len(ids), step):
+        listed, wanted = (part[start : start + step] for part in (ranking.ids, ids))
+        first = texts * np.arange(len(listed))[:, None]
+        at = np.where(listed == NOTHING, -1, listed + first)
+        places[at] = np.arange(length)
+        places[-1] = length
+        rank[start : start + step] = places[np.where(wanted == NOTHING, -1, wanted + first)]
+        places[at] = length
+    scores = np.pad(ranking.scores, ((0, 0), (0, 1)))
+    return rank, np.take_along_axis(scores, rank, axis=1).astype(np.float64)
 
 
 def _logistic(positives: Floats64, others: Floats64, prior: Floats64, worth: float, rounds: int = 30) -> Floats64:

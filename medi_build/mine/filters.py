@@ -15,7 +15,6 @@ from medi_build.arrays import Bools, Floats32, Floats64, Ints
 from medi_build.content.mining_rule import MiningRule
 from medi_build.ledger import Ledger
 from medi_build.mine.context import MiningContext
-from medi_build.mine.likeness import nearest_positive
 from medi_build.mine.run import Run
 from medi_build.mine.select import Verdicts, reject
 from medi_build.mine.texts import Grouped, flatten
@@ -177,7 +176,7 @@ def _near_duplicate(context: MiningContext) -> Mask:
     """Nearly the same as any known positive of the query."""
     pairs, limit = context.pairs, np.float32(context.run.rule.near_duplicate)
     known = Grouped.by(pairs.query_of_positive(), pairs.positives[:, 1], len(pairs.query_texts))
-    return lambda block: nearest_positive(context.vectors.corpus, block.ids, known.matrix(block.queries)) >= limit
+    return lambda block: context.likeness.nearest(block.ids, known.matrix(block.queries)) >= limit
 
 
 def _guide(context: MiningContext) -> Mask:

@@ -188,6 +188,7 @@ def _false_negative_model(context: MiningContext, lexical: Lexical) -> FalseNega
         words=lexical.queries,
         positives=positives,
         positive_scores=scores,
+        likeness=context.likeness,
         device=run.device,
         split=run.split,
     )

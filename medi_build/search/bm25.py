@@ -6,9 +6,9 @@ document is a sum over the query's terms, always taken from the rarest term to t
 """
 
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -17,18 +17,17 @@ from scipy import sparse
 from medi_build.arrays import Floats64, Ints, places_within
 from medi_build.devices import cores
 from medi_build.errors import MiningError
+from medi_build.search.bm25_steps import Asked, Room, Steps, Terms, lower_bounds
 from medi_build.search.exclusions import BoolMatrix
 from medi_build.search.ranking import NOTHING, Ranking, nothing_ranked
 from medi_build.search.sparse_add import add_product
 
 COMMON = 0.25
 """Share of the documents above which a term's weights are added for all documents, which is faster than for some."""
-CELLS = 1 << 19
-"""Scores held at a time by each thread, which takes 4 MB; more would not fit a processor's cache."""
+CELLS = 1 << 20
+"""Scores held at a time by each thread, which in steps takes 2 MB; more would not fit a processor's cache."""
 MOST_QUERIES = 64
 """Queries scored at a time where the documents are few."""
-GROUPS = 8
-"""Groups of scores per place of the list, of which only the largest score is looked at first."""
 UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
     "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # kana and marks of repetition
@@ -72,11 +71,13 @@ class BM25:
         terms: uint64 [terms], hashes of the distinct terms, by the number of documents they stand in, then by hash.
         weights: float64 CSR [terms, documents], what one occurrence of the term in a query adds to the score.
         common: float64 [c, documents], the last c rows of the weights, not sparse.
+        steps: both in whole steps.
     """
 
     terms: pl.Series
     weights: SparseMatrix
     common: Floats64
+    steps: Steps
 
     @classmethod
     def build(cls, documents: pl.Series, k1: float = 1.5, b: float = 0.75, epsilon: float = 0.25) -> "BM25":
@@ -102,13 +103,14 @@ class BM25:
         saturation = k1 * (1 - b + b * lengths / lengths.mean())
         weights.data *= (k1 + 1) / (weights.data + saturation[weights.indices])
         weights.data *= np.repeat(idf, frequency)
-        return cls(terms, weights, weights[np.searchsorted(frequency, COMMON * count, side="right") :].toarray())
+        common = weights[np.searchsorted(frequency, COMMON * count, side="right") :].toarray()
+        return cls(terms, weights, common, Steps.of(weights, common))
 
     def scores(self, queries: pl.Series) -> Floats64:
         """Scores of all documents for tokenised queries, float64 [queries, documents]."""
         return self._scores(self._asked(queries), 0, len(queries))
 
-    def _asked(self, queries: pl.Series) -> "_Asked":
+    def _asked(self, queries: pl.Series) -> Asked:
         """How often each term stands in each query."""
         rows, hashes = _flat(queries)
         codes = _codes(hashes, self.terms)
@@ -116,7 +118,7 @@ class BM25:
         counts = (np.ones(int(known.sum())), (rows[known], codes[known]))
         matrix = sparse.coo_matrix(counts, shape=(len(queries), len(self.terms))).tocsr()
         rare = len(self.terms) - len(self.common)
-        return _Asked(matrix[:, :rare], matrix[:, rare:])
+        return Asked(matrix[:, :rare], matrix[:, rare:])
 
     def topk(self, queries: pl.Series, k: int, excluded: BoolMatrix | None = None) -> Ranking:
         """The k best documents of each tokenised query, ties by id; documents without a term of it are not ranked.
@@ -131,28 +133,68 @@ class BM25:
         """
         if k < 1:
             raise MiningError(f"k is {k}; ask for at least 1 candidate")
-        asked = self._asked(queries)
-        ranking = nothing_ranked(len(queries), k)
-        step = min(MOST_QUERIES, max(1, CELLS // self.weights.shape[1]))
-        workers = cores()
+        asked, ranking = self._asked(queries), nothing_ranked(len(queries), k)
+        left = np.arange(len(queries))
+        if k <= self.weights.shape[1]:
+            left = self._by_steps(asked, k, excluded, ranking)
+        some, excluded = asked.rows(left), None if excluded is None else excluded[left]
 
-        def work(worker: int) -> None:
-            for start in range(worker * step, len(queries), workers * step):
-                stop = min(start + step, len(queries))
-                ranking.ids[start:stop], ranking.scores[start:stop] = self._block(asked, k, excluded, start, stop)
+        def work(start: int, stop: int) -> None:
+            best = self._block(some, k, excluded, start, stop)
+            ranking.ids[left[start:stop]], ranking.scores[left[start:stop]] = best
 
-        with ThreadPoolExecutor(workers) as threads:
-            list(threads.map(work, range(workers)))
+        self._in_blocks(len(left), lambda: work)
         return ranking
 
-    def _block(self, asked: "_Asked", k: int, excluded: BoolMatrix | None, start: int, stop: int) -> Ranking:
-        """The best documents of some of the queries."""
+    def _in_blocks(self, count: int, worker: Callable[[], Callable[[int, int], None]]) -> None:
+        """Let threads do blocks of queries, each by a worker of its own."""
+        step, threads = self._queries_at_once(), cores()
+
+        def work(thread: int) -> None:
+            if thread * step < count:
+                do = worker()
+                for start in range(thread * step, count, threads * step):
+                    do(start, min(start + step, count))
+
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work, range(threads)))
+
+    def _queries_at_once(self) -> int:
+        return min(MOST_QUERIES, max(1, CELLS // int(self.common.shape[1])))
+
+    def _by_steps(self, asked: Asked, k: int, excluded: BoolMatrix | None, ranking: Ranking) -> Ints:
+        """Rank by scores in steps first; gives the queries for which these do not tell which documents are best."""
+        off, certain = asked.off(self.steps.largest), np.zeros(len(ranking.ids), dtype=bool)
+
+        def worker() -> Callable[[int, int], None]:
+            room = Room.of(self._queries_at_once(), self.weights.shape[1])
+
+            def work(start: int, stop: int) -> None:
+                rare, common = (Terms.of(matrix, start, stop) for matrix in asked)
+                found = self.steps.best(rare, common, off[start:stop], k, self._excluded(excluded, start, stop), room)
+                best = _sorted(found.rows, found.documents, found.scores, stop - start, k)
+                ranking.ids[start:stop], ranking.scores[start:stop] = best
+                certain[start:stop] = found.certain
+
+            return work
+
+        self._in_blocks(len(certain), worker)
+        return np.flatnonzero(~certain)
+
+    def _excluded(self, excluded: BoolMatrix | None, start: int, stop: int) -> tuple[Ints, Ints]:
+        """Row, from ``start``, and number of each excluded document of some queries."""
+        if excluded is None:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        rows, documents = _stored(excluded, start, stop)
+        here = documents < self.weights.shape[1]
+        return rows[here], documents[here]
+
+    def _block(self, asked: Asked, k: int, excluded: BoolMatrix | None, start: int, stop: int) -> Ranking:
+        """The best documents of some of the queries, by the scores of all documents."""
         scores = self._scores(asked, start, stop)
         size = scores.shape[1]
-        if excluded is not None:
-            rows, documents = _stored(excluded, start, stop)
-            scores[rows[documents < size], documents[documents < size]] = -np.inf
-        limits = _lower_bounds(scores, k)
+        scores[self._excluded(excluded, start, stop)] = -np.inf
+        limits = lower_bounds(scores, k) if k <= size else np.zeros(len(scores))
         # Below a positive limit nothing is lost. Where there is none, a document's score does not tell whether it
         # holds a term of the query: its weight may be zero, or below.
         scarce = limits <= 0
@@ -164,7 +206,7 @@ class BM25:
         rows, documents = np.divmod(places, size)
         return _sorted(rows, documents, scores.ravel()[places], len(scores), k)
 
-    def _scores(self, asked: "_Asked", start: int, stop: int) -> Floats64:
+    def _scores(self, asked: Asked, start: int, stop: int) -> Floats64:
         """Scores [queries, documents] of some queries: the sum over their rare terms, then each common term's share."""
         (rare, common), size = asked, self.weights.shape[1]
         own = slice(*rare.indptr[[start, stop]])
@@ -177,7 +219,7 @@ class BM25:
         add_product(common.indptr[start : stop + 1], common.indices, common.data, self.common, scores)
         return scores
 
-    def _holding(self, asked: "_Asked", start: int, stop: int) -> Ints:
+    def _holding(self, asked: Asked, start: int, stop: int) -> Ints:
         """Where in the scores of some queries there are documents that hold a term of the query."""
         size, places = self.weights.shape[1], []
         for counts, offset in zip(asked, (0, len(self.terms) - len(self.common)), strict=True):
@@ -185,18 +227,6 @@ class BM25:
             held = self.weights[terms + offset]
             places.append(np.repeat(rows * size, np.diff(held.indptr)) + held.indices)
         return np.concatenate(places)
-
-
-class _Asked(NamedTuple):
-    """Queries, as how often each term stands in each.
-
-    Attributes:
-        rare: float64 CSR [queries, rare terms].
-        common: float64 CSR [queries, common terms].
-    """
-
-    rare: SparseMatrix
-    common: SparseMatrix
 
 
 def _stored(matrix: SparseMatrix, start: int, stop: int) -> tuple[Ints, Ints]:
@@ -217,22 +247,6 @@ def _codes(hashes: pl.Series, terms: pl.Series) -> Ints:
     numbered = pl.DataFrame({"hash": terms}).with_row_index("code")
     found = pl.DataFrame({"hash": hashes}).join(numbered, on="hash", how="left", maintain_order="left")
     return found["code"].cast(pl.Int64).fill_null(NOTHING).to_numpy()
-
-
-def _lower_bounds(scores: Floats64, k: int) -> Floats64:
-    """For each row a number that its k-th largest score is not below, nor far above; -inf for fewer than k scores.
-
-    The k-th largest maximum of groups of scores is such a number, and far cheaper than the k-th largest score.
-    """
-    rows, columns = scores.shape
-    size = max(1, columns // (GROUPS * k))
-    groups = columns // size
-    if groups < k:
-        return np.full(rows, -np.inf)
-    maxima = scores[:, : groups * size].reshape(rows, size, groups).max(axis=1)
-    # Negated, as numpy is slow at finding a place near the end of a row in which the lowest value comes often.
-    limits: Floats64 = -np.partition(-maxima, k - 1, axis=1)[:, k - 1]
-    return limits
 
 
 def _sorted(rows: Ints, ids: Ints, values: Floats64, count: int, k: int) -> Ranking:

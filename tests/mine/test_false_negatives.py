@@ -12,6 +12,7 @@ from medi_build.content.mining_rule import MiningRule
 from medi_build.ledger import Ledger
 from medi_build.mine import false_negatives, ranker
 from medi_build.mine.false_negatives import PRIOR, SIGNS
+from medi_build.mine.likeness import Likeness
 from medi_build.search.bm25 import BM25, tokenize
 from medi_build.search.dense import topk
 from medi_build.search.exclusions import Exclusions, incidence
@@ -188,7 +189,9 @@ def test_places_in_a_ranking_are_those_of_a_plain_search(seed, rows, length, wid
     ranked[np.arange(length) >= rng.integers(0, length + 1, (rows, 1))] = -1
     ranking = Ranking(ranked, rng.random(ranked.shape, dtype=np.float32))
     ids = rng.integers(-1, 9, (rows, width))
-    rank, score = false_negatives._looked_up(ranking, ids)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(false_negatives, "RANKS_AT_ONCE", 20)
+        rank, score = false_negatives._looked_up(ranking, ids)
     for row, column in np.ndindex(ids.shape):
         own = ranked[row].tolist()
         at = own.index(ids[row, column]) if ids[row, column] >= 0 and ids[row, column] in own else None
@@ -241,7 +244,17 @@ def test_signs_equal_the_plain_version():
     index = BM25.build(tokenize(pl.Series(texts)))
     exact_queries, exact = queries.astype(np.float64), corpus.astype(np.float64)
     own = np.float32([exact_queries[q] @ exact[p] if p >= 0 else -np.inf for q, p in enumerate(positives)])
-    inputs = false_negatives.SignInputs(queries, corpus, 30, excluded, index, words, positives, own)
+    inputs = false_negatives.SignInputs(
+        queries,
+        corpus,
+        30,
+        excluded,
+        index,
+        words,
+        positives,
+        own,
+        Likeness(corpus, np.unique(positives[positives >= 0])),
+    )
     probes = np.flatnonzero(positives >= 0)
     listing = topk(queries[probes], corpus, 6, Exclusions(excluded[probes]))
     asked = np.array([1, 4])

@@ -219,6 +219,8 @@ def test_nearest_positive_equals_the_plain_version(monkeypatch, cells, weighted)
     weights = rng.random((6, 3), dtype=np.float32) if weighted else None
     exact = corpus.astype(np.float64) @ corpus.astype(np.float64).T
     got = likeness.nearest_positive(corpus, ids, positives, weights)
+    known = likeness.Likeness(corpus, np.unique(positives[positives >= 0]))
+    np.testing.assert_array_equal(known.nearest(ids, positives, weights), got)
     for row, column in np.ndindex(ids.shape):
         related = [
             exact[ids[row, column], p] * (weights[row, place] if weighted else 1)

@@ -11,6 +11,7 @@ from scipy import sparse
 from medi_build.errors import MiningError
 from medi_build.search import sparse_add
 from medi_build.search.bm25 import BM25, tokenize
+from medi_build.search.bm25_steps import Room, Terms
 from medi_build.search.exclusions import incidence
 from medi_build.search.ranking import NOTHING
 
@@ -153,3 +154,39 @@ def test_bm25_ranks_by_what_a_chinese_query_and_a_text_share():
     documents = pl.Series(["铜线可以导电。", "渡轮早上七点开，除非有大雾。", "天气很冷。"])
     ranking = BM25.build(tokenize(documents)).topk(tokenize(pl.Series(["渡轮几点开？"])), 2)
     assert ranking.ids.tolist() == [[1, NOTHING]]
+
+
+@pytest.mark.parametrize("repeats", [1, 7, 40])
+def test_lists_found_by_rounded_weights_are_those_of_a_full_sort(repeats):
+    """Many scores are nearer than the weights are off; queries repeated 40 times have scores that fit no 16 bits."""
+    rng = np.random.default_rng(repeats)
+    words = np.array([f"w{i}" for i in range(400)])
+    share = 1 / np.arange(1, 401)
+    lengths = rng.integers(30, 90, 4000)
+    corpus = series([[*rng.choice(words, length, p=share / share.sum())] for length in lengths])
+    queries = series([[*rng.choice(words, 6, p=share / share.sum())] * repeats for _ in range(200)])
+    excluded = rng.random((200, 4010)) < 0.05
+    index = BM25.build(corpus)
+    assert 0 < len(index.common) < len(index.terms)
+    scores = index.scores(queries)
+    scores[excluded[:, :4000]] = -np.inf
+    for k in (1, 30):
+        found = index.topk(queries, k, incidence(*np.nonzero(excluded), excluded.shape))
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        np.testing.assert_array_equal(found.ids, best)
+        np.testing.assert_array_equal(found.scores, np.take_along_axis(scores, best, axis=1).astype(np.float32))
+
+
+def test_rounded_weights_decide_most_queries_and_no_long_one():
+    rng = np.random.default_rng(0)
+    corpus = series([[*rng.choice([f"w{i}" for i in range(300)], 20)] for _ in range(2000)])
+    usual, long = ([[*rng.choice([f"w{i}" for i in range(300)], length)] for _ in range(64)] for length in (8, 400))
+    index = BM25.build(corpus)
+    for queries, certain in ((usual, True), (long, False), ([["unknown"]], False)):
+        asked = index._asked(series(queries))
+        off = asked.off(index.steps.largest)
+        room, nowhere = Room.of(len(off), 2000), np.empty(0, np.int64)
+        terms = (Terms.of(matrix, 0, len(off)) for matrix in asked)
+        found = index.steps.best(*terms, off, 10, (nowhere, nowhere), room)
+        assert (found.certain == certain).all()
+        assert not certain or 640 <= len(found.rows) <= 64 * 40
