@@ -1,5 +1,6 @@
 """Faults that once lived through all tests. `make mutants` plants each of them and tells which test notices it."""
 
+CONTEXT = "medi_build/mine/context.py"
 FILTERS = "medi_build/mine/filters.py"
 RANKER = "medi_build/mine/ranker.py"
 FALSE_NEGATIVES = "medi_build/mine/false_negatives.py"
@@ -23,9 +24,9 @@ FAULTS = {
         "ranked.probability[:, : ranked.probability.shape[1] - self.context.run.rule.range_min]",
     ),
     "the guide sees the instructions": (
-        FILTERS,
-        "context.encoded(rule.guide, own)",
-        "context.encoded(rule.guide, context.prompts)",
+        CONTEXT,
+        "self.encoded(name, (query._replace(instruction=None), document._replace(instruction=None)))",
+        "self.encoded(name, (query, document))",
     ),
     "fused encoders lose the instructions": (
         RANKER,

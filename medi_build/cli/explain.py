@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medi_build.cli.console import OUT, print_entry, print_record, shorten
+from medi_build.cli.console import OUT, print_entry, print_json, print_record, shorten
 from medi_build.cli.options import SAMPLES, WarehouseOption
-from medi_build.dataset.schema import MANIFEST
 from medi_build.errors import OptionError
 
 if TYPE_CHECKING:
@@ -38,9 +37,8 @@ def explain_command(
 
     Example: `medi explain embedding_training_data/sample_captions/22c66690b46ec80e --in out/quickstart`
     """
-    import orjson
-
     from medi_build.dataset.explain import explain
+    from medi_build.dataset.schema import MANIFEST
     from medi_build.dataset.versions.which import open_any
 
     if where == "." and not Path(MANIFEST).is_file():
@@ -50,7 +48,7 @@ def explain_command(
         )
     told = explain(open_any(where, warehouse), record_id)
     if as_json:
-        print(orjson.dumps(told.to_dict(), option=orjson.OPT_INDENT_2).decode())
+        print_json(told.to_dict())
     else:
         _print(told)
 

@@ -21,6 +21,7 @@ STAGES = {
 ON_RAY = ("--sources", SOURCES, "--executor", "ray", "--address")
 
 
+@pytest.mark.long
 def test_nodes_that_die_in_every_stage_change_nothing(tmp_path: Path, local: Path) -> None:
     with started(cpus=0) as cluster:
         gates = {stage: tmp_path / stage for stage in STAGES}

@@ -38,7 +38,7 @@ def medi(*words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, "-m", "medi_build", *words], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_build_on_a_disk_that_is_full_and_then_is_not(tmp_path: Path) -> None:
     whole, disk = tmp_path / "whole", tmp_path / "disk"
     whole.mkdir()

@@ -24,7 +24,8 @@ def server() -> Iterator[Server]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "at_steps", "at_moments"), [("build over another", 2, 1), ("mine", 2, 0), ("train", 1, 0)]
+    ("name", "at_steps", "at_moments"),
+    [pytest.param("build over another", 2, 1, marks=pytest.mark.long), ("mine", 2, 0), ("train", 1, 0)],
 )
 def test_killed_and_run_again_it_is_as_if_it_had_not_been(
     tmp_path: Path, server: Server, name: str, at_steps: int, at_moments: int

@@ -76,8 +76,8 @@ def train_words(shared: Path, run: Path) -> list[str]:
 
 
 def trained(run: Path) -> dict[str, str]:
-    """The model in both forms. Checkpoints hold times of day, and the card says how long it took."""
-    return digests(run / "out", but=("checkpoint-*/*", "checkpoint-*/*/*", "README.md", "runs/*/*"))
+    """The model in both forms. Checkpoints hold times of day, and card and page say how long it took."""
+    return digests(run / "out", but=("checkpoint-*/*", "checkpoint-*/*/*", "README.md", "training.html", "runs/*/*"))
 
 
 def read_model(run: Path) -> Sight:
