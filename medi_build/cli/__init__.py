@@ -119,8 +119,5 @@ def main() -> None:
         (number,) = stopped.args
         CONSOLE.print(
             f"stopped by {signal.Signals(number).name}; what is finished is kept, the same command goes on from there",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
         )
         sys.exit(Exit(128 + number))

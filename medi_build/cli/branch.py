@@ -35,12 +35,10 @@ def branch_command(
         if as_json:
             print_json([{"name": one.name, "commit": one.commit.to_dict()} for one in found])
         for branch in found:
-            OUT.print(f"{branch.name}  {branch.commit.id}  {branch.commit.message}", markup=False, soft_wrap=True)
+            OUT.print(f"{branch.name}  {branch.commit.id}  {branch.commit.message}")
     elif delete:
         head = refs.delete_branch(warehouse, name, for_console(CONSOLE))
-        OUT.print(
-            f"branch {name} is gone; its head was commit {head}; `medi gc` removes what nothing reaches", soft_wrap=True
-        )
+        OUT.print(f"branch {name} is gone; its head was commit {head}; `medi gc` removes what nothing reaches")
     else:
         commit = refs.set_branch(warehouse, name, ref, for_console(CONSOLE))
-        OUT.print(f"the head of branch {name} is commit {commit.id}: {commit.message}", markup=False, soft_wrap=True)
+        OUT.print(f"the head of branch {name} is commit {commit.id}: {commit.message}")

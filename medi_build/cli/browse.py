@@ -91,5 +91,5 @@ def _results(folder: Path) -> "tuple[Callable[[Guard], Pages], Path | None]":
 
 
 def _tell(address: str) -> None:
-    OUT.print(f"{address}", markup=False, highlight=False, soft_wrap=True)
-    CONSOLE.print("Ctrl-C ends it. The address has the token of this run: give it to nobody.", markup=False)
+    OUT.print(f"{address}")
+    CONSOLE.print("Ctrl-C ends it. The address has the token of this run: give it to nobody.")

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from medi_build.cli import complete
 from medi_build.cli.console import CONSOLE, OUT, ledger_table, new_table, print_json, print_record, print_table
@@ -172,7 +171,7 @@ def build_command(
         _refuse_beside_lock(context)
     out = out or Path("out") / (pipeline if locked is None else locked.stem)
     if pipeline == SAMPLES and locked is None and not dry_run:
-        OUT.print(_SAMPLES_ONLY, markup=False, highlight=False, soft_wrap=True)
+        OUT.print(_SAMPLES_ONLY)
     options = BuildOptions(
         out=out,
         sources=split_names(sources),
@@ -209,7 +208,7 @@ def build_command(
         print_json(_plain(result))
     _tell(result, show)
     if pipeline == SAMPLES and locked is None:
-        OUT.print(_SAMPLES_ONLY, markup=False, highlight=False, soft_wrap=True)
+        OUT.print(_SAMPLES_ONLY)
 
 
 def _refuse_beside_lock(context: typer.Context) -> None:
@@ -232,12 +231,12 @@ def _tell_fates(options: "BuildOptions", as_json: bool) -> None:
     for one in fates:
         if one.what != "keep":
             more = f"\nand {len(one.why) - _REASONS} more" if len(one.why) > _REASONS else ""
-            table.add_row(one.dataset, one.what, escape("\n".join(one.why[:_REASONS]) + more))
+            table.add_row(one.dataset, one.what, "\n".join(one.why[:_REASONS]) + more)
     if table.row_count:
         print_table(table)
     counts = Counter(one.what for one in fates)
     told = ", ".join(f"{counts[what]:,} to {what}" for what in ("keep", "fetch", "build", "remove") if counts[what])
-    OUT.print(f"{len(fates):,} datasets: {told}; nothing was written", markup=False, soft_wrap=True)
+    OUT.print(f"{len(fates):,} datasets: {told}; nothing was written")
 
 
 def _tell(result: "BuildResult", show: int) -> None:
@@ -249,28 +248,28 @@ def _tell(result: "BuildResult", show: int) -> None:
     if result.left_out:
         some = [f"{name} ({', '.join(missing)})" for name, missing in list(result.left_out.items())[:5]]
         more = f" and {len(result.left_out) - 5:,} more" if len(result.left_out) > 5 else ""
-        CONSOLE.print(f"left out, no files: {'; '.join(some)}{more}", markup=False, highlight=False)
+        CONSOLE.print(f"left out, no files: {'; '.join(some)}{more}")
     if result.not_commercial:
         licences = Counter(result.not_commercial.values()).most_common()
         told = ", ".join(f"{count} {spdx}" for spdx, count in licences)
-        CONSOLE.print(f"left out, not known to allow commercial use: {told}", markup=False, highlight=False)
+        CONSOLE.print(f"left out, not known to allow commercial use: {told}")
     for record in open_dataset(out).sample(show):
         print_record(record)
     print_table(ledger_table(result.ledgers, result.seconds))
     for name, prompts in result.manifest.prompts.items():
-        OUT.print(_mined_under(name, prompts), markup=False, highlight=False)
+        OUT.print(_mined_under(name, prompts))
     shortcuts = [ledger.dataset for ledger in result.ledgers if "length_shortcut" in ledger.notes]
     if shortcuts:
         more = f" and {len(shortcuts) - 3:,} more, see README.md" if len(shortcuts) > 3 else ""
-        OUT.print(f"length alone tells positive from negative in {', '.join(shortcuts[:3])}{more}", markup=False)
+        OUT.print(f"length alone tells positive from negative in {', '.join(shortcuts[:3])}{more}")
     if result.manifest.overlaps:
-        OUT.print(_in_common(result.manifest), markup=False, highlight=False)
+        OUT.print(_in_common(result.manifest))
     for one in result.manifest.excluded:
         told = f"{one.name}: {one.texts:,} evaluation texts, {one.dropped:,} examples dropped that hold one"
-        OUT.print(told, markup=False, highlight=False)
+        OUT.print(told)
     if result.manifest.marks is not None:
-        OUT.print(_marks_told(result.manifest.marks), markup=False, highlight=False)
-    OUT.print(f"{result.manifest.rows:,} records in {out}", markup=False)
+        OUT.print(_marks_told(result.manifest.marks))
+    OUT.print(f"{result.manifest.rows:,} records in {out}")
     files = [
         ("data/*.parquet", "the shards: load_dataset(DIR), polars, DuckDB"),
         ("medi-data.json", "the same rows for the public INSTRUCTOR trainer"),
@@ -281,7 +280,7 @@ def _tell(result: "BuildResult", show: int) -> None:
         *[(REPORT, "a page about all this, for a browser")] * (out / REPORT).is_file(),
     ]
     for file, what in files:
-        OUT.print(f"  {out / file}  {what}", markup=False, highlight=False, soft_wrap=True)
+        OUT.print(f"  {out / file}  {what}")
 
 
 def _plain(result: "BuildResult") -> dict[str, Any]:

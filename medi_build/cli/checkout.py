@@ -28,4 +28,4 @@ def checkout_command(
     from medi_build.dataset.versions.checkout import checkout
 
     commit = checkout(warehouse, ref, out, copy)
-    OUT.print(f"{out}: {commit.rows:,} records of {commit.datasets} datasets, commit {commit.id}", soft_wrap=True)
+    OUT.print(f"{out}: {commit.rows:,} records of {commit.datasets} datasets, commit {commit.id}")

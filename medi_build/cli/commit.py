@@ -28,7 +28,7 @@ def commit_command(
 
     commit_, new = commit(warehouse, folder, message, tag, branch, for_console(CONSOLE))
     if not new:
-        OUT.print(f"{folder}: is the head of {branch} already, commit {commit_.id}; nothing to commit", soft_wrap=True)
+        OUT.print(f"{folder}: is the head of {branch} already, commit {commit_.id}; nothing to commit")
     else:
         counts = ", ".join(
             f"{len(names)} {what}"
@@ -38,7 +38,6 @@ def commit_command(
         OUT.print(
             f"commit {commit_.id} on {branch}: {commit_.rows:,} records of {commit_.datasets} datasets; "
             f"{counts or 'no dataset changed'}",
-            soft_wrap=True,
         )
     if commit_.tags:
-        OUT.print(f"tags: {', '.join(commit_.tags)}", soft_wrap=True)
+        OUT.print(f"tags: {', '.join(commit_.tags)}")

@@ -49,7 +49,6 @@ def compare_release_command(
         CONSOLE.print(
             f"{write_content}: {taken} datasets; {left} lines in {write_content / 'not_taken.tsv'}; next: "
             f"medi build --content {write_content} --pipeline {PIPELINE} --data DIR",
-            markup=False, highlight=False, soft_wrap=True,
         )  # fmt: skip
 
 
@@ -87,7 +86,6 @@ def _print_comparison(found: "Comparison") -> None:
         "\n{:,} tasks on both sides, {:,} unresolved, {:,} only here; ".format(*counts)
         + f"{found.released_rows:,} rows there, {found.built_rows:,} here. Of ours stand there "
         + f"{_share(found.queries)} queries and {_share(found.negatives)} negatives.",
-        highlight=False,
     )
 
 

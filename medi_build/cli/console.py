@@ -8,7 +8,6 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from textwrap import TextWrapper
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -25,16 +24,17 @@ _UNBROKEN = 1000
 
 
 class Lines(Console):
-    """Breaks messages (``soft_wrap``) at words on a terminal, under their own indent; elsewhere a line is a line."""
+    """Shows texts as they stand, brackets included; breaks messages at words on a terminal, and nowhere else."""
 
-    def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
-        """As rich's."""
-        if soft_wrap and self.is_terminal and len(objects) == 1 and isinstance(objects[0], str | Text):
-            (told,) = objects
-            if isinstance(told, str):
-                told = Text(told) if options.get("markup") is False else Text.from_markup(told)
-            objects = (self._broken(told),)
-        super().print(*objects, soft_wrap=soft_wrap, **options)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, highlight=False, **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich's; a single text is a message."""
+        if len(objects) == 1 and isinstance(objects[0], str | Text):
+            told = objects[0] if isinstance(objects[0], Text) else Text(objects[0])
+            objects, options = (self._broken(told) if self.is_terminal else told,), {**options, "soft_wrap": True}
+        super().print(*objects, **options)
 
     def _broken(self, text: Text) -> Text:
         lines = []
@@ -49,10 +49,10 @@ class Lines(Console):
 
 _FOLDED = 16
 """Characters to which texts of a table may be folded; where that is not enough it is none any more."""
-CONSOLE = Lines(stderr=True, highlight=False)
-ERRORS = Lines(stderr=True, highlight=False)
+CONSOLE = Lines(stderr=True)
+ERRORS = Lines(stderr=True)
 """Not hushed by ``--quiet``."""
-OUT = Lines(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_WIDTH, highlight=False)
+OUT = Lines(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_WIDTH)
 MAX_TEXT = 300
 
 
@@ -94,7 +94,7 @@ def new_table(*columns: str, numbers: Collection[str] = (), title: str = "") -> 
 def print_table(table: Table) -> None:
     """To stdout: as a table where the terminal is wide enough, else an entry a row; unbroken where there is none."""
     if not OUT.is_terminal and not OUT.quiet:
-        Console(file=OUT.file, width=_UNBROKEN).print(table)
+        Lines(file=OUT.file, width=_UNBROKEN).print(table)
         return
     columns = [[_as_text(cell) for cell in (column.header, *column.cells)] for column in table.columns]
     widest = [max(cell.cell_len for cell in cells) for cells in columns]
@@ -109,21 +109,17 @@ def print_table(table: Table) -> None:
 
 
 def _as_text(cell: Any) -> Text:
-    return cell if isinstance(cell, Text) else Text.from_markup(str(cell))
+    return cell if isinstance(cell, Text) else Text(str(cell))
 
 
 def print_entry(head: str, *facts: str) -> None:
-    """One entry of a list: a line that can be searched for, and what there is to know, indented and wrapped."""
-    indent = " " * 8
-    wrap = TextWrapper(
-        OUT.width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
-    ).fill
-    OUT.print(Text.assemble((head, "bold"), *(f"\n{wrap(fact)}" for fact in facts)), soft_wrap=True)
+    """One entry of a list: a line that can be searched for, and what there is to know, indented."""
+    OUT.print(Text.assemble((head, "bold"), *(f"\n{' ' * 8}{fact}" for fact in facts)))
 
 
 def print_record(record: Mapping[str, Any]) -> None:
     """One training record, a line per side, long texts cut."""
-    OUT.print(Text(f"{record['task_name']}  {record['id']}", style="bold"), soft_wrap=True)
+    OUT.print(Text(f"{record['task_name']}  {record['id']}", style="bold"))
     for side, score in (("query", None), ("pos", "pos_score"), ("neg", "neg_score")):
         instruction, text = record[side]
         line = Text(f"  {side:5} ")
@@ -131,13 +127,13 @@ def print_record(record: Mapping[str, Any]) -> None:
             line.append(f"{record[score]:+.2f} ", style="cyan")
         line.append(f"{instruction} ", style="dim")
         line.append(shorten(text))
-        OUT.print(line, soft_wrap=True)
+        OUT.print(line)
 
 
 def print_error(kind: str, message: str) -> None:
     """One clear message; ``kind`` is the name of the error."""
-    ERRORS.print(f"[bold red]error[/]: {kind}")
-    ERRORS.print(message, markup=False, soft_wrap=True)
+    ERRORS.print(Text.assemble(("error", "bold red"), f": {kind}"))
+    ERRORS.print(message)
 
 
 def shorten(text: str) -> str:

@@ -81,10 +81,9 @@ def _tell(report: "Report", json_file: Path | None) -> None:
     OUT.print(
         f"{hit:,} of {total:,} records{share} hold one of {texts:,} evaluation texts of {sets}; "
         f"{found.different_texts:,} different texts were looked at",
-        markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip
     if json_file is not None:
-        OUT.print(f"  {json_file}  the whole report", markup=False, highlight=False, soft_wrap=True)
+        OUT.print(f"  {json_file}  the whole report")
 
 
 def _table(report: "Report") -> "Table":
@@ -115,4 +114,4 @@ def _print_examples(report: "Report") -> None:
                     f"  {report.against[number].name}, {example.role} {example.id}: {shorten(example.evaluation)}",
                 )
                 for line in lines:
-                    OUT.print(line, markup=False, highlight=False, soft_wrap=True)
+                    OUT.print(line)

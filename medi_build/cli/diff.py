@@ -92,13 +92,13 @@ def _print_json(difference: "Difference", outcomes: "Sequence[Outcome]") -> None
 
 def _print(old: str, new: str, difference: "Difference") -> None:
     for letter, name, counts in (("A", old, difference.old), ("B", new, difference.new)):
-        OUT.print(f"{letter}: {name}, {counts.rows:,} rows", markup=False, highlight=False, soft_wrap=True)
+        OUT.print(f"{letter}: {name}, {counts.rows:,} rows")
     if difference.same:
-        OUT.print(f"no difference in {difference.equal:,} datasets", highlight=False)
+        OUT.print(f"no difference in {difference.equal:,} datasets")
         return
     if difference.datasets:
         print_table(_table(difference))
-    OUT.print(f"{difference.equal:,} datasets are equal", highlight=False)
+    OUT.print(f"{difference.equal:,} datasets are equal")
     fields = difference.fields()
     if fields:
         told = ", ".join(f"{field} {count:,}" for field, count in fields.items())
@@ -155,7 +155,7 @@ def _fact(fact: "FactChange") -> str:
 
 
 def _print_example(example: "Example") -> None:
-    OUT.print(Text(f"{example.kind}: {example.id}", style="bold"), soft_wrap=True)
+    OUT.print(Text(f"{example.kind}: {example.id}", style="bold"))
     values = example.old, example.new
     if isinstance(example.old, str) and isinstance(example.new, str):
         values = _apart(example.old, example.new)
@@ -165,7 +165,7 @@ def _print_example(example: "Example") -> None:
         else:
             sides = [("", value)]
         for side, text in sides:
-            OUT.print(Text(f"  {letter} {side}{_value(text)}"), soft_wrap=True)
+            OUT.print(Text(f"  {letter} {side}{_value(text)}"))
 
 
 def _apart(old: str, new: str) -> tuple[str, str]:

@@ -53,7 +53,7 @@ def encode_command(
     if prompt_name is not None:
         instruction = prompts.named(prompt_name)
         told = f"{quoted(instruction)} (saved as {prompt_name!r})"
-    OUT.print(f"prompt of {model}: {told}", markup=False, highlight=False)
+    OUT.print(f"prompt of {model}: {told}")
     start, progress = time.perf_counter(), for_console(CONSOLE)
     progress.start(1)
     progress.stage(file.name, "encode")
@@ -69,4 +69,4 @@ def encode_command(
     finally:
         progress.close()
     print_table(ledger_table([ledger], {ledger.dataset: time.perf_counter() - start}))
-    OUT.print(f"{ledger.written:,} vectors in {out} ({ledger.notes['truncated']:,} texts truncated)", markup=False)
+    OUT.print(f"{ledger.written:,} vectors in {out} ({ledger.notes['truncated']:,} texts truncated)")

@@ -67,7 +67,7 @@ def billboard_command(
     judged = [billboard.read_task(data, one) for one in dict.fromkeys(chosen)]
     if not task and len(chosen) < len(billboard.FOLDERS):
         left = ", ".join(f"{one} ({missing[0].name} is missing)" for one, missing in billboard.lacking(data).items())
-        CONSOLE.print(f"left out: {left}", markup=False, highlight=False, soft_wrap=True)
+        CONSOLE.print(f"left out: {left}")
     progress = for_console(CONSOLE)
     spec = EncoderSpec(model=name, dtype=dtype.value, trust_remote_code=trust_remote_code)
     opened = open_model(spec, asked, device=device, store=store or vectors_folder(), progress=progress.advance)
@@ -84,5 +84,5 @@ def billboard_command(
         progress.close()
     print_instructions(results[0])
     print_results(results)
-    OUT.print(f"written to {path.parent}", markup=False, soft_wrap=True)
+    OUT.print(f"written to {path.parent}")
     tell_all(results, out, as_json, report)

@@ -75,7 +75,7 @@ def print_results(results: "Iterable[Result]") -> None:
 def print_instructions(result: "Result") -> None:
     """What stood in front of the texts."""
     texts = ", ".join(f"{side} {text!r}" for side, text in result.instructions.items() if side != "source")
-    OUT.print(f"instructions ({result.instructions['source']}): {texts}", markup=False, highlight=False)
+    OUT.print(f"instructions ({result.instructions['source']}): {texts}")
 
 
 def tell_all(results: "Sequence[Result]", out: Path, as_json: bool, report: bool) -> None:
@@ -87,4 +87,4 @@ def tell_all(results: "Sequence[Result]", out: Path, as_json: bool, report: bool
     from medi_build.evaluate.page import PAGE, page_of_folder
 
     if page_written(lambda: page_of_folder(out), out / PAGE):
-        OUT.print(f"{out / PAGE}: all results there, for a browser", markup=False, soft_wrap=True)
+        OUT.print(f"{out / PAGE}: all results there, for a browser")

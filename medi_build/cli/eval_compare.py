@@ -53,13 +53,13 @@ def compare_command(
     page, files = out / "comparison.html", "comparison.json and comparison.svg"
     if report and page_written(lambda: write_results_page("comparison", models, [], page, samples, seed), page):
         files = "comparison.json, comparison.svg and comparison.html"
-    OUT.print(f"{files} are in {out}", markup=False, soft_wrap=True)
+    OUT.print(f"{files} are in {out}")
 
 
 def _print(comparison: "Comparison") -> None:
     letters = [chr(ord("A") + number % 26) for number in range(len(comparison.labels))]
     for letter, label in zip(letters, comparison.labels, strict=True):
-        OUT.print(f"{letter}: {label}", markup=False, highlight=False, soft_wrap=True)
+        OUT.print(f"{letter}: {label}")
     differences = [f"{letter} - A" for letter in letters[1:]]
     table = new_table("task", "metric", *letters, *differences, numbers=(*letters, *differences))
     for row in comparison.tasks:
@@ -69,7 +69,7 @@ def _print(comparison: "Comparison") -> None:
         table.add_row(f"average, {row.suite}", row.task, *_cells(row), style="bold")
     print_table(table)
     for note in comparison.notes:
-        CONSOLE.print(note, markup=False, highlight=False, soft_wrap=True)
+        CONSOLE.print(note)
 
 
 def _cells(row: "Row") -> list[str]:

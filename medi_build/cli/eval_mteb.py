@@ -100,9 +100,6 @@ def mteb_command(
         OUT.print(
             f"results are in {out}, in mteb's own format in {out / CACHE}; for its leaderboard: "
             f"{write_snippet(opened, out, str(out / CACHE))}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
         )
     if results or as_json:
         tell_all(results, out, as_json, report and bool(results))
@@ -114,7 +111,7 @@ def _print_instructions(model: "EvaluatedModel", jobs: Sequence["Job"]) -> None:
     from medi_build.encode.prompts import quoted
     from medi_build.evaluate.mteb_tasks import sides_of
 
-    OUT.print(f"instructions: {model.instructions.source}", markup=False, highlight=False, soft_wrap=True)
+    OUT.print(f"instructions: {model.instructions.source}")
     lines: dict[str, list[str]] = {}
     for job in jobs:
         meta = job.task.metadata
@@ -122,7 +119,7 @@ def _print_instructions(model: "EvaluatedModel", jobs: Sequence["Job"]) -> None:
         lines.setdefault(f"{meta.type}: {told}", []).append(job.name)
     for line, names in lines.items():
         some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        OUT.print(f"  {line} ({some})", markup=False, highlight=False, soft_wrap=True)
+        OUT.print(f"  {line} ({some})")
 
 
 def _print_results(results: Sequence["Result"]) -> None:
@@ -138,7 +135,7 @@ def _print_results(results: Sequence["Result"]) -> None:
     for result in results:
         for note, count in sorted(result.counts.items()):
             if note not in ("queries", "documents", "items"):
-                OUT.print(f"{result.task}: {count:,} {note}", markup=False, highlight=False, soft_wrap=True)
+                OUT.print(f"{result.task}: {count:,} {note}")
 
 
 def _tell_faults(faults: Mapping[str, str], count: int) -> None:

@@ -136,8 +136,8 @@ def prompt_retrieval_command(
     print_results(results)
     for result in results:
         if count := result.counts.get("answers_that_are_no_label", 0):
-            OUT.print(f"{result.task}: {count:,} of {result.counts['questions']:,} answers are no label", markup=False)
-    OUT.print(f"written to {path.parent}", markup=False, soft_wrap=True)
+            OUT.print(f"{result.task}: {count:,} of {result.counts['questions']:,} answers are no label")
+    OUT.print(f"written to {path.parent}")
     tell_all(results, out, as_json, report)
 
 

@@ -63,7 +63,7 @@ def robustness_command(
     finally:
         progress.close()
     _print(found)
-    OUT.print(f"results are in {out}", markup=False)
+    OUT.print(f"results are in {out}")
     tell_all([one.result for one in found], out, as_json, report)
 
 
@@ -81,4 +81,4 @@ def _print(found: "list[Robustness]") -> None:
             if difference.low is not None and difference.high is not None:
                 bounds = f" [{100 * difference.low:+.2f}, {100 * difference.high:+.2f}]"
             told = f"{one.result.task}: mean less {name} {100 * difference.value:+.2f}{bounds}"
-            OUT.print(told, markup=False, highlight=False, soft_wrap=True)
+            OUT.print(told)

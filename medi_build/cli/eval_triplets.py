@@ -53,7 +53,7 @@ def triplets_command(
     progress = for_console(CONSOLE)
     spec = EncoderSpec(model=model, dtype=dtype.value, trust_remote_code=trust_remote_code)
     opened = open_model(spec, instructions, device=device, store=store or vectors_folder(), progress=progress.advance)
-    OUT.print(f"instructions of {model}: {opened.instructions.source}", markup=False, highlight=False)
+    OUT.print(f"instructions of {model}: {opened.instructions.source}")
     progress.start(len(data))
     results = []
     try:
@@ -68,9 +68,6 @@ def triplets_command(
             f"{result.task}: accuracy {metrics['accuracy']:.4f} over {counts['triplets']:,} triplets, "
             f"{metrics['accuracy_mean_of_tasks']:.4f} as the mean of {counts['tasks']} tasks, mean margin "
             f"{metrics['mean_margin']:+.4f}" + (f"; {n:,} without a text" if (n := counts["without_text"]) else ""),
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
         )
-    OUT.print(f"results are in {out}", markup=False)
+    OUT.print(f"results are in {out}")
     tell_all(results, out, as_json, report)

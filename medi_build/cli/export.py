@@ -71,11 +71,11 @@ def export_command(
     print_table(_table(done))
     for one in done.left_out:
         told = f"left out: {one.name}, licence {one.licence}, commercial use {one.commercial_use}, {one.rows:,} rows"
-        OUT.print(told, markup=False, highlight=False, soft_wrap=True)
+        OUT.print(told)
     if done.empty:
-        OUT.print(f"without records: {', '.join(done.empty)}", markup=False, highlight=False, soft_wrap=True)
+        OUT.print(f"without records: {', '.join(done.empty)}")
     state = "written to" if done.fresh else "already in"
-    OUT.print(f"{sum(done.rows.values()):,} rows of {len(done.rows)} datasets {state} {out}", markup=False)
+    OUT.print(f"{sum(done.rows.values()):,} rows of {len(done.rows)} datasets {state} {out}")
 
 
 def _table(done: "Export") -> "Table":

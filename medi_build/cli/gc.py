@@ -33,5 +33,4 @@ def gc_command(
     OUT.print(
         f"{len(found.snapshots)} versions that nothing reached and {len(found.files):,} files that no version needs "
         f"{would}; {found.size:,} bytes{' would be' if dry_run else ''} freed",
-        soft_wrap=True,
     )

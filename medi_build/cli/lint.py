@@ -35,9 +35,6 @@ def lint_command(
     CONSOLE.print(
         f"{len(found.findings):,} to mend in {found.datasets:,} datasets; of {found.unknown:,} more the instruction "
         "is in files that are not there",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
     )
     if found.findings:
         raise typer.Exit(Exit.FOUND)

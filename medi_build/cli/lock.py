@@ -31,6 +31,4 @@ def lock_command(
 
     lock = lock_of(open_any(source, warehouse).manifest)
     write_lock(lock, out)
-    OUT.print(
-        f"{out}: {len(lock.datasets):,} datasets locked; build them with `medi build --locked {out}`", markup=False
-    )
+    OUT.print(f"{out}: {len(lock.datasets):,} datasets locked; build them with `medi build --locked {out}`")

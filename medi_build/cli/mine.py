@@ -125,7 +125,7 @@ def mine_command(
     for name, one in opened.items():
         given = instructions if name in (encoder, *rule.encoders) else (None, None)
         queries, documents = map(one.encoder.prompts.told, both_sides(given, alike=symmetric))
-        OUT.print(f"prompts of {name}: queries {queries}, documents {documents}", markup=False, highlight=False)
+        OUT.print(f"prompts of {name}: queries {queries}, documents {documents}")
     encoders = Encoders(opened[encoder], opened, instructions)
     progress.start(1)
     progress.stage(source, "mine")
@@ -142,10 +142,10 @@ def mine_command(
         progress.close()
     print_table(ledger_table([ledger], {ledger.dataset: time.perf_counter() - start}))
     for note, count in sorted(ledger.notes.items()):
-        OUT.print(f"{count:>10,} {note}", highlight=False)
+        OUT.print(f"{count:>10,} {note}")
     for name, value in sorted(ledger.measures.items()):
-        OUT.print(f"{value:>10.4f} {name}", highlight=False)
-    OUT.print(f"written to {out}", markup=False)
+        OUT.print(f"{value:>10.4f} {name}")
+    OUT.print(f"written to {out}")
 
 
 def _rule(preset: "Preset", knobs: list[str]) -> "MiningRule":

@@ -121,9 +121,10 @@ def plan_command(
         print_json(_plain(figures, plan, disks, cluster))
     else:
         print_table(plan_table(figures, all_))
-        for line in [*summary(figures, plan, disks), *(lines(*cluster) if cluster else [])]:
-            wrapped = fill(line, OUT.width, subsequent_indent=" " * 9, break_on_hyphens=False, break_long_words=False)
-            OUT.print(wrapped, markup=False, highlight=False, soft_wrap=True)
+        for told in [*summary(figures, plan, disks), *(lines(*cluster) if cluster else [])]:
+            if OUT.is_terminal:
+                told = fill(told, OUT.width, subsequent_indent=" " * 9, break_on_hyphens=False, break_long_words=False)
+            OUT.print(told)
     check_to_be_had(figures, leave_out=find_pipeline(load_content(content), pipeline).allow_missing)
 
 
@@ -146,7 +147,7 @@ def before_build(plan: "Plan", options: "BuildOptions", yes: bool) -> None:
     check_rooms(disks)
     figures = timed(figures, plan, options.device)
     for line in short_form(figures, plan, rooms(figures, options.cache, options.out)):
-        CONSOLE.print(line, markup=False, highlight=False, soft_wrap=True)
+        CONSOLE.print(line)
     if figures.download <= ASK_ABOVE_BYTES or yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):

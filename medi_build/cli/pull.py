@@ -27,4 +27,4 @@ def pull_command(
         told = pull(source, revision, out, progress)
     finally:
         progress.close()
-    OUT.print(told, markup=False, highlight=False, soft_wrap=True)
+    OUT.print(told)

@@ -36,7 +36,6 @@ def purge_command(
     if found.before is not None:
         OUT.print(
             f"nothing left to purge: {sum(found.records.values()):,} records went on {found.before.time:%Y-%m-%d}",
-            markup=False,
         )
         return
     would = "would go" if dry_run else "are gone"
@@ -44,8 +43,6 @@ def purge_command(
         f"{sum(found.records.values()):,} records {would} from {len(found.commits)} versions: "
         f"{', '.join(f'{count:,} of {name}' for name, count in found.records.items())}; "
         f"{found.shards:,} shards {'would be' if dry_run else 'were'} written anew",
-        markup=False,
-        soft_wrap=True,
     )
     if found.holders:
         OUT.print(

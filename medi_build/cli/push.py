@@ -48,4 +48,4 @@ def push_command(
         told = push(open_any(source, warehouse), target, Wanted(revision, tag, private), progress)
     finally:
         progress.close()
-    OUT.print(told, markup=False, highlight=False, soft_wrap=True)
+    OUT.print(told)

@@ -43,5 +43,5 @@ def quantize_command(
     named = cast(Literal["int8", "int8-weights", "float16", "bfloat16"], method.value)
     done = quantize(model, out, None if method == Method.auto else named, min_cosine=min_cosine)
     for line in done.lines():
-        OUT.print(line, markup=False, highlight=False, soft_wrap=True)
-    OUT.print(f"{out} loads with medi_build.Instructor", markup=False, soft_wrap=True)
+        OUT.print(line)
+    OUT.print(f"{out} loads with medi_build.Instructor")

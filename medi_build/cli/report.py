@@ -56,7 +56,7 @@ def report_command(
     embed = _embedder(encoder, device, vectors_folder()) if map_ else None
     report, size = write_report(built, dataset, other, embed, out)
     what = f"{report.manifest.rows:,} records of {len(report.parts)} datasets, {report.grave} of them to look at"
-    OUT.print(f"{out}: {size / 1e6:.1f} MB, {what}", markup=False, highlight=False, soft_wrap=True)
+    OUT.print(f"{out}: {size / 1e6:.1f} MB, {what}")
 
 
 def write_report(
@@ -109,7 +109,7 @@ def page_written(write: "Callable[[], object]", page: Path) -> bool:
     except Exception as error:
         lines = redacted(str(error)).splitlines() or [""]
         told = f"{page}: not written ({type(error).__name__}: {lines[0]}); everything else is whole"
-        CONSOLE.print(told, markup=False, highlight=False, soft_wrap=True)
+        CONSOLE.print(told)
         return False
     return True
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from medi_build.cli import complete
 from medi_build.cli.console import CONSOLE, OUT, print_json, print_record, shorten
@@ -44,10 +45,10 @@ def show_command(
 
     loaded = load_content(content)
     card = _card(loaded, name)
-    OUT.print(f"[bold]{name}[/]  (task id {loaded.task_ids[name]})")
+    OUT.print(Text.assemble((name, "bold"), f"  (task id {loaded.task_ids[name]})"))
     facts = card.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
     written = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=76)
-    OUT.print(written.rstrip(), markup=False, highlight=False, soft_wrap=True)
+    OUT.print(written.rstrip())
 
     from medi_build.dataset.reader import open_dataset
     from medi_build.ingest.preview import raw_rows
@@ -57,10 +58,10 @@ def show_command(
 
     chosen = find_pipeline(loaded, pipeline).model_copy(update={"allow_missing": False, "offline": True})
     plan = resolve(loaded, chosen, (name,), data, None, cache_folder() / "downloads")
-    OUT.print("\n[bold]Raw rows[/]")
+    OUT.print(Text("\nRaw rows", style="bold"))
     raw = list(raw_rows(plan.units[0].located.found["rows"][0], 3))
     for row in raw:
-        OUT.print("  " + shorten(row), markup=False, highlight=False, soft_wrap=True)
+        OUT.print("  " + shorten(row))
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "build"
         options = BuildOptions(
@@ -68,14 +69,14 @@ def show_command(
         )
         result = build(options, for_console(CONSOLE))
         ledger, dataset = result.ledgers[0], result.manifest.datasets[0]
-        OUT.print(
-            f"\n[bold]Counts[/] (at most 200 examples)  kind {dataset.kind}, read {ledger.read:,}, adapted "
-            f"{ledger.adapted:,}, written {ledger.written:,}, dropped {ledger.to_dict()['dropped']}",
-            highlight=False,
+        counts = (
+            f" (at most 200 examples)  kind {dataset.kind}, read {ledger.read:,}, adapted {ledger.adapted:,}, "
+            f"written {ledger.written:,}, dropped {ledger.to_dict()['dropped']}"
         )
+        OUT.print(Text.assemble(("\nCounts", "bold"), counts))
         fallback = ", of which there is none, so first" if "no_definition" in ledger.notes else ""
         phrasing = f"{chosen.instructions.phrasing}{fallback}"
-        OUT.print(f"\n[bold]Records[/]  instructions: phrasing {phrasing}", highlight=False)
+        OUT.print(Text.assemble(("\nRecords", "bold"), f"  instructions: phrasing {phrasing}"))
         records = open_dataset(out).sample(3)
         for record in records:
             print_record(record)

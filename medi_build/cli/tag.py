@@ -33,9 +33,9 @@ def tag_command(
         if as_json:
             print_json([{"name": one.name, "commit": one.commit.to_dict()} for one in found])
         for tag in found:
-            OUT.print(f"{tag.name}  {tag.commit.id}  {tag.commit.message}", markup=False, soft_wrap=True)
+            OUT.print(f"{tag.name}  {tag.commit.id}  {tag.commit.message}")
     elif delete:
         OUT.print(f"tag {name} is gone; it named commit {refs.delete_tag(warehouse, name, for_console(CONSOLE))}")
     else:
         commit = refs.set_tag(warehouse, name, ref, for_console(CONSOLE))
-        OUT.print(f"tag {name} names commit {commit.id}: {commit.message}", markup=False, soft_wrap=True)
+        OUT.print(f"tag {name} names commit {commit.id}: {commit.message}")

@@ -124,7 +124,7 @@ def train_command(
     first = rank == 0
     fields, notes = from_public_arguments(_extra_options(context.args), started)
     for note in notes if first else ():
-        CONSOLE.print(note, markup=False, soft_wrap=True)
+        CONSOLE.print(note)
     named: dict[str, Any] = {
         "source": source,
         "model_name_or_path": model,
@@ -151,17 +151,17 @@ def train_command(
         "export": export.value,
     }
     settings = TrainSettings(**{**named, **fields})
-    trained = train(settings, report=lambda line: CONSOLE.print(line, markup=False, soft_wrap=True))
+    trained = train(settings, report=CONSOLE.print)
     if not first:
         return
     if trained.accuracy:
         before, after = trained.accuracy
         OUT.print(f"held-out triplet accuracy: {before:.3f} before, {after:.3f} after")
     for name, (before, after) in trained.scores.items():
-        OUT.print(f"{name}: {before:.4f} before, {after:.4f} after", markup=False)
+        OUT.print(f"{name}: {before:.4f} before, {after:.4f} after")
     written = page and page_written(partial(write_training_page, settings, trained), trained.output_dir / PAGE)
     files = f"model, card, training.svg and {PAGE}" if written else "model, card and training.svg"
-    OUT.print(f"{files} are in {trained.output_dir}", markup=False, highlight=False, soft_wrap=True)
+    OUT.print(f"{files} are in {trained.output_dir}")
 
 
 def _extra_options(arguments: list[str]) -> dict[str, Any]:

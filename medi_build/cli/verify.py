@@ -53,8 +53,6 @@ def _verify_folder(name: str, batch_size: int, warehouse: Path | None, faults: l
     found = verify(Path(name), batch_size)
     OUT.print(
         f"{name}: {found.rows:,} records of {found.datasets} datasets in {found.shards} shards hold together",
-        markup=False,
-        soft_wrap=True,
     )
     return found._asdict()
 
@@ -71,7 +69,7 @@ def _verify_version(ref: str, batch_size: int, warehouse: Path | None, faults: l
     for one in found.damaged:
         faults.append({"path": str(one.path), "what": one.what, "commits": [str(commit.id) for commit in one.commits]})
         versions = ", ".join(map(_named, one.commits))
-        CONSOLE.print(f"{one.path}: {one.what}; it belongs to {versions}", markup=False, soft_wrap=True)
+        CONSOLE.print(f"{one.path}: {one.what}; it belongs to {versions}")
     if found.damaged:
         raise VersionError(
             f"{ref}: {len(found.damaged)} of {found.files} files are damaged; put back files with the right sha256 "

@@ -28,6 +28,6 @@ def versions_relocate(warehouse: WarehouseOption = None) -> None:
 
     found = relocate(warehouse, for_console(CONSOLE))
     if found.before == found.after:
-        OUT.print(f"{found.after}: is where its catalog says; nothing to do", soft_wrap=True)
+        OUT.print(f"{found.after}: is where its catalog says; nothing to do")
     else:
-        OUT.print(f"{found.versions} versions moved from {found.before} to {found.after}", soft_wrap=True)
+        OUT.print(f"{found.versions} versions moved from {found.before} to {found.after}")

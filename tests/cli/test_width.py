@@ -1,6 +1,7 @@
 """On a terminal of 80 columns nothing is wider, nothing is cut away, and NO_COLOR is heard; a pipe gets plain lines."""
 
 import fcntl
+import io
 import os
 import pty
 import re
@@ -15,6 +16,7 @@ from rich.cells import cell_len
 from typer.testing import CliRunner
 
 from medi_build.cli import app
+from medi_build.cli.console import Lines, new_table
 from medi_build.dataset.versions.commit import commit
 from tests.dataset.built import write_built
 from tests.evaluate.test_compare import BASE, BETTER, save
@@ -154,3 +156,13 @@ def test_help_fits_80_columns_with_all_its_words(name: str) -> None:
 def letters(text: str) -> str:
     """Without frames, white space and marks of emphasis: words that are broken over lines stand whole again."""
     return re.sub(r"[\s│╭╮╰╯─`*]+", "", text)
+
+
+def test_where_there_is_no_terminal_nothing_is_broken_and_brackets_are_text() -> None:
+    told, file = "a [bold]message[/] of [many] words " * 9, io.StringIO()
+    console = Lines(file=file, width=80)
+    console.print(told)
+    table = new_table("name")
+    table.add_row("[red]cell[/]")
+    console.print(table)
+    assert file.getvalue().startswith(told + "\n") and "[red]cell[/]" in file.getvalue()
