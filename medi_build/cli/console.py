@@ -19,8 +19,8 @@ from medi_build.ledger import Ledger
 
 LOG_WIDTH = 80
 """Characters per line where no terminal says how wide it is."""
-_UNBROKEN = 1000
-"""Characters of a table there: its cells are not broken, so that lines can be searched and cut."""
+UNBROKEN = 1000
+"""Characters of a line there: cells and sentences are not broken, so that lines can be searched and cut."""
 
 
 class Lines(Console):
@@ -94,7 +94,7 @@ def new_table(*columns: str, numbers: Collection[str] = (), title: str = "") -> 
 def print_table(table: Table) -> None:
     """To stdout: as a table where the terminal is wide enough, else an entry a row; unbroken where there is none."""
     if not OUT.is_terminal and not OUT.quiet:
-        Lines(file=OUT.file, width=_UNBROKEN).print(table)
+        Lines(file=OUT.file, width=UNBROKEN).print(table)
         return
     columns = [[_as_text(cell) for cell in (column.header, *column.cells)] for column in table.columns]
     widest = [max(cell.cell_len for cell in cells) for cells in columns]

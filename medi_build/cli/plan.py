@@ -5,14 +5,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from textwrap import fill
+from textwrap import TextWrapper
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
 
 from medi_build.cli import complete
-from medi_build.cli.console import CONSOLE, OUT, new_table, print_json, print_table
+from medi_build.cli.console import CONSOLE, OUT, UNBROKEN, new_table, print_json, print_table
 from medi_build.cli.exits import Exit
 from medi_build.cli.options import (
     SAMPLES,
@@ -121,10 +121,10 @@ def plan_command(
         print_json(_plain(figures, plan, disks, cluster))
     else:
         print_table(plan_table(figures, all_))
-        for told in [*summary(figures, plan, disks), *(lines(*cluster) if cluster else [])]:
-            if OUT.is_terminal:
-                told = fill(told, OUT.width, subsequent_indent=" " * 9, break_on_hyphens=False, break_long_words=False)
-            OUT.print(told)
+        width = OUT.width if OUT.is_terminal else UNBROKEN
+        wrap = TextWrapper(width, subsequent_indent=" " * 9, break_on_hyphens=False, break_long_words=False)
+        for line in [*summary(figures, plan, disks), *(lines(*cluster) if cluster else [])]:
+            OUT.print(wrap.fill(line))
     check_to_be_had(figures, leave_out=find_pipeline(load_content(content), pipeline).allow_missing)
 
 
