@@ -3,6 +3,7 @@
 import base64
 import json
 import zlib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -67,3 +68,14 @@ def read(path: Path) -> dict[str, dict[str, object]]:
         line["training"] = asdict(Training(**line["training"]))
     names = ("domain", "encoder", "negatives", "count", "training")
     return {json.dumps({name: line[name] for name in names}, sort_keys=True): line for line in lines}
+
+
+def rows_of_steps(rows: int, how: Training) -> Iterator[np.ndarray]:
+    """Rows of each step: pass after pass over all, each in an order of its own."""
+    generator = np.random.default_rng(how.seed)
+    order = np.empty(0, dtype=np.int64)
+    for _ in range(how.steps):
+        while len(order) < how.batch:
+            order = np.concatenate([order, generator.permutation(rows)])
+        yield order[: how.batch]
+        order = order[how.batch :]

@@ -5,7 +5,6 @@ are each run's own. The loss is the sum of theirs, and Adam works by element, so
 """
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from teach.prepared import Prepared, Texts
-from teach.runs import Training
+from teach.runs import Training, rows_of_steps
 
 CUTOFF = 10
 TEXTS_PER_FORWARD = 8192
@@ -178,7 +177,7 @@ def batches(stack: "Stack", jobs: list[Job], tables: "Tables") -> Batches:
     queries, documents, weights = [], [], []
     for job in jobs:
         domain, steps = stack.prepared.domains[job.domain], job.training.steps
-        rows = np.stack(list(rows_of(len(domain.train), job.training)))
+        rows = np.stack(list(rows_of_steps(len(domain.train), job.training)))
         stage = np.arange(steps) * len(job.hard) // steps
         hard = job.hard[stage[:, None], rows].transpose(0, 2, 1).reshape(steps, -1)
         asked = domain.train[rows]
@@ -190,17 +189,6 @@ def batches(stack: "Stack", jobs: list[Job], tables: "Tables") -> Batches:
     widths = [(tables.width(a), tables.width(t)) for a, t in zip(asked, told, strict=True)]
     device = stack.machine.device
     return Batches(*(torch.from_numpy(found).to(device) for found in (asked, told, weight)), widths)
-
-
-def rows_of(count: int, how: Training) -> Iterator[np.ndarray]:
-    """Rows of each step: pass after pass over all, each in an order of its own."""
-    generator = np.random.default_rng(how.seed)
-    order = np.empty(0, dtype=np.int64)
-    for _ in range(how.steps):
-        while len(order) < how.batch:
-            order = np.concatenate([order, generator.permutation(count)])
-        yield order[: how.batch]
-        order = order[how.batch :]
 
 
 class Tables:

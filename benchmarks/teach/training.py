@@ -1,7 +1,6 @@
 """One run: an encoder is trained on a domain's queries with given negatives, and judged on the others."""
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch.nn import functional
 
 from teach.domains import Domain
 from teach.encoders import Words
-from teach.runs import Training
+from teach.runs import Training, rows_of_steps
 
 QUERY_WINDOW = 48
 CUTOFF = 10
@@ -71,7 +70,7 @@ def train(start: nn.Module, domain: Domain, tokens: Tokens, hard: np.ndarray, ho
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / warm, (how.steps - step) / max(1, how.steps - warm))
     )
-    for rows in batches(len(domain.train), how):
+    for rows in rows_of_steps(len(domain.train), how):
         negatives = hard[rows].T.ravel()
         asked, told = domain.train[rows], domain.known[domain.train[rows]]
         documents = np.concatenate([told, negatives])
@@ -83,17 +82,6 @@ def train(start: nn.Module, domain: Domain, tokens: Tokens, hard: np.ndarray, ho
         optimizer.step()
         schedule.step()
     return model.eval()
-
-
-def batches(rows: int, how: Training) -> Iterator[np.ndarray]:
-    """Rows of each step: pass after pass over all, each in an order of its own."""
-    generator = np.random.default_rng(how.seed)
-    order = np.empty(0, dtype=np.int64)
-    for _ in range(how.steps):
-        if len(order) < how.batch:
-            order = np.concatenate([order, generator.permutation(rows)])
-        yield order[: how.batch]
-        order = order[how.batch :]
 
 
 @torch.inference_mode()

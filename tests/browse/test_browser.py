@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import axe_selenium_python
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -20,11 +19,11 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 from medi_build.dataset.marks import read_marks
 from medi_build.dataset.reader import BuiltDataset
 from tests.browse.conftest import HOSTILE
+from tests.pages.browser import AXE, chromium
 
 pytestmark = pytest.mark.slow
 
 CAPTIONS = "embedding_training_data/sample_captions"
-AXE = Path(axe_selenium_python.__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 Browser = webdriver.Chrome
 
 
@@ -67,13 +66,8 @@ def browsed(cache: Path, what: Path, marks: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def chrome() -> Iterator[Browser]:
-    options = webdriver.ChromeOptions()
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1200,1000"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
-    yield driver
-    driver.quit()
+    with chromium() as driver:
+        yield driver
 
 
 @pytest.fixture
