@@ -126,19 +126,22 @@ class Mining:
         from scipy import sparse
 
         from medi_build.mine.false_negatives import SignInputs, fit
+        from medi_build.mine.likeness import Likeness
         from medi_build.search.bm25 import BM25, tokenize
 
         rows, known = np.arange(len(self.domain.train)), self.domain.known[self.domain.train]
         shape = (len(rows), len(self.documents))
+        corpus = self.documents.astype(np.float16)
         inputs = SignInputs(
             self.queries.astype(np.float16),
-            self.documents.astype(np.float16),
+            corpus,
             len(self.documents),
             sparse.csr_matrix((np.ones(len(rows), dtype=bool), (rows, known)), shape),
             BM25.build(tokenize(pl.Series(self.domain.documents))),
             tokenize(pl.Series([self.domain.queries[i] for i in self.domain.train])),
             known,
             self.scores[rows, known],
+            Likeness(corpus, np.unique(known)),
         )
         model = fit(inputs, 100, 0)
         assert model is not None

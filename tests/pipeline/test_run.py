@@ -121,7 +121,7 @@ def test_running_a_finished_build_again_touches_nothing(built: BuildResult, cach
 def test_killed_half_way_the_same_command_gives_the_same_bytes(built: BuildResult, tmp_path: Path, cache: Path) -> None:
     """With the real encoder; `tests/survival` kills small builds at many more moments."""
     out, own_cache = tmp_path / "out", tmp_path / "cache"
-    process = medi(*command(out, own_cache))
+    process = medi(*command(out, own_cache), "--no-report")
     finished = out / ".medi" / "receipts"
     deadline = time.monotonic() + 120
     while len(list(finished.glob("*.json"))) < 2 or not (own_cache / "vectors").exists():
@@ -134,7 +134,7 @@ def test_killed_half_way_the_same_command_gives_the_same_bytes(built: BuildResul
     with pytest.raises(DatasetError, match="not finished"):
         verify(out)
     kept = {p: p.stat().st_mtime_ns for p in finished.glob("*.json")}
-    process = medi(*command(out, own_cache))
+    process = medi(*command(out, own_cache), "--no-report")
     stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr
     assert {p: p.stat().st_mtime_ns for p in kept} == kept, "a finished dataset was made again"
