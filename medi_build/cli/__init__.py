@@ -4,7 +4,6 @@ import logging
 import signal
 import sys
 from io import TextIOWrapper
-from typing import NoReturn
 
 import typer
 
@@ -39,6 +38,7 @@ from medi_build.cli.quantize import quantize_command
 from medi_build.cli.report import report_command
 from medi_build.cli.root import Root
 from medi_build.cli.show import show_command
+from medi_build.cli.stop import Stopped, has_ended, heed_signals
 from medi_build.cli.tag import tag_command
 from medi_build.cli.train import EXTRA_OPTIONS, train_command
 from medi_build.cli.verify import verify_command
@@ -89,19 +89,9 @@ app.command("purge")(purge_command)
 app.add_typer(versions.commands(), name="versions")
 
 
-class _Stopped(BaseException):
-    """A signal asked this process to end; not an Exception, so that nothing on the way takes it for an error."""
-
-
-def _stop(number: int, frame: object) -> NoReturn:
-    signal.signal(number, signal.SIG_DFL)  # who asks twice does not want to wait
-    raise _Stopped(number)
-
-
 def main() -> None:
     """Run the command; an error is one clear message; codes are those of `medi_build.cli.exits`."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    heed_signals()
     for stream in (sys.stdout, sys.stderr):  # what a terminal cannot show is no reason to stop
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -115,7 +105,8 @@ def main() -> None:
     except OSError as error:  # one that no stage could say more about
         print_error(type(error).__name__, redacted(f"{error.filename or 'input or output'}: {error.strerror or error}"))
         sys.exit(Exit.FOUND)
-    except _Stopped as stopped:
+    except Stopped as stopped:
+        has_ended()
         (number,) = stopped.args
         CONSOLE.print(
             f"stopped by {signal.Signals(number).name}; what is finished is kept, the same command goes on from there",

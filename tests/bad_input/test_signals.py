@@ -42,7 +42,7 @@ def test_stopped_by_a_signal_no_worker_stays_and_the_next_run_goes_on(tmp_path: 
         assert process.poll() is None
         (os.killpg if to_group else os.kill)(process.pid, number)
         _, stderr = process.communicate(timeout=120)
-        assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
+        assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), stderr
         if number != signal.SIGKILL:  # a worker that was just starting may complain about a parent that is gone
             assert "Traceback" not in stderr
             assert f"stopped by {number.name}; what is finished is kept" in stderr
@@ -52,3 +52,33 @@ def test_stopped_by_a_signal_no_worker_stays_and_the_next_run_goes_on(tmp_path: 
             time.sleep(0.05)
     build(BuildOptions(out, ("medmcqa/sample", "super_ni/*_sample_*"), cache=cache, limit_per_dataset=20))
     assert verify(out).datasets == 9
+
+
+LIBRARY = """
+import os, signal, sys, time
+from medi_build import cli
+def command():
+    {what}
+cli.app = command
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("try: os.kill(os.getpid(), signal.SIGTERM)\n    except: pass\n    time.sleep(60)", ""),
+        (
+            "try: os.kill(os.getpid(), signal.SIGTERM)\n    finally: time.sleep(2.5); print('cleaned up')",
+            "cleaned up\n",
+        ),
+    ],
+    ids=["swallowed", "cleaning-up"],
+)
+def test_a_library_that_swallows_a_signal_does_not_hold_it_up_and_cleaning_up_is_not_cut_off(
+    what: str, told: str
+) -> None:
+    program = LIBRARY.format(what=what)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False)
+    assert (ended.returncode, ended.stdout) == (128 + signal.SIGTERM, told), ended.stderr
+    assert "stopped by SIGTERM" in ended.stderr and "Traceback" not in ended.stderr

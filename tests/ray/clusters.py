@@ -17,8 +17,8 @@ from tests.conftest import ROOT
 
 GATE = ROOT / "tests" / "ray" / "gate"
 STORE_BYTES = 80_000_000
-SYSTEM = {"health_check_period_ms": 1000, "health_check_failure_threshold": 4, "worker_niceness": 0}
-"""A dead node is missed soon; workers are as nice as others, which else leave them nothing on a busy machine."""
+MISSED_SOON = {"health_check_period_ms": 1000, "health_check_failure_threshold": 4}
+"""For clusters whose nodes die; elsewhere it would be a busy machine that kills them, and the driver with them."""
 SECONDS = 240
 """More than anything here takes on a machine that is busy with other things."""
 
@@ -32,7 +32,7 @@ def started(cpus: int = 1, **system: object) -> Iterator[Cluster]:
             "num_cpus": cpus,
             "object_store_memory": STORE_BYTES,
             "include_dashboard": False,
-            "_system_config": {**SYSTEM, **system},
+            "_system_config": {"worker_niceness": 0, **system},  # as nice as others, which else leave them nothing
             "env_vars": environment(),
         },
     )

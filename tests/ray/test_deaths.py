@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.ray.clusters import Building, add_node, differing, gated, kill, started
+from tests.ray.clusters import MISSED_SOON, Building, add_node, differing, gated, kill, started
 from tests.ray.conftest import SOURCES
 
 pytestmark = pytest.mark.slow
@@ -23,7 +23,7 @@ ON_RAY = ("--sources", SOURCES, "--executor", "ray", "--address")
 
 @pytest.mark.long
 def test_nodes_that_die_in_every_stage_change_nothing(tmp_path: Path, local: Path) -> None:
-    with started(cpus=0) as cluster:
+    with started(cpus=0, **MISSED_SOON) as cluster:
         gates = {stage: tmp_path / stage for stage in STAGES}
         nodes = {
             stage: add_node(cluster, tmp_path / f"cache-{stage}", gates[stage], at) for stage, at in STAGES.items()
@@ -42,7 +42,7 @@ def test_nodes_that_die_in_every_stage_change_nothing(tmp_path: Path, local: Pat
 @pytest.mark.long
 def test_after_the_head_died_the_same_command_goes_on(tmp_path: Path, local: Path) -> None:
     receipts, gate = tmp_path / "out" / ".medi" / "receipts", tmp_path / "gate"
-    with started() as cluster:
+    with started(**MISSED_SOON) as cluster:
         add_node(cluster, tmp_path / "cache-1", gate, STAGES["encoding"])
         run = Building(tmp_path / "out", tmp_path / "cache", *ON_RAY, cluster.address)
         run.until(lambda: gate.exists() and any(receipts.glob("*.json")))
@@ -52,7 +52,7 @@ def test_after_the_head_died_the_same_command_goes_on(tmp_path: Path, local: Pat
         assert "Traceback" not in run.told
     finished = {path: path.stat().st_mtime_ns for path in receipts.iterdir()}
     assert 0 < len(finished) < 6
-    with started() as cluster:
+    with started(**MISSED_SOON) as cluster:
         run = Building(tmp_path / "out", tmp_path / "cache", *ON_RAY, cluster.address)
         assert run.ended() == 0, run.told
     assert run.told.count("already built") == len(finished)
@@ -66,7 +66,7 @@ def test_a_driver_that_is_told_to_stop_leaves_nobody_at_work(tmp_path: Path) -> 
 
     By SIGTERM, for which Ray has a handler of its own.
     """
-    with started(cpus=0) as cluster:
+    with started(cpus=0, **MISSED_SOON) as cluster:
         gate = tmp_path / "gate"
         add_node(cluster, tmp_path / "cache-1", gate, STAGES["encoding"])
         run = Building(tmp_path / "out", tmp_path / "cache", *ON_RAY, cluster.address)

@@ -18,7 +18,7 @@ from medi_build.pipeline.executor import ray_share
 from medi_build.pipeline.executor.cluster import connected
 from tests.encode.tiny_models import save_t5, unigram_tokenizer
 from tests.pipeline.test_split import built, job
-from tests.ray.clusters import SECONDS, STORE_BYTES, environment, kill, started
+from tests.ray.clusters import MISSED_SOON, SECONDS, STORE_BYTES, environment, kill, started
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 @contextmanager
 def gpus(folder: Path, count: int = 3) -> Iterator[tuple[Cluster, dict[str, Any]]]:
     """A cluster of nodes with a CPU and a GPU each, and those nodes by their ids."""
-    with started(cpus=0) as cluster:
+    with started(cpus=0, **MISSED_SOON) as cluster:
         nodes = [
             cluster.add_node(
                 num_cpus=1, num_gpus=1, object_store_memory=STORE_BYTES,
