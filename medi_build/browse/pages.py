@@ -24,6 +24,7 @@ from medi_build.dataset.marks import RECORD, Mark
 from medi_build.dataset.reader import BuiltDataset, DatasetEntry
 from medi_build.dataset.report.samples import marked, visible
 from medi_build.dataset.row_examples import record_at
+from medi_build.dataset.schema import told_rank
 from medi_build.dataset.sources import source_of
 from medi_build.errors import DatasetError
 from medi_build.files import text_digest
@@ -276,7 +277,7 @@ def _negatives(record: dict[str, Any], marks: dict[str, Mark]) -> list[dict[str,
     told = []
     for text, score, rank in _texts(record):
         digest = text_digest(text)
-        about = {"digest": digest, "mark": marks.get(digest), "score": score, "rank": rank}
+        about = {"digest": digest, "mark": marks.get(digest), "score": score, "rank": told_rank(rank)}
         told.append({"text": _shown(text, record["pos"][1]), **about})
     return told
 

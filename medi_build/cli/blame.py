@@ -63,6 +63,7 @@ def _story_dict(life: "Story") -> dict[str, Any]:
 
 
 def _print(found: "Blame", life: "Story | None") -> None:
+    from medi_build.dataset.schema import told_rank
     from medi_build.dataset.sources import source_of
 
     record, card = found.record, found.dataset.card
@@ -75,7 +76,7 @@ def _print(found: "Blame", life: "Story | None") -> None:
     for side, told in (
         ("query", ""),
         ("pos", f"{_score(record['pos_score'])}, {record['pos_id']}"),
-        ("neg", f"{_score(record['neg_score'])}, {_rank(record['neg_rank'])}, {record['neg_id']}"),
+        ("neg", f"{_score(record['neg_score'])}, {told_rank(record['neg_rank'])}, {record['neg_id']}"),
     ):
         instruction, text = record[side]
         print_entry(side, *([told] if told else []), instruction or "(no instruction)", shorten(text))
@@ -95,10 +96,6 @@ def _print(found: "Blame", life: "Story | None") -> None:
 
 def _score(score: float) -> str:
     return "not scored" if isnan(score) else f"score {score:.4f}"
-
-
-def _rank(rank: int) -> str:
-    return f"rank {rank}" if rank >= 0 else "given with the data"
 
 
 def _places(source: "Source") -> str:

@@ -55,10 +55,8 @@ class MiningRule(BaseModel):
         lt=1.0,
         description="reject a candidate whose estimated probability of being a positive nobody marked is above this",
     )
-    relax: bool = Field(
-        False,
-        description="where nothing is left: lift the margin, then take the candidate that is least likely a false "
-        "negative",
+    random_if_none: bool = Field(
+        False, description="where nothing is left: take a text at random that scores below the positive"
     )
     near_duplicate: float | None = Field(
         None, gt=0.0, le=1.0, description="reject a negative whose cosine with a positive is at least this"
@@ -119,11 +117,6 @@ class MiningRule(BaseModel):
                 f"min_score {self.min_score} is above max_score {self.max_score}, which leaves no negative; lower the "
                 "one or raise the other"
             )
-        if self.relax and self.max_false_negative_probability is None:
-            raise ValueError(
-                "relax takes the candidate that is least likely a false negative, so it needs "
-                "max_false_negative_probability"
-            )
         used = self.max_cross_encoder_score is not None or self.cross_encoder_scores
         if (self.cross_encoder is not None) != used:
             raise ValueError(
@@ -147,13 +140,14 @@ PRESETS: dict[Preset, dict[str, Any]] = {
     # Su et al. 2023, section 2.3: the highest-ranked allowed candidate, no filter at all.
     "paper": {},
     # NV-Retriever (arXiv 2407.15831): a negative may reach 95 % of the lowest positive's score. Where a positive scores
-    # so low that this leaves nothing, the probability alone decides. Figures: docs/performance.md.
+    # so low that this leaves nothing, an easy text: what scores above the positive teaches to leave what is near for
+    # what is not. Figures: docs/results.md, docs/performance.md.
     "positive-aware": {
         "relative_margin": 0.05,
         "max_false_negative_probability": 0.4,
         "min_score_quantile": 0.95,
         "near_duplicate": 0.95,
-        "relax": True,
+        "random_if_none": True,
     },
     # GritLM's MEDI2: argmax over the dataset's own documents, vetoed by an INSTRUCTOR model above 0.9.
     "medi2": {"guide": "hkunlp/instructor-large", "max_guide_score": 0.9},
@@ -174,5 +168,8 @@ RENAMED = {
 }
 """Knobs by the name that they had once: an error tells the one they have."""
 
-REMOVED = {"ann_above": "every search is exact, leave it out (docs/decisions/0013-search-is-exact.md)"}
+REMOVED = {
+    "ann_above": "every search is exact, leave it out (docs/decisions/0013-search-is-exact.md)",
+    "relax": "random_if_none takes an easy text in its place (docs/decisions/0018-easy-where-nothing-is-left.md)",
+}
 """Knobs that there were once: an error tells what to do without."""

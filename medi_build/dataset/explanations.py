@@ -22,7 +22,7 @@ LONGEST_TEXT = 500
 TAKEN, LIFTED, SPARE, SKIPPED, NOT_SCORED, MARKED = "taken", "lifted", "spare", "skipped", "not_scored", "marked"
 VERDICTS = {
     TAKEN: "a negative of the record",
-    LIFTED: "a negative of the record, though a filter rejected it: nothing was left, so the rule lifted the filter",
+    LIFTED: "a negative of the record, though a filter rejects it, as it does every text that was drawn",
     SPARE: "nothing against it, but there were enough better ones",
     SKIPPED: "ranked above range_min",
     NOT_SCORED: "further down than the cross-encoder looks",
@@ -42,7 +42,7 @@ EXPLANATIONS = pa.schema(
         pa.field("id", pa.string(), nullable=False),  # of the record, or of a row without a negative
         pa.field("candidate", _list(pa.int64()), nullable=False),  # `number` of its text
         pa.field("rank", _list(pa.int32()), nullable=False),  # as in the records; -1: given, -2: not ranked
-        pa.field("found_by", _list(_NAME), nullable=False),  # "given", or the rankings that had it
+        pa.field("found_by", _list(_NAME), nullable=False),  # "given", "random", or the rankings that had it
         pa.field("verdict", _list(_NAME), nullable=False),  # of `VERDICTS`, or a filter
         *(pa.field(name, _list(pa.float32()), nullable=False) for name in SCORES),  # NaN where nothing was scored
     ]
@@ -71,7 +71,7 @@ class Candidate:
         id: of the text.
         text: its beginning.
         rank: its place among the candidates, from 0; None where it was given or not ranked.
-        found_by: "given", or the rankings that had it.
+        found_by: "given", "random", or the rankings that had it.
         verdict: of `VERDICTS`, or the filter that rejected it.
         scores: those there are, by name.
     """

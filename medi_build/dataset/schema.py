@@ -53,7 +53,7 @@ MINED = _schema(
     neg_id=pa.string(),
     pos_score=pa.float32(),
     neg_score=pa.float32(),
-    neg_rank=pa.int32(),  # 0-based rank of the negative in the miner's list; -1 for a given negative
+    neg_rank=pa.int32(),  # `told_rank`
     miner=pa.string(),
     hard_negatives=_STRINGS,  # further negatives, hardest first; `neg` is not repeated
     hard_negative_scores=_FLOATS,
@@ -88,3 +88,8 @@ RECORDS = _schema(
 LISTS = ("hard_negatives", "labels", "groups", "pos_ids", "possible_false_negative_ids")
 """Lists of strings that a record may have: texts of further negatives, classes, gold pages, the id of its positive (one
 or none) and those of other rows' positives that may be false negatives for it."""
+
+
+def told_rank(rank: int) -> str:
+    """``neg_rank`` in words: the 0-based place in the miner's ranking; -1, given with the data; -2, drawn at random."""
+    return {-1: "given with the data", -2: "drawn at random"}.get(rank, f"rank {rank}")

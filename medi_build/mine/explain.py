@@ -24,13 +24,10 @@ from medi_build.dataset.explanations import (
     TEXTS,
 )
 from medi_build.files import FileEntry, HashingFile, atomic_file, entry
-from medi_build.mine.select import GIVEN, Candidates, Verdicts
+from medi_build.mine.select import GIVEN, GIVEN_NAME, RANDOM_NAME, UNRANKED, Candidates, Verdicts
 from medi_build.mine.texts import UniqueTexts
 from medi_build.search.ranking import NOTHING, Ranking
 
-UNRANKED = -2
-"""The rank of a text that was excluded before anything was ranked."""
-GIVEN_NAME = "given"
 ROWS_AT_ONCE = 4096
 TEXTS_AT_ONCE = 8192
 
@@ -152,16 +149,17 @@ def looked_at(
         scores: further ones of the candidates, by name, [r, c].
     """
     own, before = candidates.ids.shape[1], skipped.ids.shape[1]
-    all_ids = np.concatenate([candidates.ids, skipped.ids, marked.ids], axis=1)
+    all_ids, end = np.concatenate([candidates.ids, skipped.ids, marked.ids], axis=1), own + before
     ranks = np.full(all_ids.shape, UNRANKED, dtype=np.int32)
-    ranks[:, :own], ranks[:, own : own + before] = candidates.ranks, np.arange(before)
+    ranks[:, :own], ranks[:, own:end] = candidates.ranks, np.arange(before)
     every = Verdicts(all_ids.shape)
     every.names, every.codes[:, :own] = list(verdicts.names), verdicts.codes
     column, there = np.arange(all_ids.shape[1]), all_ids != NOTHING
-    every.say(there & (column >= own) & (column < own + before), SKIPPED)
-    every.say(there & (column >= own + before), MARKED)
+    every.say(there & (column >= own) & (column < end), SKIPPED)
+    every.say(there & (column >= end), MARKED)
     bits = np.ones(all_ids.shape, dtype=np.int16) if len(rankings) == 1 else _bits(list(rankings.values()), all_ids)
-    bits[ranks == GIVEN], bits[ranks == UNRANKED] = 0, 2 ** len(rankings)
+    names = [GIVEN_NAME, *("+".join(_of(list(rankings), bit)) for bit in range(1, 2 ** len(rankings)))]
+    bits[ranks == GIVEN], bits[ranks == UNRANKED], bits[:, end:] = 0, len(names), len(names) + 1
     further = {name: np.full(all_ids.shape, np.nan, dtype=np.float32) for name in scores}
     for name, known in scores.items():
         further[name][:, :own] = known
@@ -171,7 +169,7 @@ def looked_at(
         candidates=Candidates(all_ids, cosines, ranks),
         verdicts=every,
         found_by=bits,
-        names=[GIVEN_NAME, *("+".join(_of(list(rankings), bit)) for bit in range(1, 2 ** len(rankings))), MARKED],
+        names=[*names, RANDOM_NAME, MARKED],
         scores=further,
     )
 

@@ -6,9 +6,10 @@ written here and nowhere else.
 
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from medi_build.arrays import Bools, Floats32, Floats64, Ints
@@ -16,7 +17,7 @@ from medi_build.content.mining_rule import MiningRule
 from medi_build.ledger import Ledger
 from medi_build.mine.context import MiningContext
 from medi_build.mine.run import Run
-from medi_build.mine.select import Verdicts, reject
+from medi_build.mine.select import UNRANKED, Candidates, Verdicts, reject
 from medi_build.mine.texts import Grouped, flatten
 from medi_build.search.bm25 import UNSPACED
 from medi_build.search.dense import pair_scores
@@ -37,6 +38,7 @@ class Block(NamedTuple):
         positives: int64 [r], the text that each has as its positive.
         ids: int64 [r, c], candidates; -1 where there is none, or none any more.
         scores: float32 [r, c], their cosines with the query.
+        ranks: int32 [r, c], as in `Candidates`.
         probability: float64 [r, c], that each is a false negative; None where there is no model of it.
     """
 
@@ -45,7 +47,49 @@ class Block(NamedTuple):
     positives: Ints
     ids: Ints
     scores: Floats32
+    ranks: npt.NDArray[np.int32]
     probability: Floats64 | None
+
+    @property
+    def candidates(self) -> Candidates:
+        """The candidates alone."""
+        return Candidates(self.ids, self.scores, self.ranks)
+
+
+class Sifted(NamedTuple):
+    """The candidates of some rows, and what became of them.
+
+    Attributes:
+        block: the candidates [r, c].
+        allowed: bool [r, c], those that may be taken.
+        verdicts: why the others may not.
+    """
+
+    block: Block
+    allowed: Bools
+    verdicts: Verdicts
+
+    def beside(self, more: "Sifted", at: Ints) -> "Sifted":
+        """With further candidates [m, d] of the rows ``at`` [m] behind these; their verdicts have the same names."""
+
+        def wider(values: npt.NDArray[Any], others: npt.NDArray[Any], nothing: object) -> npt.NDArray[Any]:
+            behind = np.full((len(values), others.shape[1]), nothing, dtype=values.dtype)
+            behind[at] = others
+            return np.concatenate([values, behind], axis=1)
+
+        own, other = self.block, more.block
+        verdicts = Verdicts((0, 0), self.verdicts.names)
+        verdicts.codes = wider(self.verdicts.codes, more.verdicts.codes, 0)
+        probability = own.probability
+        if probability is not None and other.probability is not None:
+            probability = wider(probability, other.probability, np.nan)
+        block = own._replace(
+            ids=wider(own.ids, other.ids, NOTHING),
+            scores=wider(own.scores, other.scores, np.nan),
+            ranks=wider(own.ranks, other.ranks, UNRANKED),
+            probability=probability,
+        )
+        return Sifted(block, wider(self.allowed, more.allowed, False), verdicts)
 
 
 Mask = Callable[[Block], Bools]
@@ -53,14 +97,14 @@ Mask = Callable[[Block], Bools]
 
 
 class Lifted(IntEnum):
-    """When ``relax`` lifts a filter for a row of which no candidate is left. The filters act in this order."""
+    """Whether a filter acts on the texts that ``random_if_none`` draws for a row of which no candidate is left."""
 
     NEVER = 0
-    """What it rejects is no negative, however little there is."""
-    LAST = 1
-    """Of what it rejected the least likely false negative is taken."""
-    FIRST = 2
-    """All that it rejected is taken back."""
+    """It does: what it rejects is no negative, however little there is."""
+    IF_NOTHING_IS_LEFT = 1
+    """It does, unless it and its like leave nothing of them."""
+    ALWAYS = 2
+    """It does not: it wants texts that are hard, and these are to be easy."""
 
 
 class Filter(NamedTuple):
@@ -68,7 +112,7 @@ class Filter(NamedTuple):
 
     Attributes:
         name: the reason; what it rejects is counted as ``rejected_{name}``.
-        lifted: when ``relax`` lifts it.
+        lifted: whether it acts on texts that were drawn.
         knobs: a rule that sets one of these asks for it.
         of: makes the mask for one dataset; what is the same for all of its blocks is worked out there.
     """
@@ -113,43 +157,21 @@ def ranked_to(run: Run) -> int:
 
 
 def filtered(
-    filters: Sequence[Ready], block: Block, protected: Bools, run: Run, verdicts: Verdicts | None = None
+    filters: Sequence[Ready], block: Block, allowed: Bools, protected: Bools, ledger: Ledger, verdicts: Verdicts
 ) -> Bools:
-    """Which candidates [r, c] are left; each filter counts what it removed of what those before it had left.
+    """Which of the allowed candidates [r, c] are left.
 
     Args:
-        filters: those that act.
+        filters: those that act, one after another.
         block: the candidates.
+        allowed: [r, c], those that are there.
         protected: [r, c], candidates that no filter touches.
-        run: ``relax`` of its rule lifts filters where they leave nothing.
-        verdicts: told which filter removed a candidate, or None.
+        ledger: where each counts what it removed of what those before it had left.
+        verdicts: told which filter removed a candidate.
     """
-    allowed, left = block.ids != NOTHING, {}
-    for lifted in Lifted:
-        for one, mask in filters:
-            if one.lifted == lifted:
-                bad = mask(block._replace(ids=np.where(allowed, block.ids, NOTHING)))
-                allowed = reject(allowed, bad, one.name, run.ledger, protected, verdicts)
-        left[lifted] = allowed
-    return _relaxed(left, block.probability, run.ledger) if run.rule.relax else allowed
-
-
-def _relaxed(left: dict[Lifted, Bools], probability: Floats64 | None, ledger: Ledger) -> Bools:
-    """What is left [r, c] once filters are lifted for the rows of which nothing was.
-
-    Args:
-        left: [r, c], what the filters of each kind and those before them have left.
-        probability: [r, c], that the candidate is a false negative, or None.
-        ledger: where the rows are noted for which a filter was lifted.
-    """
-    sound, without_margin, allowed = left[Lifted.NEVER], left[Lifted.LAST], left[Lifted.FIRST].copy()
-    rows = np.flatnonzero(~allowed.any(axis=1) & without_margin.any(axis=1))
-    allowed[rows] = without_margin[rows]
-    ledger.note("margin_lifted", len(rows))
-    if probability is not None:
-        rows = np.flatnonzero(~allowed.any(axis=1) & sound.any(axis=1))
-        allowed[rows, np.where(sound[rows], probability[rows], np.inf).argmin(axis=1)] = True
-        ledger.note("least_likely_false_negative_taken", len(rows))
+    for one, mask in filters:
+        bad = mask(block._replace(ids=np.where(allowed, block.ids, NOTHING)))
+        allowed = reject(allowed, bad, one.name, ledger, protected, verdicts)
     return allowed
 
 
@@ -239,9 +261,14 @@ FILTERS = (
     Filter("near_duplicate", Lifted.NEVER, ("near_duplicate",), _near_duplicate),
     Filter("guide", Lifted.NEVER, ("guide",), _guide),
     Filter("answer_in_passage", Lifted.NEVER, ("reject_answer",), _answer_in_passage),
-    Filter("min_score", Lifted.LAST, ("min_score", "min_score_quantile"), _min_score),
-    Filter("false_negative_probability", Lifted.LAST, ("max_false_negative_probability",), _false_negative_probability),
-    Filter("margin", Lifted.FIRST, ("relative_margin", "absolute_margin"), _margin),
+    Filter("min_score", Lifted.ALWAYS, ("min_score", "min_score_quantile"), _min_score),
+    Filter(
+        "false_negative_probability",
+        Lifted.IF_NOTHING_IS_LEFT,
+        ("max_false_negative_probability",),
+        _false_negative_probability,
+    ),
+    Filter("margin", Lifted.IF_NOTHING_IS_LEFT, ("relative_margin", "absolute_margin"), _margin),
 )
 """In the order in which they act."""
 

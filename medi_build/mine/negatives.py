@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from medi_build.arrays import Bools, Floats32, Floats64, Hashes, Ints
@@ -11,8 +10,9 @@ from medi_build.dataset.explanations import NOT_SCORED
 from medi_build.ledger import Ledger
 from medi_build.mine.context import MiningContext, build_context
 from medi_build.mine.cross_encoder import PairScorer, cross_scores, first_allowed, load_cross_encoder
+from medi_build.mine.easy import with_easy
 from medi_build.mine.explain import Looked, looked_at, tell_picked
-from medi_build.mine.filters import Block, Ready, depth, filtered, ready_filters
+from medi_build.mine.filters import Block, Ready, Sifted, depth, filtered, ready_filters
 from medi_build.mine.pair_texts import Pairs, load
 from medi_build.mine.positives import choose_positives, inconsistent
 from medi_build.mine.ranker import Ranked, Ranker, build_ranker
@@ -129,43 +129,51 @@ class Selection:
         given, ranked = self._given_of(rows), of_queries.rows(local)
         candidates = side_by_side(given, window(ranked.ranking, run.rule))
         probability = self.ranker.probability(of_row, given, ranked)
-        protected = (candidates.ranks == GIVEN) & self.verified_negatives
-        block = Block(rows, of_row, positives, candidates.ids, candidates.scores, probability)
-        verdicts = Verdicts(candidates.ids.shape)
-        allowed = filtered(self.filters, block, protected, run, verdicts)
-        scores, rescored = self.context.positives.scores[chosen], None
+        sifted = self._sifted(Block(rows, of_row, positives, *candidates, probability))
+        if run.rule.random_if_none:
+            sifted = with_easy(
+                sifted,
+                self.context,
+                self.filters,
+                self.row_keys,
+                lambda some, texts: self.ranker.probability_of(of_row[some], texts, ranked.rows(some)),
+            )
+        scores, candidates, rescored = self.context.positives.scores[chosen], sifted.block.candidates, None
         if self.cross_encoder is not None:
-            allowed, rescored = self._judged(block, allowed, protected, verdicts)
+            sifted, rescored = self._judged(sifted)
             if run.rule.cross_encoder_scores:
                 scores, candidates = rescored[:, 0], candidates._replace(scores=rescored[:, 1:])
-        picked = pick(candidates, allowed, run.rule, self.row_keys[rows], self.text_keys)
+        picked = pick(candidates, sifted.allowed, run.rule, self.row_keys[rows], self.text_keys)
         if run.explain is not None:
-            tell_picked(verdicts, block.ids, allowed, picked.ids)
-            looked = self._looked(block, candidates.ranks, verdicts, ranked, rescored)
-            run.explain.add(looked, pairs.unique_texts)
+            tell_picked(sifted.verdicts, candidates.ids, sifted.allowed, picked.ids)
+            run.explain.add(self._looked(sifted, ranked, rescored), pairs.unique_texts)
         return MinedRows(rows, positives, scores, picked, possible, self.miner())
 
-    def _judged(self, block: Block, allowed: Bools, protected: Bools, verdicts: Verdicts) -> tuple[Bools, Floats32]:
-        """Which candidates [r, c] the cross-encoder leaves, and its scores [r, 1 + c], the positive's first."""
-        run = self.context.run
+    def _sifted(self, block: Block) -> Sifted:
+        """What the filters leave of a block."""
+        verdicts = Verdicts(block.ids.shape)
+        there, ledger = block.ids != NOTHING, self.context.run.ledger
+        return Sifted(block, filtered(self.filters, block, there, self._protected(block), ledger, verdicts), verdicts)
+
+    def _protected(self, block: Block) -> Bools:
+        """The candidates [r, c] that nothing takes away."""
+        protected: Bools = (block.ranks == GIVEN) & self.verified_negatives
+        return protected
+
+    def _judged(self, sifted: Sifted) -> tuple[Sifted, Floats32]:
+        """What the cross-encoder leaves of the candidates, and its scores [r, 1 + c], the positive's first."""
+        run, (block, allowed, verdicts) = self.context.run, sifted
         first = first_allowed(allowed, run.rule.cross_encoder_candidates)
         verdicts.say(allowed & ~first, NOT_SCORED)
         rescored = self._rescored(block._replace(ids=np.where(first, block.ids, NOTHING)))
         if run.rule.max_cross_encoder_score is not None:
             bad = rescored[:, 1:] > run.rule.max_cross_encoder_score
-            first = reject(first, bad, "cross_encoder", run.ledger, protected, verdicts)
-        return first, rescored
+            first = reject(first, bad, "cross_encoder", run.ledger, self._protected(block), verdicts)
+        return sifted._replace(allowed=first), rescored
 
-    def _looked(
-        self,
-        block: Block,
-        ranks: npt.NDArray[np.int32],
-        verdicts: Verdicts,
-        ranked: Ranked,
-        rescored: Floats32 | None,
-    ) -> Looked:
+    def _looked(self, sifted: Sifted, ranked: Ranked, rescored: Floats32 | None) -> Looked:
         """All that was looked at for the rows of a block."""
-        context, before = self.context, self.context.run.rule.range_min
+        context, block, before = self.context, sifted.block, self.context.run.rule.range_min
         marked = context.pairs.marked.matrix(block.queries)
         scores: dict[str, Floats32 | Floats64] = {}
         if rescored is not None:
@@ -176,8 +184,8 @@ class Selection:
             scores["guide_score"] = context.guide.cosines(block.queries, block.ids)
         return looked_at(
             column(context.examples, "id").gather(block.rows),
-            Candidates(block.ids, block.scores, ranks),
-            verdicts,
+            block.candidates,
+            sifted.verdicts,
             skipped=ranked.ranking.first(before),
             marked=Ranking(marked, self._cosines(block.queries, marked)),
             rankings=dict(zip(self.ranker.names(), ranked.fused or (ranked.ranking,), strict=True)),

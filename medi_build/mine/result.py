@@ -16,7 +16,7 @@ from medi_build.arrays import Bools, Floats32, Ints
 from medi_build.content.mining_rule import MiningRule
 from medi_build.dataset.schema import MINED
 from medi_build.mine.run import Run
-from medi_build.mine.select import GIVEN, Candidates
+from medi_build.mine.select import GIVEN, GIVEN_NAME, RANDOM_NAME, UNRANKED, Candidates
 from medi_build.mine.shortcuts import note_length_shortcut
 from medi_build.mine.texts import UniqueTexts, column, flatten
 from medi_build.search.ranking import NOTHING
@@ -184,7 +184,7 @@ def _table(found: MinedRows, unique_texts: UniqueTexts) -> pa.Table:
         "pos_score": pa.array(found.positive_scores),
         "neg_score": pa.array(scores[:, 0]),
         "neg_rank": pa.array(ranks[:, 0].astype(np.int32)),
-        "miner": _strings(pl.Series(np.where(ranks[:, 0] == GIVEN, "given", found.miner), dtype=pl.String)),
+        "miner": _strings(_miners(ranks[:, 0], found.miner)),
         "hard_negatives": _lists(offsets, _strings(unique_texts.text(ids[:, 1:][further])), "hard_negatives"),
         "hard_negative_scores": _lists(offsets, pa.array(scores[:, 1:][further]), "hard_negative_scores"),
         "hard_negative_ranks": _lists(offsets, pa.array(ranks[:, 1:][further].astype(np.int32)), "hard_negative_ranks"),
@@ -195,6 +195,12 @@ def _table(found: MinedRows, unique_texts: UniqueTexts) -> pa.Table:
         ),
     }
     return pa.table(columns, schema=MINED)
+
+
+def _miners(ranks: npt.NDArray[np.int32], ranked: str) -> pl.Series:
+    """Who found negatives of these ranks [r], if ``ranked`` ranks."""
+    others = np.where(ranks == UNRANKED, RANDOM_NAME, ranked)
+    return pl.Series(np.where(ranks == GIVEN, GIVEN_NAME, others), dtype=pl.String)
 
 
 def _widened(ids: Ints, columns: int) -> Ints:

@@ -13,6 +13,10 @@ from medi_build.search.ranking import NOTHING, Ranking
 
 GIVEN = -1
 """The rank of a negative that came with the data."""
+UNRANKED = -2
+"""The rank of a text that no ranking gave."""
+GIVEN_NAME, RANDOM_NAME = "given", "random"
+"""Who found them."""
 
 
 class Candidates(NamedTuple):
@@ -21,7 +25,7 @@ class Candidates(NamedTuple):
     Attributes:
         ids: int64 [r, c], -1 where there is none.
         scores: float32 [r, c], cosine with the query.
-        ranks: int32 [r, c], place among the allowed candidates; -1 for a given negative.
+        ranks: int32 [r, c], place among the allowed candidates; -1 for a given negative, -2 for one drawn at random.
     """
 
     ids: Ints
@@ -68,8 +72,8 @@ def repeated(ids: Ints) -> Bools:
 class Verdicts:
     """What became of each candidate [r, c] of some rows; what was said last holds, and at first nothing was."""
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.names = [""]
+    def __init__(self, shape: tuple[int, ...], names: list[str] | None = None) -> None:
+        self.names = [""] if names is None else names
         self.codes = np.zeros(shape, dtype=np.int8)
 
     def say(self, which: Bools, verdict: str) -> None:
@@ -80,8 +84,8 @@ class Verdicts:
 
     def rows(self, index: Ints) -> "Verdicts":
         """Those of some rows, in the given order."""
-        some = Verdicts((0, 0))
-        some.names, some.codes = self.names, self.codes[index]
+        some = Verdicts((0, 0), self.names)
+        some.codes = self.codes[index]
         return some
 
 
@@ -130,7 +134,7 @@ def pick(
     """
     order = np.where(candidates.ranks == GIVEN, -1.0, candidates.ranks)
     if text_keys is not None:
-        order = np.where(candidates.ranks == GIVEN, -1.0, _draw(row_keys, text_keys[candidates.ids]))
+        order = np.where(candidates.ranks == GIVEN, -1.0, uniform(row_keys, text_keys[candidates.ids]))
     order = np.where(allowed, order, np.inf)
     taken = np.argsort(order, axis=1, kind="stable")[:, : rule.num_negatives]
     if text_keys is not None:
@@ -148,10 +152,10 @@ def draw_keys(unique_texts: UniqueTexts, count: int, rule: MiningRule, seed: int
     return seeded_hash(unique_texts.text(np.arange(count)), seed) if rule.sampling_strategy == "random" else None
 
 
-def _draw(row_keys: Hashes, text_keys: Hashes) -> Floats64:
-    """Uniform numbers in [0, 1) from (row key, text key): the finaliser of splitmix64 (Steele et al. 2014)."""
+def uniform(row_keys: Hashes, text_keys: Hashes) -> Floats64:
+    """Uniform in [0, 1), [r, c], from keys of rows [r] and of texts [r, c]: splitmix64's end (Steele et al. 2014)."""
     z = row_keys[:, None] + text_keys * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    uniform: Floats64 = (z ^ (z >> np.uint64(31))) / 2.0**64
-    return uniform
+    shares: Floats64 = (z ^ (z >> np.uint64(31))) / 2.0**64
+    return shares

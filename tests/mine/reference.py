@@ -266,7 +266,9 @@ class Pairs:
         candidates = {}
         for text, rank in [(text, -1) for text in given] + [(text, rank) for rank, text in window]:
             candidates.setdefault(text, rank)
-        left = self.filtered(row, positive, own, lowest, candidates)
+        left, _ = self.filtered(row, positive, own, lowest, candidates)
+        if rule.random_if_none and not left:
+            left, candidates = self.easy(row, positive, own, lowest)
         score = {text: self.score(query, text) for text in [positive, *left]}
         if rule.cross_encoder is not None:
             left = left[: rule.cross_encoder_candidates]
@@ -290,8 +292,8 @@ class Pairs:
         self.notes[f"rejected_{reason}"] += len(gone)
         return [text for text in left if text not in gone]
 
-    def filtered(self, row, positive, own, lowest, candidates):
-        """The candidates that the rule's filters leave, in order."""
+    def filtered(self, row, positive, own, lowest, candidates, *, easy=False):
+        """The candidates that the filters leave, in order; of those that may be negatives at all the furthest."""
         rule, query = self.rule, row["query"]
         score = {text: self.score(query, text) for text in candidates}
         left = list(candidates)
@@ -311,26 +313,34 @@ class Pairs:
         if rule.reject_answer:
             drop("answer_in_passage", lambda t: any(holds(t, answer) for answer in row["answers"]))
         sound = left
-        drop("min_score", lambda t: score[t] < self.low)
+        if not easy:
+            drop("min_score", lambda t: score[t] < self.low)
         likely = None
         if rule.max_false_negative_probability is not None:
             likely = self.probability(query, self.ranked(query), candidates, score)
         if likely is not None:
             drop("false_negative_probability", lambda t: likely[t] > rule.max_false_negative_probability)
-        before_margin = left
         limits = []
         if rule.relative_margin is not None:
             limits.append(lowest - np.float32(rule.relative_margin) * abs(lowest))
         if rule.absolute_margin is not None:
             limits.append(lowest - np.float32(rule.absolute_margin))
         drop("margin", lambda t: bool(limits) and score[t] > min(limits))
-        if rule.relax and not left and before_margin:
-            self.notes["margin_lifted"] += 1
-            left = before_margin
-        if rule.relax and not left and sound and likely is not None:
-            self.notes["least_likely_false_negative_taken"] += 1
-            left = [min(sound, key=likely.get)]
-        return left
+        return left, min(sound, key=score.get, default=None)
+
+    def easy(self, row, positive, own, lowest):
+        """Texts drawn for a row of which nothing is left, in the order in which they were drawn."""
+        key, pool, excluded = hashed(row["id"], self.seed), self.pool, self.excluded[row["query"]]
+        numbers = [int(drawn(key, number) * len(pool)) for number in range(16)]
+        candidates = dict.fromkeys((pool[n] for n in numbers if pool[n] not in excluded), -2)
+        before = self.notes.copy()
+        left, lowest_of_all = self.filtered(row, positive, own, lowest, candidates, easy=True)
+        self.notes = before
+        if not left and lowest_of_all is not None:
+            self.notes["random_text_above_positive"] += 1
+            left = [lowest_of_all]
+        self.notes["random_text_taken"] += bool(left)
+        return left, {text: candidates[text] for text in left}
 
     def alike(self, left, right):
         return np.float32(exact(self.vector(left, "document"), self.vector(right, "document")))

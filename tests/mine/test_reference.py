@@ -86,7 +86,7 @@ KNOBS = {
     "min_score": st.floats(-1, 0.5),
     "min_score_quantile": SHARE.map(lambda value: 0.9 * value),
     "max_false_negative_probability": st.sampled_from([0.05, 0.3, 0.6, 0.9]),
-    "relax": st.just(True),
+    "random_if_none": st.just(True),
     "near_duplicate": st.floats(0.6, 1),
     "same_answer": st.just(True),
     "reject_answer": st.just(True),
@@ -102,7 +102,7 @@ KNOBS = {
     "max_guide_score": SHARE,
     "max_length_ratio": st.sampled_from([1.5, 3.0]),
 }
-NEEDS = {"relax": {"max_false_negative_probability": 0.3}, "consistency_pool": {"consistency_top": 2}}
+NEEDS = {"consistency_pool": {"consistency_top": 2}}
 JUDGED = {"max_cross_encoder_score", "cross_encoder_scores"}
 
 
@@ -203,7 +203,7 @@ def test_all_knobs_together_equal_the_plain_version(
     for row in table:
         assert (row["pos_id"], row["neg_id"]) == tuple(ids.get(t, text_id(t)) for t in (row["pos"], row["neg"]))
         first = "dense" + "+dense" * len(rule.encoders) + "+bm25" * rule.lexical
-        assert row["miner"] == ("given" if row["neg_rank"] == -1 else first)
+        assert row["miner"] == {-1: "given", -2: "random"}.get(row["neg_rank"], first)
     assert dict(ledger.dropped.get("mine", {})) == +plain.dropped
     told = {name: count for name, count in ledger.notes.items() if name in plain.notes or name.startswith("rejected")}
     assert told == +plain.notes

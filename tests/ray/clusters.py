@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 GATE = ROOT / "tests" / "ray" / "gate"
 STORE_BYTES = 80_000_000
 MISSED_SOON = {"health_check_period_ms": 1000, "health_check_failure_threshold": 4}
-"""For clusters whose nodes die; elsewhere it would be a busy machine that kills them, and the driver with them."""
+"""For clusters whose nodes die; elsewhere a node that is only slow should be waited for."""
 SECONDS = 240
 """More than anything here takes on a machine that is busy with other things."""
 
