@@ -199,6 +199,15 @@ def transformer(domains: list[str], encoder: str) -> Iterator[Run]:
                 yield Run(domain, encoder, what, 1, how)
 
 
+def easy(domains: list[str], encoder: str) -> Iterator[Run]:
+    """Few steps from the encoder as it comes, under INSTRUCTOR's objective: do rows without a hard negative do harm?"""
+    for domain in domains:
+        for what in ("random", "positive-aware own"):
+            for seed in SEEDS:
+                how = Training("instructor", 0.05, 32, 60, LEARNING_RATE[encoder], seed, "fresh")
+                yield Run(domain, encoder, what, 1, how)
+
+
 FROZEN = "10-60 positives"
 PLANS = {
     "settings": settings,
@@ -206,6 +215,7 @@ PLANS = {
     "encoders": encoders,
     "varied": varied,
     "transformer": transformer,
+    "easy": easy,
 }
 
 

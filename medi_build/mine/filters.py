@@ -5,7 +5,7 @@ written here and nowhere else.
 """
 
 from collections.abc import Callable, Sequence
-from enum import IntEnum
+from enum import Enum
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -96,7 +96,7 @@ Mask = Callable[[Block], Bools]
 """The candidates [r, c] of a block to reject; what it says where there is none does not matter."""
 
 
-class Lifted(IntEnum):
+class Lifted(Enum):
     """Whether a filter acts on the texts that ``random_if_none`` draws for a row of which no candidate is left."""
 
     NEVER = 0
