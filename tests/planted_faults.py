@@ -3,19 +3,24 @@
 CONTEXT = "medi_build/mine/context.py"
 FILTERS = "medi_build/mine/filters.py"
 RANKER = "medi_build/mine/ranker.py"
-EASY = "medi_build/mine/easy.py"
+RELAXED = "medi_build/mine/relaxed.py"
 FALSE_NEGATIVES = "medi_build/mine/false_negatives.py"
 CONFLICTS = "medi_build/train/conflicts.py"
 BATCHES = "medi_build/train/batches.py"
 
 FAULTS = {
-    "of drawn texts that are no negatives the nearest is taken": (
-        EASY,
+    "relax takes the riskiest candidate": (
+        RELAXED,
+        "np.where(sifted.held[rows], probability[rows], np.inf).argmin(axis=1)",
+        "np.where(sifted.held[rows], probability[rows], -np.inf).argmax(axis=1)",
+    ),
+    "of drawn texts above the margin the nearest is taken": (
+        RELAXED,
         "np.where(sound[short], block.scores[short], np.inf).argmin(axis=1)",
         "np.where(sound[short], block.scores[short], -np.inf).argmax(axis=1)",
     ),
-    "drawn texts are held to no margin": (EASY, "one.filter.lifted == lifted", "one.filter.lifted == Lifted.NEVER"),
-    "texts are drawn for all rows alike": (EASY, "uniform(row_keys, ", "uniform(row_keys * np.uint64(0), "),
+    "drawn texts are held to no margin": (RELAXED, "those(filters, Lifted.LAST)", "those(filters)"),
+    "texts are drawn for all rows alike": (RELAXED, "uniform(row_keys, ", "uniform(row_keys * np.uint64(0), "),
     "near duplicates of the row's own positive alone": (
         FILTERS,
         "block.ids, known.matrix(block.queries))",

@@ -69,7 +69,7 @@ FILTERED = MiningRule(
     max_false_negative_probability=0.4,
     min_score_quantile=0.5,
     near_duplicate=0.9,
-    random_if_none=True,
+    relax=True,
 )
 SHOWN = ("task_name", "id", "query", "pos_id", "pos", "neg_id", "neg", "hard_negatives",
          "possible_false_negative_ids", "miner", "labels", "groups")  # fmt: skip

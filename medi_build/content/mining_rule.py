@@ -55,8 +55,10 @@ class MiningRule(BaseModel):
         lt=1.0,
         description="reject a candidate whose estimated probability of being a positive nobody marked is above this",
     )
-    random_if_none: bool = Field(
-        False, description="where nothing is left: take a text at random that scores below the positive"
+    relax: bool = Field(
+        False,
+        description="where nothing is left: take the candidate below the margin that is least likely a false negative, "
+        "or else a random text below it",
     )
     near_duplicate: float | None = Field(
         None, gt=0.0, le=1.0, description="reject a negative whose cosine with a positive is at least this"
@@ -147,7 +149,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "max_false_negative_probability": 0.4,
         "min_score_quantile": 0.95,
         "near_duplicate": 0.95,
-        "random_if_none": True,
+        "relax": True,
     },
     # GritLM's MEDI2: argmax over the dataset's own documents, vetoed by an INSTRUCTOR model above 0.9.
     "medi2": {"guide": "hkunlp/instructor-large", "max_guide_score": 0.9},
@@ -168,8 +170,5 @@ RENAMED = {
 }
 """Knobs by the name that they had once: an error tells the one they have."""
 
-REMOVED = {
-    "ann_above": "every search is exact, leave it out (docs/decisions/0013-search-is-exact.md)",
-    "relax": "random_if_none takes an easy text in its place (docs/decisions/0018-easy-where-nothing-is-left.md)",
-}
+REMOVED = {"ann_above": "every search is exact, leave it out (docs/decisions/0013-search-is-exact.md)"}
 """Knobs that there were once: an error tells what to do without."""

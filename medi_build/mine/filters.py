@@ -61,11 +61,13 @@ class Sifted(NamedTuple):
 
     Attributes:
         block: the candidates [r, c].
+        held: bool [r, c], those that pass all filters but such as are lifted first.
         allowed: bool [r, c], those that may be taken.
         verdicts: why the others may not.
     """
 
     block: Block
+    held: Bools
     allowed: Bools
     verdicts: Verdicts
 
@@ -80,16 +82,15 @@ class Sifted(NamedTuple):
         own, other = self.block, more.block
         verdicts = Verdicts((0, 0), self.verdicts.names)
         verdicts.codes = wider(self.verdicts.codes, more.verdicts.codes, 0)
-        probability = own.probability
-        if probability is not None and other.probability is not None:
-            probability = wider(probability, other.probability, np.nan)
+        unknown = np.full(other.ids.shape, np.nan)
         block = own._replace(
             ids=wider(own.ids, other.ids, NOTHING),
             scores=wider(own.scores, other.scores, np.nan),
             ranks=wider(own.ranks, other.ranks, UNRANKED),
-            probability=probability,
+            probability=None if own.probability is None else wider(own.probability, unknown, np.nan),
         )
-        return Sifted(block, wider(self.allowed, more.allowed, False), verdicts)
+        held, allowed = wider(self.held, more.held, False), wider(self.allowed, more.allowed, False)
+        return Sifted(block, held, allowed, verdicts)
 
 
 Mask = Callable[[Block], Bools]
@@ -97,14 +98,14 @@ Mask = Callable[[Block], Bools]
 
 
 class Lifted(Enum):
-    """Whether a filter acts on the texts that ``random_if_none`` draws for a row of which no candidate is left."""
+    """When ``relax`` lifts a filter for a row of which no candidate is left (`medi_build.mine.relaxed`)."""
 
     NEVER = 0
-    """It does: what it rejects is no negative, however little there is."""
-    IF_NOTHING_IS_LEFT = 1
-    """It does, unless it and its like leave nothing of them."""
-    ALWAYS = 2
-    """It does not: it wants texts that are hard, and these are to be easy."""
+    """What it rejects is no negative, however little there is."""
+    LAST = 1
+    """Only if it rejects all texts that were drawn, too."""
+    FIRST = 2
+    """At once; drawn texts are not held to it."""
 
 
 class Filter(NamedTuple):
@@ -112,7 +113,7 @@ class Filter(NamedTuple):
 
     Attributes:
         name: the reason; what it rejects is counted as ``rejected_{name}``.
-        lifted: whether it acts on texts that were drawn.
+        lifted: when ``relax`` lifts it.
         knobs: a rule that sets one of these asks for it.
         of: makes the mask for one dataset; what is the same for all of its blocks is worked out there.
     """
@@ -137,6 +138,11 @@ class Ready(NamedTuple):
 def ready_filters(context: MiningContext) -> list[Ready]:
     """Those that the rule asks for."""
     return [Ready(one, one.of(context)) for one in FILTERS if one.asked(context.run.rule)]
+
+
+def those(filters: Sequence[Ready], *lifted: Lifted) -> list[Ready]:
+    """Those that are lifted at these times."""
+    return [one for one in filters if one.filter.lifted in lifted]
 
 
 def depth(rule: MiningRule) -> int:
@@ -261,14 +267,11 @@ FILTERS = (
     Filter("near_duplicate", Lifted.NEVER, ("near_duplicate",), _near_duplicate),
     Filter("guide", Lifted.NEVER, ("guide",), _guide),
     Filter("answer_in_passage", Lifted.NEVER, ("reject_answer",), _answer_in_passage),
-    Filter("min_score", Lifted.ALWAYS, ("min_score", "min_score_quantile"), _min_score),
+    Filter("margin", Lifted.LAST, ("relative_margin", "absolute_margin"), _margin),
+    Filter("min_score", Lifted.FIRST, ("min_score", "min_score_quantile"), _min_score),
     Filter(
-        "false_negative_probability",
-        Lifted.IF_NOTHING_IS_LEFT,
-        ("max_false_negative_probability",),
-        _false_negative_probability,
+        "false_negative_probability", Lifted.FIRST, ("max_false_negative_probability",), _false_negative_probability
     ),
-    Filter("margin", Lifted.IF_NOTHING_IS_LEFT, ("relative_margin", "absolute_margin"), _margin),
 )
 """In the order in which they act."""
 

@@ -10,12 +10,12 @@ from medi_build.dataset.explanations import NOT_SCORED
 from medi_build.ledger import Ledger
 from medi_build.mine.context import MiningContext, build_context
 from medi_build.mine.cross_encoder import PairScorer, cross_scores, first_allowed, load_cross_encoder
-from medi_build.mine.easy import with_easy
 from medi_build.mine.explain import Looked, looked_at, tell_picked
-from medi_build.mine.filters import Block, Ready, Sifted, depth, filtered, ready_filters
+from medi_build.mine.filters import Block, Lifted, Ready, Sifted, depth, filtered, ready_filters, those
 from medi_build.mine.pair_texts import Pairs, load
 from medi_build.mine.positives import choose_positives, inconsistent
 from medi_build.mine.ranker import Ranked, Ranker, build_ranker
+from medi_build.mine.relaxed import relaxed
 from medi_build.mine.result import MinedRows, empty, join
 from medi_build.mine.run import Encoders, Run
 from medi_build.mine.select import GIVEN, Candidates, Verdicts, draw_keys, pick, reject, side_by_side, window
@@ -130,14 +130,8 @@ class Selection:
         candidates = side_by_side(given, window(ranked.ranking, run.rule))
         probability = self.ranker.probability(of_row, given, ranked)
         sifted = self._sifted(Block(rows, of_row, positives, *candidates, probability))
-        if run.rule.random_if_none:
-            sifted = with_easy(
-                sifted,
-                self.context,
-                self.filters,
-                self.row_keys,
-                lambda some, texts: self.ranker.probability_of(of_row[some], texts, ranked.rows(some)),
-            )
+        if run.rule.relax:
+            sifted = relaxed(sifted, self.context, self.filters, self.row_keys)
         scores, candidates, rescored = self.context.positives.scores[chosen], sifted.block.candidates, None
         if self.cross_encoder is not None:
             sifted, rescored = self._judged(sifted)
@@ -151,9 +145,11 @@ class Selection:
 
     def _sifted(self, block: Block) -> Sifted:
         """What the filters leave of a block."""
-        verdicts = Verdicts(block.ids.shape)
-        there, ledger = block.ids != NOTHING, self.context.run.ledger
-        return Sifted(block, filtered(self.filters, block, there, self._protected(block), ledger, verdicts), verdicts)
+        verdicts, protected, ledger = Verdicts(block.ids.shape), self._protected(block), self.context.run.ledger
+        first = those(self.filters, Lifted.NEVER, Lifted.LAST)
+        held = filtered(first, block, block.ids != NOTHING, protected, ledger, verdicts)
+        allowed = filtered(those(self.filters, Lifted.FIRST), block, held, protected, ledger, verdicts)
+        return Sifted(block, held, allowed, verdicts)
 
     def _protected(self, block: Block) -> Bools:
         """The candidates [r, c] that nothing takes away."""
@@ -162,7 +158,7 @@ class Selection:
 
     def _judged(self, sifted: Sifted) -> tuple[Sifted, Floats32]:
         """What the cross-encoder leaves of the candidates, and its scores [r, 1 + c], the positive's first."""
-        run, (block, allowed, verdicts) = self.context.run, sifted
+        run, (block, _, allowed, verdicts) = self.context.run, sifted
         first = first_allowed(allowed, run.rule.cross_encoder_candidates)
         verdicts.say(allowed & ~first, NOT_SCORED)
         rescored = self._rescored(block._replace(ids=np.where(first, block.ids, NOTHING)))

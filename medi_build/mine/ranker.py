@@ -118,16 +118,10 @@ class Ranker:
         Returns:
             float64 [r, g + c], or None where there is no model of it.
         """
-        of_given = self.probability_of(queries, given, ranked)
-        if of_given is None or ranked.probability is None:
+        if self.model is None or ranked.probability is None:
             return None
+        of_given = self.model.probability(queries, given.ids, given.scores, ranked.dense)
         return np.concatenate([of_given, ranked.probability[:, self.context.run.rule.range_min :]], axis=1)
-
-    def probability_of(self, queries: Ints, texts: Candidates, ranked: Ranked) -> Floats64 | None:
-        """As `probability`, of any texts [r, c]."""
-        if self.model is None:
-            return None
-        return self.model.probability(queries, texts.ids, texts.scores, ranked.dense)
 
     def _searched(self, wanted: Sequence[Ints]) -> list[Iterator[Ranking]]:
         """For each encoder the pool ranked for each array of queries, as it is asked for."""

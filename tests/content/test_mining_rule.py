@@ -28,7 +28,7 @@ def test_a_preset_is_that_preset_and_knobs_replace_single_ones(tmp_path: Path) -
         assert MiningRule.model_validate(rule.model_dump()) == rule
     rule = MiningRule(preset="positive-aware", relative_margin=None, num_negatives=3)
     assert (rule.relative_margin, rule.num_negatives) == (None, 3)
-    assert (rule.max_false_negative_probability, rule.near_duplicate, rule.random_if_none) == (0.4, 0.95, True)
+    assert (rule.max_false_negative_probability, rule.near_duplicate, rule.relax) == (0.4, 0.95, True)
     content = load_content(own_content(tmp_path, "{preset: positive-aware, relative_margin: null, num_negatives: 3}"))
     assert content.pipelines["a"].mining == rule
     assert MiningRule() == MiningRule(preset="paper")

@@ -267,7 +267,7 @@ class Pairs:
         for text, rank in [(text, -1) for text in given] + [(text, rank) for rank, text in window]:
             candidates.setdefault(text, rank)
         left, _ = self.filtered(row, positive, own, lowest, candidates)
-        if rule.random_if_none and not left:
+        if rule.relax and not left:
             left, candidates = self.easy(row, positive, own, lowest)
         score = {text: self.score(query, text) for text in [positive, *left]}
         if rule.cross_encoder is not None:
@@ -313,20 +313,25 @@ class Pairs:
         if rule.reject_answer:
             drop("answer_in_passage", lambda t: any(holds(t, answer) for answer in row["answers"]))
         sound = left
-        if not easy:
-            drop("min_score", lambda t: score[t] < self.low)
-        likely = None
-        if rule.max_false_negative_probability is not None:
-            likely = self.probability(query, self.ranked(query), candidates, score)
-        if likely is not None:
-            drop("false_negative_probability", lambda t: likely[t] > rule.max_false_negative_probability)
         limits = []
         if rule.relative_margin is not None:
             limits.append(lowest - np.float32(rule.relative_margin) * abs(lowest))
         if rule.absolute_margin is not None:
             limits.append(lowest - np.float32(rule.absolute_margin))
         drop("margin", lambda t: bool(limits) and score[t] > min(limits))
-        return left, min(sound, key=score.get, default=None)
+        if easy:
+            return left, min(sound, key=score.get, default=None)
+        held = left
+        drop("min_score", lambda t: score[t] < self.low)
+        likely = None
+        if rule.max_false_negative_probability is not None:
+            likely = self.probability(query, self.ranked(query), candidates, score)
+        if likely is not None:
+            drop("false_negative_probability", lambda t: likely[t] > rule.max_false_negative_probability)
+        if rule.relax and not left and held and likely is not None:
+            self.notes["least_likely_false_negative_taken"] += 1
+            left = [min(held, key=likely.get)]
+        return left, None
 
     def easy(self, row, positive, own, lowest):
         """Texts drawn for a row of which nothing is left, in the order in which they were drawn."""
@@ -337,7 +342,7 @@ class Pairs:
         left, lowest_of_all = self.filtered(row, positive, own, lowest, candidates, easy=True)
         self.notes = before
         if not left and lowest_of_all is not None:
-            self.notes["random_text_above_positive"] += 1
+            self.notes["random_text_above_margin"] += 1
             left = [lowest_of_all]
         self.notes["random_text_taken"] += bool(left)
         return left, {text: candidates[text] for text in left}

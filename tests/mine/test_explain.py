@@ -69,8 +69,8 @@ KNOBS = [
     {"preset": "positive-aware"},
     {"preset": "medi2", "num_negatives": 2},
     {"lexical": True, "num_negatives": 2},
-    {"relative_margin": 0.9, "random_if_none": True, "max_false_negative_probability": 0.9, "num_negatives": 2},
-    {"min_score": 0.99, "random_if_none": True, "num_negatives": 3},
+    {"relative_margin": 0.9, "relax": True, "max_false_negative_probability": 0.9, "num_negatives": 2},
+    {"min_score": 0.99, "relax": True, "num_negatives": 3},
     {"sampling_strategy": "random", "range_max": 12},
     {"guide": "other", "max_guide_score": 0.6},
 ]
@@ -114,12 +114,19 @@ def test_every_verdict_is_one_that_is_documented(tmp_path: Path) -> None:
 
 
 def test_texts_that_were_drawn_are_told_of_and_so_are_those_that_a_filter_rejects(tmp_path: Path) -> None:
-    _, ledger, told = run(tmp_path, relative_margin=0.9, random_if_none=True)
+    _, ledger, told = run(tmp_path, relative_margin=0.9, relax=True)
     drawn = [[one for one in candidates if one["found_by"] == "random"] for candidates in told.values()]
     assert all(one["rank"] == -2 for candidates in drawn for one in candidates)
     taken = [one["verdict"] for candidates in drawn for one in candidates if one["verdict"] in (TAKEN, LIFTED)]
     assert len(taken) == ledger.notes["random_text_taken"] > 0
-    assert taken.count(LIFTED) == ledger.notes["random_text_above_positive"] > 0
+    assert taken.count(LIFTED) == ledger.notes["random_text_above_margin"] > 0
+
+
+def test_a_filter_that_was_lifted_is_told_of(tmp_path: Path) -> None:
+    _, ledger, told = run(tmp_path, max_false_negative_probability=1e-9, relax=True)
+    lifted = [one for candidates in told.values() for one in candidates if one["verdict"] == LIFTED]
+    assert len(lifted) == ledger.notes["least_likely_false_negative_taken"] > 0
+    assert {one["found_by"] for one in lifted} <= {"given", "dense"}
 
 
 def test_a_row_that_lost_all_its_candidates_is_told_of(tmp_path: Path) -> None:

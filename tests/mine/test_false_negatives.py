@@ -62,9 +62,7 @@ def share_of_hidden(table, relevant):
 def test_fewer_hidden_positives_and_a_negative_for_every_query():
     rows, docs, relevant = hidden_positives(np.random.default_rng(0))
     plain, _ = run(rows, docs, MiningRule(num_negatives=3))
-    careful, ledger = run(
-        rows, docs, MiningRule(num_negatives=3, max_false_negative_probability=0.3, random_if_none=True)
-    )
+    careful, ledger = run(rows, docs, MiningRule(num_negatives=3, max_false_negative_probability=0.3, relax=True))
     assert share_of_hidden(plain, relevant) > 0.4
     assert share_of_hidden(careful, relevant) < 0.5 * share_of_hidden(plain, relevant)
     assert len(careful) == len(rows)

@@ -17,9 +17,9 @@ ASKS = {
     "near_duplicate": [{"near_duplicate": 0.9}],
     "guide": [{"guide": "any"}],
     "answer_in_passage": [{"reject_answer": True}],
+    "margin": [{"relative_margin": 0.0}, {"absolute_margin": 0.0}],
     "min_score": [{"min_score": 0.0}, {"min_score_quantile": 0.0}],
     "false_negative_probability": [{"max_false_negative_probability": 0.5}],
-    "margin": [{"relative_margin": 0.0}, {"absolute_margin": 0.0}],
 }
 
 

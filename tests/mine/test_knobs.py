@@ -80,6 +80,22 @@ def test_the_cross_encoder_scores_the_first_allowed_candidates_and_no_other(monk
     assert [got[0]["neg_score"], *got[0]["hard_negative_scores"]] == list(range(1, 1 + len(wanted)))
 
 
+def test_relax_takes_the_candidate_that_is_least_likely_a_false_negative():
+    """Limits on the probability fall until nothing is left but what relax lifts: the last that a limit had let in."""
+    rows, docs, _ = hidden_positives(np.random.default_rng(2), 60)
+    knobs = {"num_negatives": 50, "range_max": 50}
+    relaxed, ledger = run(rows, MiningRule(**knobs, max_false_negative_probability=1e-30, relax=True), docs)
+    assert ledger.notes["least_likely_false_negative_taken"] == len(rows)
+    last = {}
+    for limit in np.geomspace(0.3, 1e-5, 30):
+        for row in run(rows, MiningRule(**knobs, max_false_negative_probability=float(limit)), docs)[0]:
+            last[row["row"]] = [row["neg"], *row["hard_negatives"]]
+    alone = {row: texts for row, texts in last.items() if len(texts) == 1}
+    assert len(alone) > 10
+    taken = {row["row"]: row["neg"] for row in relaxed}
+    assert {row: [taken[row]] for row in alone} == alone
+
+
 def test_a_window_further_down_takes_the_probabilities_of_what_stands_there():
     rows, docs, _ = hidden_positives(np.random.default_rng(2), 60)
     knobs = {"range_max": 30, "max_false_negative_probability": 0.3}

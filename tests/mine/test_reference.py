@@ -86,7 +86,7 @@ KNOBS = {
     "min_score": st.floats(-1, 0.5),
     "min_score_quantile": SHARE.map(lambda value: 0.9 * value),
     "max_false_negative_probability": st.sampled_from([0.05, 0.3, 0.6, 0.9]),
-    "random_if_none": st.just(True),
+    "relax": st.just(True),
     "near_duplicate": st.floats(0.6, 1),
     "same_answer": st.just(True),
     "reject_answer": st.just(True),

@@ -97,7 +97,7 @@ def test_the_same_encoder_twice_changes_nothing():
     words = ["".join(rng.choice(list("abcdefgh"), 4)) for _ in range(60)]
     asked = [[*rng.choice(words, 4)] for _ in range(150)]
     rows = [{"query": " ".join(own), "positives": [" ".join([*own[1:], *rng.choice(words, 2)])]} for own in asked]
-    rule = {"num_negatives": 3, "range_max": 40, "max_false_negative_probability": 0.4, "random_if_none": True}
+    rule = {"num_negatives": 3, "range_max": 40, "max_false_negative_probability": 0.4, "relax": True}
     alone, notes = run(rows, MiningRule(**rule))
     twice, again = run(rows, MiningRule(**rule, encoders=("same",)), others={"same": embed})
     assert "false_negative_model_mostly_prior" not in notes.notes

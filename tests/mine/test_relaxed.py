@@ -1,4 +1,4 @@
-"""Easy texts where the filters leave nothing; `test_reference.py` holds them to a plain version over all knobs."""
+"""What is drawn where the filters leave nothing; `test_reference.py` holds it to a plain version over all knobs."""
 
 import pytest
 
@@ -9,7 +9,7 @@ NEAR = [(f"d{angle}", f"near{angle}@{angle}", []) for angle in range(1, 20)]
 FAR = [(f"f{angle}", f"far{angle}@{angle}", []) for angle in range(60, 90)]
 QUERY = {"query": "q@0", "positives": ["p@40"]}
 """Its positive is further from it than all of `NEAR`."""
-RULE = {"relative_margin": 0.05, "range_max": 10, "random_if_none": True}
+RULE = {"relative_margin": 0.05, "range_max": 10, "relax": True}
 
 
 def mined(docs, query=QUERY, **knobs):
@@ -18,7 +18,7 @@ def mined(docs, query=QUERY, **knobs):
 
 
 def test_an_easy_text_below_the_positive_is_taken_where_all_that_is_ranked_lies_above_it():
-    assert mined(NEAR + FAR, random_if_none=False)[0] == []
+    assert mined(NEAR + FAR, relax=False)[0] == []
     [row], notes = mined(NEAR + FAR, num_negatives=3)
     assert all(name.startswith("far") for name in names(row))
     assert (row["neg_rank"], row["miner"], row["hard_negative_ranks"]) == (-2, "random", [-2, -2])
@@ -34,7 +34,7 @@ def test_a_row_that_has_a_candidate_gets_no_other():
 def test_where_no_text_lies_below_the_positive_the_furthest_of_those_drawn_is_taken():
     [row], notes = mined(NEAR, num_negatives=3)
     assert names(row)[0] in {f"near{angle}" for angle in range(12, 20)} and row["hard_negatives"] == []
-    assert notes == {"random_text_taken": 1, "random_text_above_positive": 1}
+    assert notes == {"random_text_taken": 1, "random_text_above_margin": 1}
 
 
 @pytest.mark.parametrize("knobs", [{"max_score": 0.1}, {"max_length_ratio": 1.01}], ids=str)
