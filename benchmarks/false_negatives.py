@@ -54,11 +54,17 @@ PEERS = {
     "range_min=10": {"range_min": 10},
 }
 SWEEP = (
-    {"max_false_negative_probability": 0.05, "min_score_quantile": 0.5},
-    {"max_false_negative_probability": 0.1, "min_score_quantile": 0.8},
-    {"max_false_negative_probability": 0.2, "min_score_quantile": 0.9},
-    {"max_false_negative_probability": 0.3},
+    {"max_false_negative_probability": 0.1},
     {"max_false_negative_probability": 0.4},
+    *(
+        {
+            "max_false_negative_probability": probability,
+            "min_score_quantile": None,
+            "relative_margin": None,
+            "range_max": 300,
+        }
+        for probability in (0.2, 0.3, 0.4)
+    ),
     *(
         {"max_false_negative_probability": probability, "min_score_quantile": 0.99, "relative_margin": None}
         for probability in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
