@@ -1,8 +1,8 @@
 """What is taken for rows of which the filters left nothing.
 
-Never what scores above the positive: where a known positive is far from its query, a text that is nearer teaches an
-encoder to leave what is near for what is not, and an easy one does no harm (docs/results.md). FlagEmbedding's
-``hn_mine`` fills its lists from the corpus at random as well.
+Not what scores above the positive, while there is anything else: where a known positive is far from its query, a text
+that is nearer teaches an encoder to leave what is near for what is not, and an easy one does no harm (docs/results.md).
+FlagEmbedding's ``hn_mine`` fills its lists from the corpus at random as well.
 """
 
 from collections.abc import Sequence
