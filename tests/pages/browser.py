@@ -10,6 +10,7 @@ from typing import Any
 
 import axe_selenium_python
 from selenium import webdriver
+from selenium.webdriver.support.ui import WebDriverWait
 
 AXE = Path(axe_selenium_python.__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 PHONE = (390, 844)
@@ -26,6 +27,11 @@ def chromium() -> Iterator[webdriver.Chrome]:
         yield driver
     finally:
         driver.quit()
+
+
+def title(browser: webdriver.Chrome) -> str:
+    """Of the page, which the driver may say is there while what it shows is still empty."""
+    return str(WebDriverWait(browser, 30).until(lambda browser: browser.title))
 
 
 @contextmanager

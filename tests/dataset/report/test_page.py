@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from medi_build.cli import app
 from tests.dataset.built import write_built
-from tests.pages.browser import chromium, complaints, fits_a_phone, opened_alone
+from tests.pages.browser import chromium, complaints, fits_a_phone, opened_alone, title
 
 pytestmark = pytest.mark.slow
 
@@ -68,7 +68,7 @@ def names(browser: webdriver.Chrome) -> list[str]:
 
 
 def test_texts_of_records_are_shown_and_never_run(opened: webdriver.Chrome) -> None:
-    assert opened.title == "toy: 48 records"
+    assert title(opened) == "toy: 48 records"
     opened.execute_script("document.querySelectorAll('details').forEach((one) => { one.open = true })")
     part = opened.find_element(By.ID, "d1")
     for text in (HOSTILE[0], HOSTILE[1], HOSTILE[2], HOSTILE[3], HOSTILE[7]):
@@ -76,7 +76,7 @@ def test_texts_of_records_are_shown_and_never_run(opened: webdriver.Chrome) -> N
     assert "⟨U+202E⟩gnihtemos ⟨U+0007⟩ bell" in part.text
     assert "w" * 299 + "…" in part.text and "w" * 300 not in part.text
     assert not opened.find_elements(By.CSS_SELECTOR, "img, main h1, iframe")
-    assert opened.title == "toy: 48 records"
+    assert title(opened) == "toy: 48 records"
     assert opened.execute_script("return document.documentElement.scrollWidth <= innerWidth")
 
 
