@@ -59,3 +59,11 @@ def test_every_row_draws_for_itself_whatever_other_rows_there_are():
     assert len(together) > 10
     alone = {run([row], rule, docs, embed=angles(0))[0][0]["neg"] for row in rows}
     assert alone == together
+
+
+def test_drawn_texts_are_held_to_the_positives_of_their_own_query_where_one_has_several_rows():
+    near = [(f"d{angle}", f"near{angle}@{angle}", []) for angle in range(20, 36)]
+    rows = [QUERY, QUERY, {"query": "other@180", "positives": ["its@181"]}]
+    got, _ = run(rows, MiningRule(**{**RULE, "num_negatives": 9}), near + FAR, embed=angles(0))
+    assert [row["miner"] for row in got] == ["random", "random", "dense"]
+    assert all(name.startswith("far") for row in got[:2] for name in names(row))
