@@ -19,7 +19,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -200,12 +200,12 @@ def transformer(domains: list[str], encoder: str) -> Iterator[Run]:
                 yield Run(domain, encoder, what, 1, how)
 
 
-def short(domains: list[str], encoder: str) -> Iterator[Run]:
-    """Few steps from the encoder as it comes, at the best line of `teach_gpu.py`, seed by seed."""
-    kinds = ("oracle 0-10 documents own", "positive-aware own", "st-range-min-10 own", "flag-embedding own")
+def short(domains: list[str], encoder: str, by: str = "own") -> Iterator[Run]:
+    """Few steps from the encoder as it comes, at the best line of `teach_gpu.py`, seed by seed; who mines is ``by``."""
+    kinds = ("oracle 0-10 documents", "positive-aware", "st-range-min-10", "flag-embedding")
     for seed in SEEDS:
         for domain in domains:
-            for what in ("random", *kinds):
+            for what in ("random", *(f"{kind} {by}" for kind in kinds)):
                 how = Training("instructor", 0.05, 32, 60, LEARNING_RATE[encoder], seed, "fresh")
                 yield Run(domain, encoder, what, 1, how)
 
@@ -218,6 +218,7 @@ PLANS = {
     "varied": varied,
     "transformer": transformer,
     "short": short,
+    "short-by-full": partial(short, by="full"),
 }
 
 

@@ -35,6 +35,7 @@ DENSE = (
     "tests/search/test_devices.py",
     "tests/mine/test_false_negatives.py",
 )
+CUDA = (*DENSE, "tests/search/test_gpu.py")
 PLANNER = (
     "tests/train/test_conflicts.py",
     "tests/train/test_plan.py",
@@ -44,7 +45,12 @@ PLANNER = (
 TESTS = {
     "medi_build/mine/result.py": (*MINE, "tests/pipeline/test_mine_output.py"),
     "medi_build/mine/*.py": MINE,
+    "medi_build/search/dense_cuda.py": CUDA,
+    "medi_build/search/fixed_lists.py": CUDA,
+    "medi_build/search/settle.py": CUDA,
+    "medi_build/search/transfer.py": CUDA,
     "medi_build/search/dense*.py": DENSE,
+    "medi_build/search/parts.py": ("tests/search/test_parts.py", *DENSE),
     "medi_build/search/bm25.py": ("tests/search/test_bm25.py", "tests/mine/test_filters.py"),
     "medi_build/search/bm25_steps.py": ("tests/search/test_bm25.py",),
     "medi_build/search/sparse_add.py": ("tests/search/test_bm25.py",),

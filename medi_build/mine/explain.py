@@ -145,7 +145,7 @@ def looked_at(
         verdicts: of these.
         skipped: what is ranked before them.
         marked: texts that somebody marked.
-        rankings: by the names of what made them; one alone has found all.
+        rankings: by the names of what made them.
         scores: further ones of the candidates, by name, [r, c].
     """
     own, before = candidates.ids.shape[1], skipped.ids.shape[1]
@@ -157,7 +157,7 @@ def looked_at(
     column, there = np.arange(all_ids.shape[1]), all_ids != NOTHING
     every.say(there & (column >= own) & (column < end), SKIPPED)
     every.say(there & (column >= end), MARKED)
-    bits = np.ones(all_ids.shape, dtype=np.int16) if len(rankings) == 1 else _bits(list(rankings.values()), all_ids)
+    bits = _bits(list(rankings.values()), all_ids)
     names = [GIVEN_NAME, *("+".join(_of(list(rankings), bit)) for bit in range(1, 2 ** len(rankings)))]
     bits[ranks == GIVEN], bits[ranks == UNRANKED], bits[:, end:] = 0, len(names), len(names) + 1
     further = {name: np.full(all_ids.shape, np.nan, dtype=np.float32) for name in scores}

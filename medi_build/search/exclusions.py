@@ -121,7 +121,7 @@ class TiledPairs:
     def __init__(self, pairs: BoolMatrix | None, candidates: int, height: int, width: int) -> None:
         self._height, self._width = height, width
         self._across = -(-candidates // width)
-        if pairs is None or pairs.nnz == 0:
+        if pairs is None:
             self._keys = self.rows = self.columns = np.empty(0, dtype=np.int64)
             return
         rows = np.repeat(np.arange(pairs.shape[0]), np.diff(pairs.indptr))
@@ -131,11 +131,6 @@ class TiledPairs:
         keys = rows // height * self._across + columns // width
         order = np.argsort(keys, kind="stable")
         self._keys, self.rows, self.columns = keys[order], rows[order], columns[order]
-
-    def tile(self, row: int, column: int) -> tuple[Ints, Ints]:
-        """Excluded (row, column) within the tile that starts at the given row and column."""
-        span = self.span(row, column)
-        return self.rows[span] - row, self.columns[span].astype(np.int64) - column
 
     def span(self, row: int, column: int) -> slice:
         """Where the pairs of the tile that starts at the given row and column stand in `rows` and `columns`."""

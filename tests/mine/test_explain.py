@@ -1,5 +1,6 @@
 """What is told of candidates is what happened to them, and telling it changes nothing; marks are honoured."""
 
+import math
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -16,6 +17,7 @@ from medi_build.mine.filters import EXPLAINED, FILTERS
 from medi_build.mine.run import Encoders, Run
 from tests.mine.conftest import documents, embed, examples
 
+REJECTED = "false_negative_probability"
 WORDS = ("fox", "box", "sea", "tea", "bee", "sky", "hen", "owl")
 ROWS = [
     {
@@ -46,11 +48,12 @@ def run(tmp_path: Path, rows=ROWS, kind="pairs", explain=True, marks=(), symmetr
         return found(None), ledger, {}
     with explaining(paths, tmp_path) as (explainer, done):
         table = found(explainer)
-    assert [file.path for file in done.files] == ["e.parquet", "t.parquet"]
+    rows = [pq.read_metadata(path).num_rows for path in paths]
+    assert [(file.path, file.rows) for file in done.files] == [("e.parquet", rows[0]), ("t.parquet", rows[1])]
     texts = {row["number"]: row["text"] for row in pq.read_table(paths[1]).to_pylist()}
     told = {}
     for row in pq.read_table(paths[0]).to_pylist():
-        keys = ("candidate", "rank", "found_by", "verdict", "score", "guide_score")
+        keys = ("candidate", "rank", "found_by", "verdict", "score", "guide_score", "false_negative_probability")
         told[row["id"]] = [
             dict(zip(keys, (texts[one[0]], *one[1:]), strict=True))
             for one in zip(*(row[key] for key in keys), strict=True)
@@ -129,6 +132,13 @@ def test_a_filter_that_was_lifted_is_told_of(tmp_path: Path) -> None:
     assert {one["found_by"] for one in lifted} <= {"given", "dense"}
 
 
+def test_the_probability_by_which_a_candidate_was_rejected_is_told(tmp_path: Path) -> None:
+    _, _, told = run(tmp_path, max_false_negative_probability=0.6)
+    ranked = [one for candidates in told.values() for one in candidates if one["verdict"] in (TAKEN, SPARE, REJECTED)]
+    assert {one["verdict"] == REJECTED for one in ranked} == {True, False}
+    assert all((one["false_negative_probability"] > 0.6) == (one["verdict"] == REJECTED) for one in ranked)
+
+
 def test_a_row_that_lost_all_its_candidates_is_told_of(tmp_path: Path) -> None:
     table, _, told = run(tmp_path, max_score=-0.9)
     assert not table
@@ -166,6 +176,16 @@ def test_a_marked_negative_is_not_used_again_and_nothing_else_changes(tmp_path: 
     assert (ledger.notes["marked_negatives"], ledger.notes["marks_without_effect"]) == (1, 0)
 
 
+def test_the_score_of_a_marked_text_is_told_if_it_was_encoded_as_a_document(tmp_path: Path) -> None:
+    before, _, _ = run(tmp_path)
+    name = next(one for one, row in before.items() if row["neg_rank"] == 0)
+    candidate, query = before[name]["neg"], ROWS[0]["query"]
+    marks = [Mark(name, text_digest(text)) for text in (candidate, query)]
+    _, _, told = run(tmp_path, marks=marks)
+    scores = {one["candidate"]: one["score"] for one in told[name] if one["verdict"] == MARKED}
+    assert scores == {candidate: before[name]["neg_score"], query: pytest.approx(math.nan, nan_ok=True)}
+
+
 def test_a_marked_given_negative_is_dropped_and_counted(tmp_path: Path) -> None:
     before, _, _ = run(tmp_path)
     name = next(one for one, row in before.items() if row["neg_rank"] == -1)
@@ -189,6 +209,15 @@ def test_a_marked_record_is_left_out_by_id_or_by_its_texts(tmp_path: Path) -> No
     assert set(before) - set(after) == {"toy/2", "toy/7"}
     assert ledger.dropped["mine"]["marked_record"] == 2
     assert {one: after[one]["neg"] for one in after} == {one: before[one]["neg"] for one in after}
+
+
+def test_marks_find_their_texts_however_many_are_hashed_at_a_time(tmp_path: Path, monkeypatch) -> None:
+    before, _, _ = run(tmp_path)
+    marks = [Mark(name, text_digest(row["neg"])) for name, row in before.items()]
+    expected, _, _ = run(tmp_path, marks=marks)
+    monkeypatch.setattr("medi_build.mine.marks.TEXTS_AT_ONCE", 5)
+    found, ledger, _ = run(tmp_path, marks=marks)
+    assert str(found) == str(expected) and not ledger.notes["marks_without_effect"]
 
 
 def test_marks_of_what_is_not_there_are_counted(tmp_path: Path) -> None:

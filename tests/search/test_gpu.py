@@ -12,6 +12,7 @@ from medi_build.search.dense import topk
 from medi_build.search.dense_cuda import Sizes, sizes_for
 from medi_build.search.dense_lists import GROUP, Blocks, Lists, SearchPass
 from medi_build.search.dense_pass import Excluded
+from medi_build.search.exclusions import Exclusions, Labels
 from medi_build.search.fixed_lists import ROOM, FixedLists
 from medi_build.search.parts import queries_at_once
 from medi_build.search.settle import wanted
@@ -37,7 +38,8 @@ def test_sizes_keep_to_the_memory(free, dimensions, candidates, words):
     parts = 1 if candidates <= sizes.texts else 2
     vectors = parts * sizes.texts * (2 * dimensions + 8 * words)
     blocks = 2 * dense_cuda.QUERIES * dimensions * 2
-    assert vectors + blocks + sizes.tile_bytes <= free
+    rescored, labels = 10 * dense_cuda.RESCORED_CELLS, 9 * dense_cuda.LABEL_CELLS
+    assert vectors + blocks + rescored + labels + sizes.tile_bytes <= 0.8 * free
     assert sizes.tile.corpus % GROUP == sizes.texts % GROUP == 0
     for depth in (34, 232, 20_000):
         assert 1 <= sizes.height(depth) <= sizes.tile.queries
@@ -48,6 +50,47 @@ def test_a_gpu_of_80_gb_holds_the_corpus_of_medi_whole_and_that_of_kilt_in_parts
     kilt = sizes_for(79 * GB, 36_000_000, 768, 0)
     assert 2 <= -(-36_000_000 // kilt.texts) <= 3
     assert kilt.height(232) == 8192
+
+
+def test_sizes_are_those_of_this_corpus_and_its_labels(monkeypatch):
+    asked, rng = [], np.random.default_rng(0)
+    as_on_a_gpu(monkeypatch, in_parts=False)
+    monkeypatch.setattr(dense, "sizes_for", lambda *size: asked.append(size) or Sizes(600, Blocks(7, 640), 10**9))
+    monkeypatch.setattr(dense, "EXACT_FROM_START", 0)
+    monkeypatch.setattr(dense, "SMALL_CELLS", 0)
+    queries, corpus = unit(rng, 5), unit(rng, 600)
+    labels = Labels(np.ones((5, 2), dtype=np.int64), np.ones((600, 2), dtype=np.int64), "share")
+    topk(queries, corpus, 3)
+    topk(queries, corpus, 3, Exclusions(None, labels))
+    assert asked == [(8 << 30, 600, 16, 0), (8 << 30, 600, 16, 2)]
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 4])
+def test_the_next_stretch_is_uploaded_while_one_is_searched_and_none_is_left_open(stop_after):
+    begun, closed, rows = [], [], [np.array([number]) for number in range(4)]
+
+    class Sent:
+        def __init__(self, some):
+            self.number = int(some[0])
+            begun.append(self.number)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.close()
+
+        def close(self):
+            closed.append(self.number)
+
+    ahead = dense_cuda._one_ahead(rows, Sent)
+    for place in range(stop_after):
+        some, sent = next(ahead)
+        assert (some is rows[place], sent.number) == (True, place)
+        assert begun == list(range(min(place + 2, 4)))
+        assert closed == list(range(place))
+    ahead.close()
+    assert sorted(closed) == begun
 
 
 @pytest.mark.parametrize("order", ["all", "some", "none twice"])
