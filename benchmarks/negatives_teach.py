@@ -210,6 +210,16 @@ def short(domains: list[str], encoder: str, by: str = "own") -> Iterator[Run]:
                 yield Run(domain, encoder, what, 1, how)
 
 
+def short_varied(domains: list[str], encoder: str) -> Iterator[Run]:
+    """The short runs with four times the batch, and with four times the steps."""
+    for seed in SEEDS:
+        for domain in domains:
+            for change in ({"batch": 128}, {"steps": 240}):
+                for what in ("random", "oracle 0-10 documents own", "positive-aware own"):
+                    how = Training("instructor", 0.05, 32, 60, LEARNING_RATE[encoder], seed, "fresh")
+                    yield Run(domain, encoder, what, 1, replace(how, **change))
+
+
 FROZEN = "10-60 positives"
 PLANS = {
     "settings": settings,
@@ -219,6 +229,7 @@ PLANS = {
     "transformer": transformer,
     "short": short,
     "short-by-full": partial(short, by="full"),
+    "short-varied": short_varied,
 }
 
 

@@ -97,6 +97,19 @@ def test_equals_brute_force(first_pass, seed, n_queries, n_corpus, k, copies, de
     np.testing.assert_array_equal(found.scores, scores)
 
 
+def test_sizes_are_those_of_this_corpus_and_its_labels(monkeypatch):
+    asked, rng = [], np.random.default_rng(0)
+    as_on_a_gpu(monkeypatch, in_parts=False)
+    monkeypatch.setattr(dense, "sizes_for", lambda *size: asked.append(size) or Sizes(600, Blocks(7, 640), 10**9))
+    monkeypatch.setattr(dense, "EXACT_FROM_START", 0)
+    monkeypatch.setattr(dense, "SMALL_CELLS", 0)
+    queries, corpus = unit(rng, 5), unit(rng, 600)
+    labels = Labels(np.ones((5, 2), dtype=np.int64), np.ones((600, 2), dtype=np.int64), "share")
+    topk(queries, corpus, 3)
+    topk(queries, corpus, 3, Exclusions(None, labels))
+    assert asked == [(8 << 30, 600, 16, 0), (8 << 30, 600, 16, 2)]
+
+
 def test_same_bytes_for_any_block_size_and_thread_count(first_pass):
     rng = np.random.default_rng(0)
     queries, corpus = unit(rng, 90, 64), unit(rng, 700, 64)

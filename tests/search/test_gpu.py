@@ -12,12 +12,9 @@ from medi_build.search.dense import topk
 from medi_build.search.dense_cuda import Sizes, sizes_for
 from medi_build.search.dense_lists import GROUP, Blocks, Lists, SearchPass
 from medi_build.search.dense_pass import Excluded
-from medi_build.search.exclusions import Exclusions, Labels
 from medi_build.search.fixed_lists import ROOM, FixedLists
-from medi_build.search.parts import queries_at_once
 from medi_build.search.settle import wanted
 from medi_build.search.transfer import Upload
-from medi_build.share import WHOLE
 from tests.search.test_dense import as_on_a_gpu, unit
 from tests.search.test_devices import a_search, same
 
@@ -50,19 +47,6 @@ def test_a_gpu_of_80_gb_holds_the_corpus_of_medi_whole_and_that_of_kilt_in_parts
     kilt = sizes_for(79 * GB, 36_000_000, 768, 0)
     assert 2 <= -(-36_000_000 // kilt.texts) <= 3
     assert kilt.height(232) == 8192
-
-
-def test_sizes_are_those_of_this_corpus_and_its_labels(monkeypatch):
-    asked, rng = [], np.random.default_rng(0)
-    as_on_a_gpu(monkeypatch, in_parts=False)
-    monkeypatch.setattr(dense, "sizes_for", lambda *size: asked.append(size) or Sizes(600, Blocks(7, 640), 10**9))
-    monkeypatch.setattr(dense, "EXACT_FROM_START", 0)
-    monkeypatch.setattr(dense, "SMALL_CELLS", 0)
-    queries, corpus = unit(rng, 5), unit(rng, 600)
-    labels = Labels(np.ones((5, 2), dtype=np.int64), np.ones((600, 2), dtype=np.int64), "share")
-    topk(queries, corpus, 3)
-    topk(queries, corpus, 3, Exclusions(None, labels))
-    assert asked == [(8 << 30, 600, 16, 0), (8 << 30, 600, 16, 2)]
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 4])
@@ -175,12 +159,6 @@ def test_a_candidate_without_a_place_is_remembered_by_its_score():
     assert int(lists._filled[0]) == ROOM * 2
     missing = set(range(2 * GROUP)) - set(lists.ids[0].tolist())
     assert float(lists.cut[0]) == pytest.approx(max(missing) / 1000)
-
-
-def test_a_corpus_is_sent_to_a_gpu_for_many_queries_at_a_time():
-    assert queries_at_once(100, 10**6, "cuda", WHOLE) >= 64_000
-    assert queries_at_once(100, 10**6, "cpu", WHOLE) is None
-    assert queries_at_once(10**9, 10**6, "cuda", WHOLE) == 1
 
 
 @pytest.mark.parametrize("spare", [0, 5, 40])

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from medi_build.errors import MiningError
 from medi_build.search import dense, parts
 from medi_build.search.exclusions import Exclusions, Labels, incidence, label_bits
-from medi_build.share import Split
+from medi_build.search.parts import LIST_CELLS, queries_at_once
+from medi_build.share import WHOLE, Split
 from tests.search.test_dense import unit
 from tests.shares import pickled
 
@@ -112,3 +113,13 @@ def test_an_empty_corpus_is_refused_and_no_queries_are_no_work():
     assert parts.topk(vectors[:0], vectors, 4, split=Split(map, 2)).ids.shape == (0, 4)
     with pytest.raises(MiningError, match="exclusions have shape"):
         parts.topk(vectors, vectors, 1, Exclusions(incidence(np.array([0]), np.array([0]), (3, 2))))
+
+
+def test_a_corpus_is_searched_for_many_queries_at_a_time():
+    assert queries_at_once(100, 10**6, "cpu", WHOLE) is None
+    assert queries_at_once(100, 10**6, "cuda", WHOLE) >= 64_000
+    assert queries_at_once(10**9, 10**6, "cuda", WHOLE) == 1
+    split = Split(rows=10**5)
+    assert queries_at_once(1, 10**6, "cuda", split) == parts.QUERIES_AT_ONCE
+    assert queries_at_once(1000, 10**6, "cpu", split) == LIST_CELLS // 1000
+    assert queries_at_once(10**9, 10**6, "cpu", split) == 1
