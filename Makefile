@@ -47,7 +47,7 @@ docs-commands: $(VENV)/.ready-dev  ## every command of the tutorial, the how-to 
 pictures: $(VENV)/.ready-dev  ## docs/pictures, of what the tutorial makes; wants chromium and chromium-driver
 	$(BIN)/python -m tools.site.pictures
 
-mutants: $(VENV)/.ready-dev  ## do the tests notice faults? an hour or so; goes on where it was
+mutants: $(VENV)/.ready-dev  ## do the tests notice faults? half an hour or so; goes on where it was
 	OMP_NUM_THREADS=1 $(BIN)/python -m tools.mutants
 
 survival: $(VENV)/.ready-dev  ## do builds, training, commits, purges ... survive being killed? an hour or two

@@ -17,8 +17,8 @@ from medi_build.evaluate.results import Result, items_path, load_result, result_
 from medi_build.progress import Silent
 
 SUITE = "mteb"
-CACHE = "mteb_cache"
-"""Folder, below that of the results, of results in mteb's own format."""
+CACHE = ".mteb_cache"
+"""Folder, below that of the results, of results in mteb's own format; a shell's ``*`` leaves it out."""
 ENCODE = {"batch_size": TEXTS_PER_BATCH, "show_progress_bar": False}
 
 

@@ -12,6 +12,7 @@ from medi_build.cli import app
 from medi_build.cli.eval_common import the_model
 from medi_build.content.pipelines import EncoderSpec
 from medi_build.errors import EncoderError, EvaluationError, OptionError
+from medi_build.evaluate.compare import read_results
 from medi_build.evaluate.model import open_model
 from medi_build.evaluate.mteb_model import meta_of, mteb_name
 from medi_build.evaluate.mteb_run import append_scores, evaluate_jobs
@@ -154,7 +155,11 @@ def test_results_of_mteb_lie_under_that_name(tmp_path: Path) -> None:
     model = opened()
     evaluate(model, [sts(tmp_path / "pairs")], tmp_path / "out")
     meta = meta_of(model)
-    folder = tmp_path / "out" / "mteb_cache" / "results" / meta.model_name_as_path() / meta.revision
+    folder = tmp_path / "out" / ".mteb_cache" / "results" / meta.model_name_as_path() / meta.revision
     assert {"pairs.json", "model_meta.json"} <= {path.name for path in folder.iterdir()}
-    found = mteb.ResultCache(tmp_path / "out" / "mteb_cache").load_task_result("pairs", meta)
+    found = mteb.ResultCache(tmp_path / "out" / ".mteb_cache").load_task_result("pairs", meta)
     assert found is not None
+    there = sorted((tmp_path / "out").iterdir())
+    models = [path for path in there if path.is_dir() and not path.name.startswith(".")]  # what a shell makes of out/*/
+    (tasks,) = read_results(models).values()
+    assert [name for _, name in tasks] == ["pairs"]
