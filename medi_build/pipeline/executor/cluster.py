@@ -305,9 +305,15 @@ def _about(pipeline: Pipeline, device: str, cache: Path | None) -> list[dict[str
 
 
 def cancel(running: Iterable[Any]) -> None:
-    """End all tasks, with what they have begun on their nodes."""
+    """End all tasks that are not over, with what they have begun on their nodes.
+
+    Ray 2.60 aborts this process where a task is cancelled whose answer is here and not yet taken down ("Tried to
+    complete task that was not pending"), as that of a task which has just failed is.
+    """
     import ray
 
     for task in running:
         with suppress(Exception):  # whatever Ray says of tasks and nodes that are gone
-            ray.cancel(task, force=True, recursive=True)
+            answer = task.completed() if isinstance(task, ray.ObjectRefGenerator) else task
+            if not ray.wait([answer], timeout=0.0)[0]:
+                ray.cancel(task, force=True, recursive=True)
