@@ -132,7 +132,7 @@ def pick(
     Returns:
         [r, num_negatives]; id -1, score NaN where a row has fewer.
     """
-    order = candidates.ranks.astype(np.float64)
+    order = candidates.ranks.astype(np.float64)  # `GIVEN` is below every rank
     if text_keys is not None:
         order = np.where(candidates.ranks == GIVEN, -1.0, uniform(row_keys, text_keys[candidates.ids]))
     order = np.where(allowed, order, np.inf)
